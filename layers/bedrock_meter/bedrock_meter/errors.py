@@ -1,0 +1,63 @@
+"""Every error that this package raises on purpose.
+
+::
+
+    MeterError
+    ├── ConfigurationError      a setting or deployment is incomplete: fix it, then try again
+    ├── InvalidDefinition       a tenant, limit or window that a person wrote is wrong: says what, where, what to do
+    ├── UnreadablePayload       a whole subscription event cannot be opened (base64, gzip, size, JSON)
+    ├── DeliverAgain            work is left over; the platform must deliver the same input again (safe: the ledger decides)
+    │   └── OutOfTime           ... because the invocation's time is nearly used up
+    └── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
+
+Messages carry identifiers and numbers only, never the content of a record.
+"""
+
+
+class MeterError(Exception):
+    """Base of all errors of the meter."""
+
+
+class ConfigurationError(MeterError):
+    """A setting is missing or wrong. Nothing was done."""
+
+
+class InvalidDefinition(MeterError):
+    """Something that a person defined is not valid.
+
+    Attributes:
+        where: Path to the offending value, for example ``tenants[2].limits[0].window``.
+        problem: What is wrong, and what would be right.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}" if where else problem)
+        self.where = where
+        self.problem = problem
+
+    def under(self, parent: str) -> "InvalidDefinition":
+        """Return the same error seen from one level further out."""
+        if not self.where:
+            return InvalidDefinition(parent, self.problem)
+        joint = "" if self.where.startswith("[") else "."
+        return InvalidDefinition(f"{parent}{joint}{self.where}", self.problem)
+
+
+class UnreadablePayload(MeterError):
+    """A subscription event whose envelope cannot be opened; ``reason`` is one of the quarantine reasons."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the log event's envelope cannot be read: {reason}")
+        self.reason = reason
+
+
+class DeliverAgain(MeterError):
+    """Part of the input is not recorded yet. Whoever sent it must send it again; nothing is counted twice."""
+
+
+class OutOfTime(DeliverAgain):
+    """The invocation ends before the work does."""
+
+
+class LeaseLost(MeterError):
+    """A change of limits was overtaken: its lease ran out or somebody else changed the tenant first."""

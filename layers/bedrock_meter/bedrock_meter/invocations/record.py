@@ -1,0 +1,82 @@
+"""One model invocation, as the provider logged it, without its prompt or completion.
+
+Three facts: the request id names the call (account and Region make it unique); ``input`` excludes both cache counts, so the four
+counts are disjoint and add up; the record never says which base model an application inference profile stands for.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of one call or a sum of calls, by kind. The kinds are disjoint: ``total`` is their plain sum.
+
+    Source: AWS documents ``inputTokens`` as the non-cached part only (user guide, prompt caching).
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+    @property
+    def total(self) -> int:
+        """All tokens that the model read or wrote."""
+        return self.input + self.output + self.cache_read + self.cache_write
+
+    def __add__(self, other: "TokenCounts") -> "TokenCounts":
+        return TokenCounts(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+        )
+
+    def __sub__(self, other: "TokenCounts") -> "TokenCounts":
+        return TokenCounts(
+            self.input - other.input,
+            self.output - other.output,
+            self.cache_read - other.cache_read,
+            self.cache_write - other.cache_write,
+        )
+
+    def highest(self, other: "TokenCounts") -> "TokenCounts":
+        """Return the larger count of each kind."""
+        return TokenCounts(
+            max(self.input, other.input),
+            max(self.output, other.output),
+            max(self.cache_read, other.cache_read),
+            max(self.cache_write, other.cache_write),
+        )
+
+
+NO_TOKENS = TokenCounts()
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """An invocation record that was read and may be recorded.
+
+    Attributes:
+        account_id: Twelve digits.
+        region: Source Region of the call (the one that logs it, also for cross-Region inference).
+        request_id: The provider's id of this call; one per attempt.
+        event_ms: When the call happened: the record's timestamp, or the log event's own time where that cannot be read.
+        operation: For example ``Converse``; any name is accepted, empty when absent.
+        model_id: What the caller passed: a model id or ARN, a profile id or ARN, a deployment, a prompt.
+        principal: ``identity.arn``, empty when absent.
+        tokens: Counts by kind; a missing count is 0.
+        error_code: ``errorCode`` of a failed call, or None.
+        metadata: The caller's ``requestMetadata``: chosen by the caller, never proof of anything.
+    """
+
+    account_id: str
+    region: str
+    request_id: str
+    event_ms: int
+    operation: str
+    model_id: str
+    principal: str
+    tokens: TokenCounts
+    error_code: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
