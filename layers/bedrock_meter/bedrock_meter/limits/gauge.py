@@ -1,0 +1,276 @@
+"""The gauge: a tenant's live window sums in one item, and what they say at an instant.
+
+Three facts: a bucket is one number under the name *slot + base-36 number of its start*, so recording is a plain ``ADD`` and two
+recorders never disagree about a name; nothing resets a bucket, time alone moves it out of its window; what a window holds is computed when it is
+read, and so is the instant at which it will hold less.
+
+Rolling, at instant ``now`` in sub-bucket ``c``: sub-buckets ``c - 11`` and later count whole (later than ``c`` too: a clock ahead of ours). Sub-bucket
+``c - 12`` is the oldest, partly inside. A hard limit counts it whole: it never allows by mistake. A soft limit counts the part still inside,
+rounded up, as if its usage were spread evenly. Calendar: one bucket, the current window's.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bedrock_meter.limits.limit import SLOTS, InstalledLimit, Layout
+from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window
+
+CLOSING_GRACE_MS = 3_600_000
+"""A calendar window is final this long after its end: what is recorded later goes to a late bucket and is reported."""
+
+LATE = "+"
+
+_DIGITS = SLOTS
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A change of limits in progress. Recorders of the tenant back off until it is released or has expired.
+
+    Attributes:
+        until_ms: From this instant on the lease holds nobody back.
+        id: Random id of the change; who holds it may go on.
+    """
+
+    until_ms: int
+    id: str
+
+    def is_live(self, now_ms: int) -> bool:
+        """Return whether recorders must back off at ``now_ms``."""
+        return now_ms < self.until_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One consistent image of a tenant's gauge.
+
+    Attributes:
+        tenant: Tenant id.
+        rev: Grows with every write that changes a bucket or the layout.
+        layout: The limits, and how to read the buckets.
+        buckets: Sum by bucket name; only bucket attributes of the item.
+        lease: A change of limits in progress, or None.
+    """
+
+    tenant: str
+    rev: int
+    layout: Layout
+    buckets: Mapping[str, int]
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one limit says at an instant.
+
+    Attributes:
+        limit: The limit.
+        used: What counts at that instant; a soft rolling limit's oldest sub-bucket in part.
+        remaining: ``max(0, maximum - used)``.
+        overage: ``max(0, used - maximum)``.
+        window_start_ms: Start of the calendar window, or the instant minus the rolling length.
+        window_end_ms: End (exclusive) of the calendar window, or the instant itself.
+        throttled_until_ms: First instant at which the limit allows again if nothing more is used. None when it allows now, and
+            when it never will (maximum 0).
+        allowed: ``used < maximum``.
+        frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is used.
+    """
+
+    limit: InstalledLimit
+    used: int
+    remaining: int
+    overage: int
+    window_start_ms: int
+    window_end_ms: int
+    throttled_until_ms: int | None
+    allowed: bool
+    frees_at_ms: int | None
+
+
+class LateBucket(NamedTuple):
+    """Usage that arrived after its calendar window had closed for good: in no reading, to be reported once and removed.
+
+    Attributes:
+        installed: The calendar limit.
+        name: Name of the bucket, ending in ``+``.
+        window_start_ms: Start of the closed window.
+        amount: What arrived since the last report.
+    """
+
+    installed: InstalledLimit
+    name: str
+    window_start_ms: int
+    amount: int
+
+
+def bucket_name(slot: str, window: Window, event_ms: int) -> str:
+    """Return the name of the bucket that holds ``event_ms``: ``slot`` and a number in base 36.
+
+    The number is the sub-bucket's for a rolling window, and the window's start in quarter-hours for a calendar window.
+
+    Raises:
+        ValueError: The instant is before 1970.
+    """
+    if isinstance(window, RollingWindow):
+        return slot + _base36(event_ms // window.sub_ms)
+    return slot + _base36(window.bounds(event_ms)[0] // QUARTER_MS)
+
+
+def bucket_for(installed: InstalledLimit, event_ms: int, now_ms: int) -> str | None:
+    """Return the bucket to which a record of ``event_ms`` that is recorded at ``now_ms`` is added.
+
+    Returns:
+        None when a rolling window left the record behind by more than one sub-bucket: there is nothing to count. A late bucket (name
+        ending in ``+``) when the record's calendar window closed more than the grace ago.
+    """
+    window = installed.window
+    if isinstance(window, RollingWindow):
+        if _is_stale(event_ms // window.sub_ms, window, now_ms):
+            return None
+        return bucket_name(installed.slot, window, event_ms)
+    start_ms, end_ms = window.bounds(event_ms)
+    name = installed.slot + _base36(start_ms // QUARTER_MS)
+    return name + LATE if now_ms >= end_ms + CLOSING_GRACE_MS else name
+
+
+def read(gauge: Gauge, now_ms: int) -> tuple[Reading, ...]:
+    """Return the reading of each limit at ``now_ms``, in the layout's order. Late buckets do not count."""
+    return read_buckets(gauge.layout, gauge.buckets, now_ms)
+
+
+def read_buckets(layout: Layout, buckets: Mapping[str, int], now_ms: int) -> tuple[Reading, ...]:
+    """Return what ``read`` returns, for a layout and buckets that are not in a gauge."""
+    sums = _by_slot(buckets)
+    return tuple(_read_limit(installed, sums.get(installed.slot, {}), now_ms) for installed in layout.limits)
+
+
+def falls_below_ms(installed: InstalledLimit, buckets: Mapping[str, int], amount: int, now_ms: int) -> int | None:
+    """Return the first instant, not before ``now_ms``, at which ``used < amount`` if nothing more is used.
+
+    Exact to the millisecond, also for the fading bucket of a soft limit. None when that never happens (``amount`` below 1).
+    """
+    return _falls_below(installed, _by_slot(buckets).get(installed.slot, {}), amount, now_ms)
+
+
+def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[str, ...]:
+    """Return the names of the buckets that can be removed without changing any reading from ``now_ms`` on.
+
+    These are rolling buckets out of their window by more than one sub-bucket (``bucket_for`` names no such bucket either), calendar buckets whose
+    window closed more than the grace ago, and all buckets of slots that the layout does not use. A late bucket of an installed limit stays: whoever
+    reports it removes it.
+    """
+    windows = {installed.slot: installed.window for installed in layout.limits}
+    stale = []
+    for name in buckets:
+        window = windows.get(name[0])
+        if window is None:
+            stale.append(name)
+        elif not name.endswith(LATE):
+            number = int(name[1:], 36)
+            if isinstance(window, RollingWindow):
+                if _is_stale(number, window, now_ms):
+                    stale.append(name)
+            elif now_ms > _calendar_bounds(window, number)[1] + CLOSING_GRACE_MS:
+                stale.append(name)
+    return tuple(stale)
+
+
+def late_buckets(layout: Layout, buckets: Mapping[str, int]) -> list[LateBucket]:
+    """Return the late buckets of the installed limits, by limit, then by window start."""
+    late: list[LateBucket] = []
+    for installed in layout.limits:
+        if isinstance(installed.window, CalendarWindow):
+            names = [name for name in buckets if name[0] == installed.slot and name.endswith(LATE)]
+            for number, name in sorted((int(name[1:-1], 36), name) for name in names):
+                late.append(LateBucket(installed, name, _calendar_bounds(installed.window, number)[0], buckets[name]))
+    return late
+
+
+def _read_limit(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int) -> Reading:
+    window, maximum = installed.window, installed.maximum
+    if isinstance(window, RollingWindow):
+        start_ms, end_ms = now_ms - window.length_ms, now_ms
+    else:
+        start_ms, end_ms = window.bounds(now_ms)
+    used = _used(installed, sums, now_ms)
+    allowed = used < maximum
+    return Reading(
+        limit=installed,
+        used=used,
+        remaining=max(0, maximum - used),
+        overage=max(0, used - maximum),
+        window_start_ms=start_ms,
+        window_end_ms=end_ms,
+        throttled_until_ms=None if allowed else _falls_below(installed, sums, maximum, now_ms),
+        allowed=allowed,
+        frees_at_ms=_falls_below(installed, sums, used, now_ms),
+    )
+
+
+def _used(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int) -> int:
+    window = installed.window
+    if isinstance(window, CalendarWindow):
+        return sums.get(window.bounds(now_ms)[0] // QUARTER_MS, 0)
+    current, elapsed_ms = divmod(now_ms, window.sub_ms)
+    oldest = current - SUB_BUCKETS
+    whole = sum(amount for number, amount in sums.items() if number > oldest)
+    fading = sums.get(oldest, 0)
+    if not installed.hard:
+        fading = -(-fading * (window.sub_ms - elapsed_ms) // window.sub_ms)
+    return whole + fading
+
+
+def _falls_below(installed: InstalledLimit, sums: Mapping[int, int], amount: int, now_ms: int) -> int | None:
+    if amount < 1:
+        return None
+    if _used(installed, sums, now_ms) < amount:
+        return now_ms
+    window = installed.window
+    if isinstance(window, CalendarWindow):
+        end_ms = window.bounds(now_ms)[1]
+        while sums.get(end_ms // QUARTER_MS, 0) >= amount:  # Recorded ahead of time, by a clock ahead of ours.
+            end_ms = window.bounds(end_ms)[1]
+        return end_ms
+    sub_ms = window.sub_ms
+    counted = sorted(number for number in sums if number >= now_ms // sub_ms - SUB_BUCKETS)
+    later = sum(sums[number] for number in counted)
+    for number in counted:
+        later -= sums[number]
+        if later < amount:
+            break
+    # ``number`` is the bucket whose leaving makes room: it counts whole until ``fades_ms`` and is gone a sub-bucket later.
+    fades_ms = (number + SUB_BUCKETS) * sub_ms
+    if installed.hard:
+        return fades_ms + sub_ms
+    # ceil(bucket * left / sub) <= tolerated  <=>  left <= tolerated * sub // bucket, with ``left`` ms of it still inside.
+    tolerated = amount - 1 - later
+    return fades_ms + sub_ms - tolerated * sub_ms // sums[number]
+
+
+def _by_slot(buckets: Mapping[str, int]) -> dict[str, dict[int, int]]:
+    """Return amounts by slot and bucket number. Late buckets and buckets that hold nothing (or less) are left out."""
+    sums: dict[str, dict[int, int]] = {}
+    for name, amount in buckets.items():
+        if amount > 0 and name[-1] != LATE:
+            sums.setdefault(name[0], {})[int(name[1:], 36)] = amount
+    return sums
+
+
+def _is_stale(number: int, window: RollingWindow, now_ms: int) -> bool:
+    return number < now_ms // window.sub_ms - SUB_BUCKETS - 1
+
+
+def _calendar_bounds(window: CalendarWindow, number: int) -> tuple[int, int]:
+    return window.bounds((number + 1) * QUARTER_MS - 1)
+
+
+def _base36(number: int) -> str:
+    if number < 0:
+        raise ValueError("buckets begin in 1970")
+    digits = ""
+    while True:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+        if not number:
+            return digits

@@ -1,0 +1,204 @@
+"""Levels: when a limit's usage is worth an event, and when it stops being so. The only owner of hysteresis.
+
+Three facts: ``judge`` is pure, it compares what the buckets say now with what was fired before; a rolling limit fires a level once per *rise*
+(it re-arms 5 points below the level), a calendar limit once per window; a changed limit is judged anew under its new version. Level 100 is the throttle:
+crossing it is ``throttled``, re-arming it ``lifted``. Everything is compared in integers.
+
+Judging twice changes nothing. Judging late finds what is true now; what rose and fell in between is not reported.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bedrock_meter.limits.gauge import Reading, bucket_name, falls_below_ms, read_buckets
+from bedrock_meter.limits.limit import InstalledLimit, Layout
+from bedrock_meter.limits.windows import CalendarWindow
+
+THROTTLE = 100
+REARM_POINTS = 5
+
+Kind = Literal["throttled", "lifted", "threshold"]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """What was fired for one limit.
+
+    Attributes:
+        version: Version of the limit under which it was fired.
+        window_start_ms: Start of the calendar window in which it was fired; 0 for a rolling window.
+        fired: Levels that are up, ascending. 100 among them means throttled.
+        rises: How often each level of a rolling limit has risen under this version.
+    """
+
+    version: int
+    window_start_ms: int
+    fired: tuple[int, ...]
+    rises: Mapping[int, int] = field(default_factory=dict)
+
+
+States = Mapping[str, LimitState]
+"""State by limit name. A limit for which nothing is remembered has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of a level. ``(name, version, threshold, ordinal, kind)`` names it uniquely within a tenant.
+
+    Attributes:
+        kind: ``throttled``, ``lifted`` (both at level 100) or ``threshold``.
+        name: Name of the limit.
+        version: Version of the limit under which the level rose; a lift has the version of its throttle.
+        threshold: The level in percent of the maximum.
+        ordinal: Start of the calendar window in which the level rose (ms), or the number of the rise of a rolling limit, from 1.
+        limit: The limit as it is now; None when it was removed while it throttled.
+        reading: What it says now; None when it was removed.
+    """
+
+    kind: Kind
+    name: str
+    version: int
+    threshold: int
+    ordinal: int
+    limit: InstalledLimit | None
+    reading: Reading | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What ``judge`` found.
+
+    Attributes:
+        states: States to remember.
+        transitions: What changed: lifts of removed limits first, then by limit in the layout's order, lifts before rises, levels ascending.
+        next_due_ms: First instant after now at which judging again, with nothing more used, would re-arm, lift or fire something.
+            None when time alone changes nothing.
+        changed: Whether ``states`` differs from the states that were given.
+    """
+
+    states: dict[str, LimitState]
+    transitions: tuple[Transition, ...]
+    next_due_ms: int | None
+    changed: bool
+
+
+def judge(layout: Layout, buckets: Mapping[str, int], states: States, now_ms: int) -> Verdict:
+    """Judge every limit of ``layout`` at ``now_ms``.
+
+    Args:
+        layout: The limits. Do not judge while a change of limits is in progress: its buckets are not seeded yet.
+        buckets: Sums by bucket name.
+        states: What the last verdict said to remember; empty at first.
+        now_ms: The instant.
+    """
+    installed_names = {installed.name for installed in layout.limits}
+    transitions = [
+        Transition("lifted", name, state.version, THROTTLE, _ordinal(state, THROTTLE), None, None)
+        for name, state in sorted(states.items())
+        if name not in installed_names and THROTTLE in state.fired
+    ]
+    kept: dict[str, LimitState] = {}
+    due: list[int] = []
+    for reading in read_buckets(layout, buckets, now_ms):
+        state, changes = _judge_limit(reading, states.get(reading.limit.name))
+        transitions += changes
+        if state is not None:
+            kept[reading.limit.name] = state
+        due += _due(reading, buckets, state, now_ms)
+    return Verdict(kept, tuple(transitions), min(due, default=None), kept != dict(states))
+
+
+def to_item(states: States) -> dict[str, dict[str, Any]]:
+    """Return the states as plain maps, lists and integers, for JSON or a table item."""
+    return {
+        name: {
+            "version": state.version,
+            "window_start_ms": state.window_start_ms,
+            "fired": list(state.fired),
+            "rises": {str(level): count for level, count in state.rises.items()},
+        }
+        for name, state in states.items()
+    }
+
+
+def from_item(item: Mapping[str, Mapping[str, Any]]) -> dict[str, LimitState]:
+    """Return the states that ``to_item`` wrote; numbers may have become decimals on the way."""
+    return {
+        name: LimitState(
+            version=int(values["version"]),
+            window_start_ms=int(values["window_start_ms"]),
+            fired=tuple(int(level) for level in values["fired"]),
+            rises={int(level): int(count) for level, count in values["rises"].items()},
+        )
+        for name, values in item.items()
+    }
+
+
+def _judge_limit(reading: Reading, before: LimitState | None) -> tuple[LimitState | None, list[Transition]]:
+    limit, used = reading.limit, reading.used
+    levels = _levels(limit)
+    calendar = isinstance(limit.window, CalendarWindow)
+    start_ms = reading.window_start_ms if calendar else 0
+    fresh = LimitState(limit.version, start_ms, ())
+    state = before or fresh
+    transitions = []
+    # Maximum 0 allows nothing in any window: a new one is no news.
+    if state.version != fresh.version or (calendar and state.window_start_ms != start_ms and limit.maximum):
+        if THROTTLE in state.fired and not _is_crossed(limit, THROTTLE, used):
+            transitions.append(_transition("lifted", limit, state, THROTTLE, reading))
+        state = fresh
+    fired, rises = set(state.fired), dict(state.rises)
+    if not calendar:
+        rearmed = {level for level in fired if used < _rearm_below(limit, level)}
+        if THROTTLE in rearmed:
+            transitions.append(_transition("lifted", limit, state, THROTTLE, reading))
+        fired -= rearmed
+    risen = [level for level in levels if level not in fired and _is_crossed(limit, level, used)]
+    fired |= set(risen)
+    if not calendar:
+        for level in risen:
+            rises[level] = rises.get(level, 0) + 1
+    state = LimitState(state.version, state.window_start_ms, tuple(sorted(fired)), rises)
+    for level in risen:
+        kind: Kind = "throttled" if level == THROTTLE else "threshold"
+        transitions.append(_transition(kind, limit, state, level, reading))
+    return (state if fired or rises else None), transitions
+
+
+def _due(reading: Reading, buckets: Mapping[str, int], state: LimitState | None, now_ms: int) -> list[int]:
+    limit = reading.limit
+    fired = state.fired if state else ()
+    if isinstance(limit.window, CalendarWindow):
+        if limit.maximum == 0:
+            return []
+        ahead = buckets.get(bucket_name(limit.slot, limit.window, reading.window_end_ms), 0)
+        rises_then = any(_is_crossed(limit, level, ahead) for level in _levels(limit))
+        return [reading.window_end_ms] if THROTTLE in fired or rises_then else []
+    instants = [falls_below_ms(limit, buckets, _rearm_below(limit, level), now_ms) for level in fired]
+    return [instant for instant in instants if instant is not None]
+
+
+def _levels(limit: InstalledLimit) -> list[int]:
+    if limit.maximum == 0:
+        return [THROTTLE]
+    return sorted({*limit.thresholds, THROTTLE})
+
+
+def _is_crossed(limit: InstalledLimit, level: int, used: int) -> bool:
+    return used * 100 >= level * limit.maximum
+
+
+def _rearm_below(limit: InstalledLimit, level: int) -> int:
+    """Return the amount below which a fired level re-arms: ``used * 100 < (level - 5) * maximum``, at the latest when nothing is used."""
+    if limit.maximum == 0:
+        return 0
+    return max(1, -(-(level - REARM_POINTS) * limit.maximum // 100))
+
+
+def _ordinal(state: LimitState, level: int) -> int:
+    return state.rises.get(level, 0) or state.window_start_ms
+
+
+def _transition(kind: Kind, limit: InstalledLimit, state: LimitState, level: int, reading: Reading) -> Transition:
+    return Transition(kind, limit.name, state.version, level, _ordinal(state, level), limit, reading)
