@@ -1,12 +1,13 @@
 """The gauge: a tenant's live window sums in one item, and what they say at an instant.
 
-Three facts: a bucket is one number under the name *slot + base-36 number of its start*, so recording is a plain ``ADD`` and two
-recorders never disagree about a name; nothing resets a bucket, time alone moves it out of its window; what a window holds is computed when it is
-read, and so is the instant at which it will hold less.
+Three facts: a bucket is one number under the name *slot + base-36 number of its start*, so recording is a plain ``ADD``
+and two recorders never disagree about a name; nothing resets a bucket, time alone moves it out of its window; what a
+window holds is computed when it is read, and so is the instant at which it will hold less.
 
-Rolling, at instant ``now`` in sub-bucket ``c``: sub-buckets ``c - 11`` and later count whole (later than ``c`` too: a clock ahead of ours). Sub-bucket
-``c - 12`` is the oldest, partly inside. A hard limit counts it whole: it never allows by mistake. A soft limit counts the part still inside,
-rounded up, as if its usage were spread evenly. Calendar: one bucket, the current window's.
+Rolling, at instant ``now`` in sub-bucket ``c``: sub-buckets ``c - 11`` and later count whole (later than ``c`` too: a
+clock ahead of ours). Sub-bucket ``c - 12`` is the oldest, partly inside. A hard limit counts it whole: it never allows
+by mistake. A soft limit counts the part still inside, rounded up, as if its usage were spread evenly. Calendar: one
+bucket, the current window's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,16 +30,16 @@ class Lease:
     """A change of limits in progress. Recorders of the tenant back off until it is released or has expired.
 
     Attributes:
-        until_ms: From this instant on the lease holds nobody back.
-        id: Random id of the change; who holds it may go on.
+        holder: Random id of the process that changes the limits.
+        expires_ms: From this instant on the lease holds nobody back.
     """
 
-    until_ms: int
-    id: str
+    holder: str
+    expires_ms: int
 
-    def is_live(self, now_ms: int) -> bool:
+    def is_held(self, now_ms: int) -> bool:
         """Return whether recorders must back off at ``now_ms``."""
-        return now_ms < self.until_ms
+        return now_ms < self.expires_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,11 @@ class Reading:
         overage: ``max(0, used - maximum)``.
         window_start_ms: Start of the calendar window, or the instant minus the rolling length.
         window_end_ms: End (exclusive) of the calendar window, or the instant itself.
-        throttled_until_ms: First instant at which the limit allows again if nothing more is used. None when it allows now, and
-            when it never will (maximum 0).
+        throttled_until_ms: First instant at which the limit allows again if nothing more is used. None when it allows
+            now, and when it never will (maximum 0).
         allowed: ``used < maximum``.
-        frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is used.
+        frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is
+            used.
     """
 
     limit: InstalledLimit
@@ -121,8 +123,8 @@ def bucket_for(installed: InstalledLimit, event_ms: int, now_ms: int) -> str | N
     """Return the bucket to which a record of ``event_ms`` that is recorded at ``now_ms`` is added.
 
     Returns:
-        None when a rolling window left the record behind by more than one sub-bucket: there is nothing to count. A late bucket (name
-        ending in ``+``) when the record's calendar window closed more than the grace ago.
+        None when a rolling window left the record behind by more than one sub-bucket: there is nothing to count. A late
+        bucket (name ending in ``+``) when the record's calendar window closed more than the grace ago.
     """
     window = installed.window
     if isinstance(window, RollingWindow):
@@ -148,7 +150,7 @@ def read_buckets(layout: Layout, buckets: Mapping[str, int], now_ms: int) -> tup
 def falls_below_ms(installed: InstalledLimit, buckets: Mapping[str, int], amount: int, now_ms: int) -> int | None:
     """Return the first instant, not before ``now_ms``, at which ``used < amount`` if nothing more is used.
 
-    Exact to the millisecond, also for the fading bucket of a soft limit. None when that never happens (``amount`` below 1).
+    Exact to the millisecond, also for the fading bucket of a soft limit. None when it never happens (amount below 1).
     """
     return _falls_below(installed, _by_slot(buckets).get(installed.slot, {}), amount, now_ms)
 
@@ -156,9 +158,9 @@ def falls_below_ms(installed: InstalledLimit, buckets: Mapping[str, int], amount
 def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[str, ...]:
     """Return the names of the buckets that can be removed without changing any reading from ``now_ms`` on.
 
-    These are rolling buckets out of their window by more than one sub-bucket (``bucket_for`` names no such bucket either), calendar buckets whose
-    window closed more than the grace ago, and all buckets of slots that the layout does not use. A late bucket of an installed limit stays: whoever
-    reports it removes it.
+    These are rolling buckets out of their window by more than one sub-bucket (``bucket_for`` names no such bucket
+    either), calendar buckets whose window closed more than the grace ago, and all buckets of slots that the layout does
+    not use. A late bucket of an installed limit stays: whoever reports it removes it.
     """
     windows = {installed.slot: installed.window for installed in layout.limits}
     stale = []
@@ -239,11 +241,11 @@ def _falls_below(installed: InstalledLimit, sums: Mapping[int, int], amount: int
         later -= sums[number]
         if later < amount:
             break
-    # ``number`` is the bucket whose leaving makes room: it counts whole until ``fades_ms`` and is gone a sub-bucket later.
+    # The leaving of bucket ``number`` makes room: it counts whole until ``fades_ms`` and is gone a sub-bucket later.
     fades_ms = (number + SUB_BUCKETS) * sub_ms
     if installed.hard:
         return fades_ms + sub_ms
-    # ceil(bucket * left / sub) <= tolerated  <=>  left <= tolerated * sub // bucket, with ``left`` ms of it still inside.
+    # With ``left`` ms of it inside: ceil(bucket * left / sub) <= tolerated  <=>  left <= tolerated * sub // bucket.
     tolerated = amount - 1 - later
     return fades_ms + sub_ms - tolerated * sub_ms // sums[number]
 

@@ -1,8 +1,9 @@
 """Levels: when a limit's usage is worth an event, and when it stops being so. The only owner of hysteresis.
 
-Three facts: ``judge`` is pure, it compares what the buckets say now with what was fired before; a rolling limit fires a level once per *rise*
-(it re-arms 5 points below the level), a calendar limit once per window; a changed limit is judged anew under its new version. Level 100 is the throttle:
-crossing it is ``throttled``, re-arming it ``lifted``. Everything is compared in integers.
+Three facts: ``judge`` is pure, it compares what the buckets say now with what was fired before; a rolling limit fires a
+level once per *rise* (it re-arms 5 points below the level), a calendar limit once per window; a changed limit is judged
+anew under its new version. Level 100 is the throttle: crossing it is ``throttled``, re-arming it ``lifted``. Everything
+is compared in integers.
 
 Judging twice changes nothing. Judging late finds what is true now; what rose and fell in between is not reported.
 """
@@ -51,7 +52,8 @@ class Transition:
         name: Name of the limit.
         version: Version of the limit under which the level rose; a lift has the version of its throttle.
         threshold: The level in percent of the maximum.
-        ordinal: Start of the calendar window in which the level rose (ms), or the number of the rise of a rolling limit, from 1.
+        ordinal: Start of the calendar window in which the level rose (ms), or the number of the rise of a rolling
+            limit, from 1.
         limit: The limit as it is now; None when it was removed while it throttled.
         reading: What it says now; None when it was removed.
     """
@@ -71,9 +73,10 @@ class Verdict:
 
     Attributes:
         states: States to remember.
-        transitions: What changed: lifts of removed limits first, then by limit in the layout's order, lifts before rises, levels ascending.
-        next_due_ms: First instant after now at which judging again, with nothing more used, would re-arm, lift or fire something.
-            None when time alone changes nothing.
+        transitions: What changed: lifts of removed limits first, then by limit in the layout's order, lifts before
+            rises, levels ascending.
+        next_due_ms: First instant after now at which judging again, with nothing more used, would re-arm, lift or fire
+            something. None when time alone changes nothing.
         changed: Whether ``states`` differs from the states that were given.
     """
 
@@ -87,7 +90,7 @@ def judge(layout: Layout, buckets: Mapping[str, int], states: States, now_ms: in
     """Judge every limit of ``layout`` at ``now_ms``.
 
     Args:
-        layout: The limits. Do not judge while a change of limits is in progress: its buckets are not seeded yet.
+        layout: The limits.
         buckets: Sums by bucket name.
         states: What the last verdict said to remember; empty at first.
         now_ms: The instant.
@@ -190,7 +193,7 @@ def _is_crossed(limit: InstalledLimit, level: int, used: int) -> bool:
 
 
 def _rearm_below(limit: InstalledLimit, level: int) -> int:
-    """Return the amount below which a fired level re-arms: ``used * 100 < (level - 5) * maximum``, at the latest when nothing is used."""
+    """Return the amount below which a fired level re-arms: 5 points below it, at the latest when nothing is used."""
     if limit.maximum == 0:
         return 0
     return max(1, -(-(level - REARM_POINTS) * limit.maximum // 100))

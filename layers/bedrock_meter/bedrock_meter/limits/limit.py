@@ -1,7 +1,8 @@
 """A limit, the set of a tenant's limits as the gauge holds it, and what a change of that set does.
 
-Three facts: a *limit* is what a person defined; an *installed* limit has in addition a slot, the letter that names its buckets; a *layout* is
-the versioned set of installed limits, stored as text inside the gauge, so that whoever reads the gauge can read its buckets.
+Three facts: a *limit* is what a person defined; an *installed* limit has in addition a slot, the letter that names its
+buckets; a *layout* is the versioned set of installed limits, stored as text inside the gauge, so that whoever reads the
+gauge can read its buckets.
 """
 
 import json
@@ -77,7 +78,7 @@ class Limit:
         if list(self.thresholds) != sorted({level for level in self.thresholds if 1 <= level <= 1000}):
             raise InvalidDefinition(
                 "thresholds",
-                f"{list(self.thresholds)}: write percentages from 1 to 1000, ascending, each once, for example [50, 80, 100]",
+                f"{list(self.thresholds)}: write percentages from 1 to 1000, ascending, each once: [50, 80, 100]",
             )
 
 
@@ -187,11 +188,13 @@ def default_name(meter: Meter, window: Window) -> str:
 def plan_change(current: Layout, wanted: Sequence[Limit]) -> LayoutChange:
     """Plan the change from ``current`` to exactly the ``wanted`` limits.
 
-    A wanted limit with the meter and window (zone and anchor included) of a current one keeps that one's slot and buckets, whatever its name; where
-    several would fit, the one of the same name. It keeps its version as well when nothing about it differs. Any other gets the lowest
-    slot that the current layout does not use, the new version, and has to be seeded.
+    A wanted limit with the meter and window (zone and anchor included) of a current one keeps that one's slot and
+    buckets, whatever its name; where several would fit, the one of the same name. It keeps its version as well when
+    nothing about it differs. Any other gets the lowest slot that the current layout does not use, the new version, and
+    has to be seeded.
 
-    Planning twice gives the same change. Planning the next layout's own limits again keeps all slots and only bumps the version.
+    Planning twice gives the same change. Planning the next layout's own limits again keeps all slots and only bumps the
+    version.
 
     Raises:
         InvalidDefinition: There are too many wanted limits, or two have the same name.
@@ -233,8 +236,9 @@ def plan_change(current: Layout, wanted: Sequence[Limit]) -> LayoutChange:
 def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
-    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since], ...]`` where defaults are cut off from the end of each
-    limit. A window carries its own zone only where that differs from the first one. Three limits take about 100 bytes.
+    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since], ...]`` where defaults are cut off
+    from the end of each limit. A window carries its own zone only where that differs from the first one. Three limits
+    take about 100 bytes.
     """
     if not layout.limits:
         return "[]"
@@ -290,8 +294,8 @@ def parse_limit(definition: object, timezone: str, where: str) -> Limit:
     """Read a limit as people write it: ``{name?, meter, window, max, hard?, thresholds?}``.
 
     Args:
-        definition: The mapping. ``meter`` may drop its ``_tokens`` (``tokens`` alone is the total); ``max`` may be ``'300k'``, ``'2M'``,
-            ``'1_000_000'`` or ``1e6``; ``thresholds`` may come in any order.
+        definition: The mapping. ``meter`` may drop its ``_tokens`` (``tokens`` alone is the total); ``max`` may be
+            ``'300k'``, ``'2M'``, ``'1_000_000'`` or ``1e6``; ``thresholds`` may come in any order.
         timezone: The tenant's IANA zone, for calendar windows.
         where: Path to the mapping, for example ``tenants[2].limits[0]``.
 
@@ -363,7 +367,7 @@ def _parse_thresholds(spelling: object) -> tuple[int, ...]:
         raise InvalidDefinition("thresholds", f"{spelling!r} is not a list: {example}")
     levels = []
     for level in spelling:
-        if isinstance(level, bool) or not isinstance(level, int | float) or level != int(level):
+        if isinstance(level, bool) or not isinstance(level, int | float) or not float(level).is_integer():
             raise InvalidDefinition("thresholds", f"{level!r} is not a whole number: {example}")
         levels.append(int(level))
     return tuple(sorted(set(levels)))

@@ -22,8 +22,9 @@ class Meter(StrEnum):
 def amount(meter: Meter, requests: int, tokens: TokenCounts) -> int:
     """Return what ``requests`` calls with ``tokens`` in sum add to a bucket of ``meter``.
 
-    Linear: the amount of a sum is the sum of the amounts, so batches can be added up first. ``total_tokens`` is the sum of all
-    four kinds (input excludes both cache counts). Negative differences (a twin that lowers nothing, an adjustment) pass through.
+    Linear: the amount of a sum is the sum of the amounts, so batches can be added up first. ``total_tokens`` is the sum
+    of all four kinds (input excludes both cache counts). Negative differences (a twin that lowers nothing, an
+    adjustment) pass through.
     """
     match meter:
         case Meter.REQUESTS:

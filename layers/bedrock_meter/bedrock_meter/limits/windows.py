@@ -1,8 +1,9 @@
 """Windows of time: rolling ones of a fixed length, and calendar ones in a tenant's time zone.
 
-Three facts: every instant is an integer of milliseconds since the Unix epoch (UTC) and every interval is half-open; a rolling
-window is twelve sub-buckets long; a calendar day begins at *the first instant at which the local clock shows that date's midnight or
-later*, so days of 23, 24 or 25 hours, clock changes at midnight and skipped dates still partition time.
+Three facts: every instant is an integer of milliseconds since the Unix epoch (UTC) and every interval is half-open; a
+rolling window is twelve sub-buckets long; a calendar day begins at *the first instant at which the local clock shows
+that date's midnight or later*, so days of 23, 24 or 25 hours, clock changes at midnight and skipped dates still
+partition time.
 """
 
 import re
@@ -15,7 +16,7 @@ from typing import Literal
 from bedrock_meter.errors import InvalidDefinition
 
 QUARTER_MS = 900_000
-"""A quarter-hour. Local midnights since 1973 fall on one in every zone: offsets are multiples of 15 minutes."""
+"""A quarter-hour. Local days begin on one in every zone: since 1980 all offsets from UTC are multiples of it."""
 
 SUB_BUCKETS = 12
 SHORTEST_S = 60
@@ -34,7 +35,7 @@ _UNIT_WORDS = {
     "d": "d day days",
     "w": "w wk wks week weeks",
 }
-_DURATION_UNITS = {word: unit for unit, words in _UNIT_WORDS.items() for word in words.split()}
+_LENGTH_UNITS = {word: unit for unit, words in _UNIT_WORDS.items() for word in words.split()}
 _CALENDAR_WORDS: dict[str, Unit] = {
     "day": "day", "daily": "day", "week": "week", "weekly": "week", "month": "month", "monthly": "month",
 }  # fmt: skip
@@ -44,8 +45,12 @@ _ANCHORS: dict[Unit, tuple[int, str]] = {
     "month": (31, "a month begins on day 1 to 31, for example 'month@15'"),
 }
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_DURATION = re.compile(r"(\d{1,9})\s*([a-z]*)")
-_ISO_DURATION = re.compile(r"p(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:t(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?)?")
+_LENGTH = re.compile(r"([0-9]{1,9})\s*([a-z]*)")
+_ISO_LENGTH = re.compile(
+    r"p(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:t(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?)?"
+)
+_NO_LENGTH = re.compile(r"[0-9]+\s*(mo|mon|months?|y|years?)|p[0-9]+[my].*")
+_ANCHOR = re.compile(r"[0-9]{1,9}")
 _PREFIX = re.compile(r"(rolling|calendar)[\s:_-]+(.*)", re.DOTALL)
 _MAPPING_KEYS = ("rolling", "calendar", "anchor", "timezone")
 
@@ -98,7 +103,8 @@ class CalendarWindow:
     Attributes:
         unit: ``day``, ``week`` or ``month``.
         timezone: IANA name, for example ``Europe/Berlin``.
-        anchor: First day: of a week 1 (Monday) to 7; of a month 1 to 31, clamped to the month's last day; of a day always 1.
+        anchor: First day: of a week 1 (Monday) to 7; of a month 1 to 31, clamped to the month's last day; of a day
+            always 1.
 
     Raises:
         InvalidDefinition: The unit or the zone is not known, or the anchor does not fit the unit.
@@ -143,10 +149,11 @@ Window = RollingWindow | CalendarWindow
 def parse_window(spelling: object, timezone: str) -> Window:
     """Read a window as people write it.
 
-    Rolling: ``'5m'``, ``'60s'``, ``'1 minute'``, ``'rolling:1h'``, ``'PT1H'``, a number of seconds, ``{'rolling': '1h'}``.
-    Calendar: ``'day'``, ``'daily'``, ``'calendar:month'``, ``'month@15'``, ``'week@mon'``, ``{'calendar': 'month', 'anchor': 15}``,
-    the mapping optionally with its own ``timezone``. A word without a number is the calendar's (``day``), with a number a length (``1 day``);
-    there are no calendar hours or minutes, so these words alone are lengths too.
+    Rolling: ``'5m'``, ``'60s'``, ``'1 minute'``, ``'rolling:1h'``, ``'PT1H'``, a number of seconds,
+    ``{'rolling': '1h'}``. Calendar: ``'day'``, ``'daily'``, ``'calendar:month'``, ``'month@15'``, ``'week@mon'``,
+    ``{'calendar': 'month', 'anchor': 15}``, this mapping optionally with a ``timezone`` of its own. A word alone is the
+    calendar's (``day``), with a number it is a length (``1 day``); the calendar has no hours and minutes, so these words
+    alone are lengths too.
 
     Args:
         spelling: Text, a whole number or a mapping.
@@ -155,83 +162,71 @@ def parse_window(spelling: object, timezone: str) -> Window:
     Raises:
         InvalidDefinition: Says what is wrong and shows what would be right; its ``where`` is relative to the window.
     """
-    if isinstance(spelling, Mapping):
-        return _from_mapping(spelling, timezone)
-    if type(spelling) is int:
-        return RollingWindow(spelling)
-    if not isinstance(spelling, str):
-        raise InvalidDefinition("", f"{spelling!r} is not a window: write text, {_EXAMPLES}")
-    text = spelling.strip().lower()
-    prefix = _PREFIX.fullmatch(text)
-    kind, text = (prefix[1], prefix[2]) if prefix else ("", text)
-    word, at, anchor = (part.strip() for part in text.partition("@"))
-    if kind != "rolling" and word in _CALENDAR_WORDS:
-        unit = _CALENDAR_WORDS[word]
-        return CalendarWindow(unit, timezone, _anchor(unit, anchor) if at else 1)
-    if kind != "calendar" and not at:
-        length_s = _seconds(text)
-        if length_s is not None:
-            return RollingWindow(length_s)
-    raise InvalidDefinition("", f"{spelling!r} is not a window: {_hint(kind, text)}{_EXAMPLES}")
-
-
-def _hint(kind: str, text: str) -> str:
-    if kind == "calendar":
-        return "a calendar window is a day, a week or a month, "
-    if re.fullmatch(r"\d+\s*(mo|mon|months?|y|years?)|p\d+[my].*", text):
-        return "months and years have no fixed length, use '30d' or the calendar's 'month', "
-    return ""
-
-
-def _from_mapping(spelling: Mapping[object, object], timezone: str) -> Window:
+    if not isinstance(spelling, Mapping):
+        return _parse_plain("", spelling, timezone)
     for key in spelling:
         if key not in _MAPPING_KEYS:
             raise InvalidDefinition("", f"unknown key {key!r}: a window has {', '.join(_MAPPING_KEYS)}")
-    if ("rolling" in spelling) == ("calendar" in spelling):
+    kinds = [kind for kind in ("rolling", "calendar") if kind in spelling]
+    if len(kinds) != 1:
         raise InvalidDefinition("", "a window is either {'rolling': '1h'} or {'calendar': 'month', 'anchor': 15}")
-    if "rolling" in spelling:
-        if len(spelling) > 1:
-            raise InvalidDefinition("", "a rolling window has neither anchor nor time zone: {'rolling': '1h'}")
-        window = parse_window(spelling["rolling"], timezone)
-        if not isinstance(window, RollingWindow):
-            raise InvalidDefinition(
-                "rolling", f"{spelling['rolling']!r} is a calendar window: write a length such as '1h'"
-            )
-        return window
     zone = spelling.get("timezone", timezone)
     if not isinstance(zone, str):
-        raise InvalidDefinition("timezone", f"{zone!r} is not a time zone: write an IANA name such as 'Europe/Berlin'")
-    window = parse_window(spelling["calendar"], zone)
-    if not isinstance(window, CalendarWindow):
-        raise InvalidDefinition("calendar", f"{spelling['calendar']!r} is a length: write day, week or month")
+        raise InvalidDefinition("timezone", f"{zone!r} is not text: write an IANA name such as 'Europe/Berlin'")
+    window = _parse_plain(kinds[0], spelling[kinds[0]], zone)
+    if isinstance(window, RollingWindow):
+        if len(spelling) > 1:
+            raise InvalidDefinition("", "a rolling window has neither anchor nor time zone: {'rolling': '1h'}")
+        return window
     if "anchor" not in spelling:
         return window
-    if "@" in str(spelling["calendar"]):
-        raise InvalidDefinition(
-            "anchor", "the anchor is given twice: keep one, for example {'calendar': 'month', 'anchor': 15}"
-        )
-    return CalendarWindow(window.unit, zone, _anchor(window.unit, spelling["anchor"]))
+    if window.anchor != 1:
+        raise InvalidDefinition("anchor", "the window has one already: {'calendar': 'month', 'anchor': 15}")
+    return CalendarWindow(window.unit, zone, _parse_anchor(window.unit, spelling["anchor"]))
 
 
-def _anchor(unit: Unit, spelling: object) -> int:
+def _parse_plain(kind: str, spelling: object, timezone: str) -> Window:
+    """Read text or a number of seconds, as a window of ``kind`` or, where that is empty, of either kind."""
+    if type(spelling) is int and kind != "calendar":
+        return RollingWindow(spelling)
+    text = spelling.strip().lower() if isinstance(spelling, str) else ""
+    prefix = _PREFIX.fullmatch(text)
+    if prefix and kind in ("", prefix[1]):
+        kind, text = prefix[1], prefix[2]
+    word, at, anchor = (part.strip() for part in text.partition("@"))
+    if kind != "rolling" and word in _CALENDAR_WORDS:
+        unit = _CALENDAR_WORDS[word]
+        return CalendarWindow(unit, timezone, _parse_anchor(unit, anchor) if at else 1)
+    if len(text) > 1 and _LENGTH_UNITS.get(text) in (("m", "h", "d", "w") if kind == "rolling" else ("m", "h")):
+        text = f"1 {text}"
+    length_s = _parse_length(text)
+    if kind != "calendar" and length_s is not None:
+        return RollingWindow(length_s)
+    hint = ""
+    if kind == "calendar":
+        hint = "the calendar has days, weeks and months, "
+    elif _NO_LENGTH.fullmatch(text):
+        hint = "months and years have no fixed length, "
+    raise InvalidDefinition("", f"{spelling!r} is not a window: {hint}{_EXAMPLES}")
+
+
+def _parse_anchor(unit: Unit, spelling: object) -> int:
     text = str(spelling).strip().lower()
     if unit == "week" and len(text) >= 3:
         for number, weekday in enumerate(_WEEKDAYS, 1):
             if weekday.startswith(text):
                 return number
-    if not re.fullmatch(r"[0-9]{1,9}", text):
+    if not _ANCHOR.fullmatch(text):
         raise InvalidDefinition("anchor", f"{spelling!r}: {_ANCHORS[unit][1]}")
     return int(text)
 
 
-def _seconds(text: str) -> int | None:
-    duration = _DURATION.fullmatch(text)
-    if duration:
-        unit = _DURATION_UNITS.get(duration[2] or "s")
-        return None if unit is None else int(duration[1]) * _SECONDS[unit]
-    if text in _DURATION_UNITS and _DURATION_UNITS[text] in "mh":
-        return _SECONDS[_DURATION_UNITS[text]]
-    iso = _ISO_DURATION.fullmatch(text)
+def _parse_length(text: str) -> int | None:
+    """Return the seconds of ``60``, ``60s``, ``1 minute`` or ``PT1H``; None when it is none of these."""
+    length = _LENGTH.fullmatch(text)
+    if length and (length[2] in _LENGTH_UNITS or not length[2]):
+        return int(length[1]) * _SECONDS[_LENGTH_UNITS.get(length[2], "s")]
+    iso = _ISO_LENGTH.fullmatch(text)
     if iso and any(iso.groups()):
         return sum(int(count or 0) * _SECONDS[unit] for count, unit in zip(iso.groups(), "wdhms", strict=True))
     return None
@@ -239,37 +234,25 @@ def _seconds(text: str) -> int | None:
 
 @lru_cache(maxsize=1024)
 def _zone(name: str) -> tzinfo:
-    from zoneinfo import ZoneInfo, available_timezones  # 2-3 ms, and only calendar windows need it.
+    from zoneinfo import ZoneInfo, available_timezones  # A few ms, and only calendar windows need it.
 
-    try:
-        if (
-            not isinstance(name, str)
-            or name.startswith(("posix/", "right/"))
-            or name in ("", "localtime", "posixrules", "Factory")
-        ):
-            raise ValueError
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        pass
-    known = {zone.lower(): zone for zone in available_timezones()}
-    near = _nearest(str(name).lower(), known)
-    raise InvalidDefinition(
-        "timezone",
-        f"{name!r} is not an IANA time zone"
-        + (f", did you mean {near!r}?" if near else ", write one such as 'Europe/Berlin' or 'UTC'"),
-    )
-
-
-def _nearest(text: str, known: Mapping[str, str]) -> str | None:
+    # Refused where a system has them: the machine's own zone, zones with leap seconds, copies.
+    if not name.startswith(("localtime", "right/", "posix")):
+        try:
+            return ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            pass
     from difflib import get_close_matches
 
-    matches = get_close_matches(text, known, n=1, cutoff=0.75)
-    return known[matches[0]] if matches else None
+    known = {zone.lower(): zone for zone in available_timezones() - {"localtime"}}
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.7)
+    hint = f"did you mean {known[near[0]]!r}?" if near else "write one such as 'Europe/Berlin' or 'UTC'"
+    raise InvalidDefinition("timezone", f"{name!r} is not an IANA time zone, {hint}")
 
 
 @lru_cache(maxsize=4096)
 def _period(unit: Unit, timezone: str, anchor: int, day: int) -> tuple[int, int, int]:
-    """Return start, end (ms) and the following first day of the period that holds the local date ``day`` (an ordinal)."""
+    """Return start, end (ms) and the next period's first day, for the period that holds the local date ``day``."""
     first, following = _FIRST_DAYS[unit](date.fromordinal(day), anchor)
     return _midnight_ms(timezone, first), _midnight_ms(timezone, following), following.toordinal()
 
