@@ -6,7 +6,7 @@
     ├── ConfigurationError      a setting or deployment is incomplete: fix it, then try again
     ├── InvalidDefinition       a tenant, limit or window that a person wrote is wrong: says what, where, what to do
     ├── UnreadablePayload       a whole subscription event cannot be opened (base64, gzip, size, JSON)
-    ├── DeliverAgain            work is left over; the platform must deliver the same input again (safe: the ledger decides)
+    ├── DeliverAgain            work is left over; the same input must be delivered again (safe: the ledger decides)
     │   └── OutOfTime           ... because the invocation's time is nearly used up
     └── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
 

@@ -1,7 +1,8 @@
 """One model invocation, as the provider logged it, without its prompt or completion.
 
-Three facts: the request id names the call (account and Region make it unique); ``input`` excludes both cache counts, so the four
-counts are disjoint and add up; the record never says which base model an application inference profile stands for.
+Three facts: the request id names the call (account and Region make it unique); ``input`` excludes both cache counts,
+so the four counts are disjoint and add up; the record never says which base model an application inference profile
+stands for.
 """
 
 from dataclasses import dataclass
@@ -80,3 +81,11 @@ class Invocation:
     tokens: TokenCounts
     error_code: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def call_id(self) -> str:
+        """Identity of the call: ``account#region#requestId``.
+
+        Request ids are unique within an account and Region only.
+        """
+        return f"{self.account_id}#{self.region}#{self.request_id}"

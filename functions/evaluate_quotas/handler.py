@@ -1,0 +1,32 @@
+"""Judges tenants whose usage or limits changed, and publishes what follows."""
+
+from typing import TYPE_CHECKING, Any
+
+from bedrock_meter.alerts.sweep import Evaluated
+from bedrock_meter.alerts.wiring import worklist
+from bedrock_meter.observability import count, logger, metrics
+from bedrock_meter.settings import Tables, required
+from bedrock_meter.storage.dynamodb import client
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+_worklist = worklist(client("dynamodb"), client("events"), Tables.from_environment(), required("EVENT_BUS"))
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, list[dict[str, str]]]:
+    """Evaluate each changed item once; the stream sends those that failed again."""
+    changes: dict[tuple[str, str], str] = {}
+    for record in event["Records"]:
+        keys = record["dynamodb"]["Keys"]
+        changes.setdefault((keys["pk"]["S"], keys["sk"]["S"]), record["dynamodb"]["SequenceNumber"])
+    report = Evaluated()
+    failures = _worklist.handle_all(changes, report)
+    count("EventsPublished", report.published)
+    count("EventsRefused", report.refused)
+    count("EventsParked", report.parked)
+    for failure in failures:
+        logger.error("a change could not be evaluated", item=failure.item, exc_info=failure.error)
+    return {"batchItemFailures": [{"itemIdentifier": changes[failure.item]} for failure in failures]}

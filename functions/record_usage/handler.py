@@ -1,0 +1,40 @@
+"""Records what Bedrock logged: one delivery of the invocation log in, usage recorded exactly once."""
+
+from typing import TYPE_CHECKING, Any
+
+from bedrock_meter.observability import MILLISECONDS, count, logger, metrics
+from bedrock_meter.settings import Tables, required, required_days_ms
+from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.usage.ingestion import Ingested
+from bedrock_meter.usage.wiring import ingestion
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+_ingestion = ingestion(
+    client("dynamodb"),
+    client("s3"),
+    Tables.from_environment(),
+    required("FAILURE_BUCKET"),
+    retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
+)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: "LambdaContext") -> None:
+    """Take in one subscription event; Lambda delivers it again if this fails, then keeps it for redrive."""
+    report = Ingested()
+    try:
+        _ingestion.ingest(event, report, context.get_remaining_time_in_millis)
+    finally:
+        count("RecordsRead", report.read)
+        count("RecordsRecorded", report.usage.recorded)
+        count("RecordsDuplicate", report.usage.duplicates)
+        count("RecordsFailed", report.usage.errors)
+        count("RecordsQuarantined", report.quarantined)
+        count("RecordsUnattributed", report.usage.unattributed)
+        count("TransactionConflicts", report.usage.conflicts)
+        metrics.add_metric(name="RecordLag", unit=MILLISECONDS, value=report.lag_ms)
+        if report.reasons:
+            logger.warning("records went to quarantine", reasons=report.reasons)

@@ -1,0 +1,30 @@
+"""Looks, each minute, at what time alone has changed: throttles that end, events that still wait."""
+
+from typing import TYPE_CHECKING, Any
+
+from bedrock_meter.alerts.sweep import Evaluated
+from bedrock_meter.alerts.wiring import worklist
+from bedrock_meter.errors import DeliverAgain
+from bedrock_meter.observability import count, logger, metrics
+from bedrock_meter.settings import Tables, required
+from bedrock_meter.storage.dynamodb import client
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+_worklist = worklist(client("dynamodb"), client("events"), Tables.from_environment(), required("EVENT_BUS"))
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: "LambdaContext") -> None:
+    """Work through what is due. Ends in an error if an item failed, after all others were done."""
+    report = Evaluated()
+    failures = _worklist.sweep(report, context.get_remaining_time_in_millis)
+    count("EventsPublished", report.published)
+    count("EventsRefused", report.refused)
+    count("EventsParked", report.parked)
+    for failure in failures:
+        logger.error("a due item could not be handled", item=failure.item, exc_info=failure.error)
+    if failures:
+        raise DeliverAgain(f"{len(failures)} due items could not be handled; they stay due")

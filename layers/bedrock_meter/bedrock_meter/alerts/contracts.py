@@ -1,0 +1,157 @@
+"""The events that the meter publishes: their names, their content and their ids.
+
+A consumer can act on an event alone: it carries tenant, profile ARNs, limit, used, remaining, window and version. It
+holds ids and numbers, never content. The id is a hash of what the event *is* (tenant, limit, version, window start or
+rise number, level), so that publishing twice, after a crash or by two workers, is the same event to whoever de-
+duplicates by ``event_id``. Schemas and examples: ``events/published/``.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bedrock_meter.clock import iso
+from bedrock_meter.limits.gauge import Reading
+from bedrock_meter.limits.levels import Transition
+from bedrock_meter.limits.limit import InstalledLimit
+from bedrock_meter.limits.status import limit_document
+
+SOURCE = "bedrock-meter"
+DETAIL_VERSION = "1"
+
+TENANT_THROTTLED = "Tenant Throttled"
+TENANT_THROTTLE_LIFTED = "Tenant Throttle Lifted"
+QUOTA_THRESHOLD_CROSSED = "Quota Threshold Crossed"
+USAGE_UNATTRIBUTED = "Usage Unattributed"
+USAGE_ADJUSTED = "Usage Adjusted"
+
+_DETAIL_TYPES = {
+    "throttled": TENANT_THROTTLED,
+    "lifted": TENANT_THROTTLE_LIFTED,
+    "threshold": QUOTA_THRESHOLD_CROSSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event as it is kept in the outbox and put on the bus.
+
+    Attributes:
+        id: Deterministic; the same in every copy.
+        detail_type: One of the names above.
+        detail: JSON object.
+        resources: ARNs of the tenant's profiles.
+    """
+
+    id: str
+    detail_type: str
+    detail: Mapping[str, Any]
+    resources: tuple[str, ...] = ()
+
+    def encode(self) -> str:
+        """Return the event as the text that the outbox holds."""
+        return json.dumps([self.detail_type, self.detail, list(self.resources)], separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, event_id: str, encoded: str) -> "Event":
+        """Inverse of ``encode``."""
+        detail_type, detail, resources = json.loads(encoded)
+        return cls(event_id, detail_type, detail, tuple(resources))
+
+
+def event_id(*parts: object) -> str:
+    """Return the deterministic id of what ``parts`` name: 32 hexadecimal digits."""
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:32]
+
+
+def transition_event(tenant: str, profiles: Sequence[str], transition: Transition, *, now_ms: int) -> Event:
+    """Return the event of a level's transition.
+
+    A limit that was removed while it throttled is lifted without numbers: only its name and version are left.
+    """
+    identity = event_id(
+        tenant, transition.name, transition.version, transition.ordinal, transition.threshold, transition.kind
+    )
+    limit: dict[str, Any] = {"name": transition.name, "version": transition.version, "removed": True}
+    if transition.limit is not None:
+        limit = limit_document(transition.limit)
+    detail = {
+        **_detail(identity, tenant, profiles, limit, now_ms),
+        "threshold_percent": transition.threshold,
+        **(_reading_document(transition.reading) if transition.reading is not None else {}),
+    }
+    return Event(identity, _DETAIL_TYPES[transition.kind], detail, tuple(profiles))
+
+
+def adjustment_event(
+    tenant: str,
+    profiles: Sequence[str],
+    installed: InstalledLimit,
+    *,
+    window_start_ms: int,
+    amount: int,
+    rev: int,
+    now_ms: int,
+) -> Event:
+    """Return the event that says: a calendar period that was closed has changed by ``amount``.
+
+    Args:
+        tenant: Whose usage.
+        profiles: ARNs or ids of the tenant's profiles.
+        installed: The calendar limit.
+        window_start_ms: Start of the closed period.
+        amount: What was added, in the limit's meter.
+        rev: The gauge's revision that showed it: tells one adjustment of a period from the next.
+        now_ms: Time of evaluation.
+    """
+    identity = event_id(tenant, installed.name, installed.version, window_start_ms, "adjusted", rev)
+    detail = {
+        **_detail(identity, tenant, profiles, limit_document(installed), now_ms),
+        "adjusted_by": amount,
+        "window_start": iso(window_start_ms),
+    }
+    return Event(identity, USAGE_ADJUSTED, detail, tuple(profiles))
+
+
+def unattributed_event(
+    *, account_id: str, region: str, profile: str, day: str, model: str, event_ms: int, now_ms: int
+) -> Event:
+    """Return the event that says: this profile is used and belongs to no tenant. One id per profile and UTC day."""
+    identity = event_id("unattributed", account_id, region, profile, day)
+    detail = {
+        "version": DETAIL_VERSION,
+        "event_id": identity,
+        "account_id": account_id,
+        "region": region,
+        "profile": profile,
+        "model": model,
+        "day": day,
+        "first_seen_at": iso(event_ms),
+        "evaluated_at": iso(now_ms),
+    }
+    return Event(identity, USAGE_UNATTRIBUTED, detail)
+
+
+def _detail(
+    identity: str, tenant: str, profiles: Sequence[str], limit: Mapping[str, Any], now_ms: int
+) -> dict[str, Any]:
+    return {
+        "version": DETAIL_VERSION,
+        "event_id": identity,
+        "tenant": tenant,
+        "profiles": list(profiles),
+        "limit": dict(limit),
+        "evaluated_at": iso(now_ms),
+    }
+
+
+def _reading_document(reading: Reading) -> dict[str, Any]:
+    return {
+        "used": reading.used,
+        "remaining": reading.remaining,
+        "overage": reading.overage,
+        "window": {"start": iso(reading.window_start_ms), "end": iso(reading.window_end_ms)},
+        "throttled_until": iso(reading.throttled_until_ms),
+    }

@@ -1,0 +1,120 @@
+"""Changing a tenant's limits while usage is being recorded, without losing or doubling a single token.
+
+A new window must start with what was used before it existed. Querying first loses what is recorded between query and
+installation; installing first counts that twice. So the change takes a lease on the gauge: recorders of that tenant
+cannot commit and wait, the roll-ups stand still and are read consistently, and the last write installs layout and
+seeded buckets together, conditioned on the lease. If the owner of the lease dies, the lease runs out and the next
+recorder or change removes it: the old limits stay in force.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from bedrock_meter.errors import LeaseLost
+from bedrock_meter.limits.gauge import Gauge, Lease
+from bedrock_meter.limits.limit import Layout, LayoutChange, Limit, plan_change
+from bedrock_meter.limits.meters import amount
+from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed
+from bedrock_meter.usage.rollup import Sums
+
+LEASE_MS = 15_000
+"""How long recorders wait at most for a change whose owner died. Renewed with each page of roll-ups that is read."""
+
+ATTEMPTS = 5
+
+
+class InstallationStore(Protocol):
+    """What the protocol asks of the tables."""
+
+    def gauge(self, tenant: str) -> Gauge | None:
+        """Read the gauge consistently."""
+
+    def create_gauge(self, tenant: str) -> None:
+        """Create an empty gauge unless there is one."""
+
+    def begin(self, tenant: str, layout: Layout, lease: Lease, seen: Lease | None) -> bool:
+        """Hold recorders off; False if the gauge has changed since it was read."""
+
+    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
+        """Extend the lease; False if it is lost."""
+
+    def clear(self, tenant: str, lease: Lease, buckets: Sequence[str]) -> bool:
+        """Remove buckets that an earlier limit left in a slot; False if the lease is lost."""
+
+    def finish(self, tenant: str, layout: Layout, lease: Lease, seeded: Mapping[str, int]) -> bool:
+        """Install and let recorders go on; False if the lease is lost."""
+
+    def rollups(self, tenant: str, from_ms: int) -> Iterable[Sequence[tuple[int, Sums]]]:
+        """Quarter-hour sums since ``from_ms``, consistently, in pages."""
+
+
+def install_limits(
+    store: InstallationStore,
+    tenant: str,
+    wanted: Sequence[Limit],
+    *,
+    clock: Callable[[], int],
+    new_id: Callable[[], str],
+) -> bool:
+    """Make ``wanted`` the limits of a tenant, whole windows included. Doing it twice changes nothing.
+
+    Args:
+        store: The tables.
+        tenant: Whose limits.
+        wanted: All limits that the tenant is to have, in order.
+        clock: Current time in milliseconds.
+        new_id: Makes the lease's id; unique per call.
+
+    Returns:
+        Whether anything changed.
+
+    Raises:
+        LeaseLost: Others kept changing the same tenant; nothing of this change is in force.
+    """
+    for _ in range(ATTEMPTS):
+        gauge = store.gauge(tenant)
+        if gauge is None:
+            store.create_gauge(tenant)
+            continue
+        change = plan_change(gauge.layout, wanted)
+        if change.next.limits == gauge.layout.limits:
+            return False
+        now_ms = clock()
+        if gauge.lease is not None and gauge.lease.is_held(now_ms):
+            raise LeaseLost(f"the limits of {tenant} are being changed by somebody else; try again in a few seconds")
+        lease = Lease(holder=new_id(), expires_ms=now_ms + LEASE_MS)
+        if store.begin(tenant, change.next, lease, gauge.lease) and _finish(store, tenant, change, lease, clock):
+            return True
+    raise LeaseLost(
+        f"the limits of {tenant} were changed by others {ATTEMPTS} times meanwhile; nothing was changed here"
+    )
+
+
+def _finish(
+    store: InstallationStore, tenant: str, change: LayoutChange, lease: Lease, clock: Callable[[], int]
+) -> bool:
+    """Seed the fresh limits under the lease and install; False if the lease was lost on the way."""
+    if not change.seeded:
+        return store.finish(tenant, change.next, lease, {})
+    slots = {installed.slot for installed in change.seeded}
+    gauge = store.gauge(tenant)
+    leftover = [name for name in gauge.buckets if name[0] in slots] if gauge is not None else []
+    if leftover and not store.clear(tenant, lease, leftover):
+        return False
+    starts = [first_quarter_ms(installed.window, clock()) for installed in change.seeded]
+    rows: list[tuple[int, Sums]] = []
+    from_ms = min((start for start in starts if start is not None), default=None)
+    for page in store.rollups(tenant, from_ms) if from_ms is not None else ():
+        rows += page
+        renewed = replace(lease, expires_ms=clock() + LEASE_MS)
+        if not store.renew(tenant, lease, renewed):
+            return False
+        lease = renewed
+    now_ms = clock()
+    change = mark_unseeded(change, now_ms)
+    seeded: dict[str, int] = {}
+    for installed in change.seeded:
+        amounts = [(start_ms, amount(installed.meter, sums.requests, sums.tokens)) for start_ms, sums in rows]
+        seeded |= seed(installed.window, installed, amounts, now_ms)
+    return store.finish(tenant, change.next, lease, seeded)

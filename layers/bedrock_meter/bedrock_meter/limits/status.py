@@ -1,0 +1,78 @@
+"""The answer to "may a call be made now?", from one consistent reading of the gauge. Pure; documents only."""
+
+from typing import Any
+
+from bedrock_meter.clock import iso
+from bedrock_meter.limits.gauge import Gauge, Reading, read
+from bedrock_meter.limits.limit import InstalledLimit
+
+
+def limit_document(installed: InstalledLimit) -> dict[str, Any]:
+    """Return a limit as events and the API show it."""
+    return {
+        "name": installed.name,
+        "meter": str(installed.meter),
+        "window": str(installed.window),
+        "max": installed.maximum,
+        "hard": installed.hard,
+        "version": installed.version,
+    }
+
+
+def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
+    """Return the status document of a tenant.
+
+    ``allowed`` is false as soon as one limit has nothing left; the limits that say so carry ``throttled_until`` (null
+    where waiting does not help). Soft limits deny as well: soft says how the oldest part of a rolling window is
+    counted.
+    """
+    readings = read(gauge, now_ms)
+    return {
+        "tenant": gauge.tenant,
+        "allowed": all(reading.allowed for reading in readings),
+        "as_of": iso(now_ms),
+        "version": gauge.layout.version,
+        "limits": [_limit_status(reading) for reading in readings],
+    }
+
+
+def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
+    """Return ``RateLimit`` and ``RateLimit-Policy`` (IETF draft), and ``Retry-After`` where waiting helps.
+
+    Each limit is a policy of its own: ``q`` its maximum, ``w`` its window in seconds, ``r`` what remains, ``t`` whole
+    seconds until something frees.
+    """
+    readings = read(gauge, now_ms)
+    if not readings:
+        return {}
+    policies, states = [], []
+    for reading in readings:
+        window_s = (reading.window_end_ms - reading.window_start_ms) // 1000
+        policies.append(f'"{reading.limit.name}";q={reading.limit.maximum};w={window_s}')
+        free = f";t={_seconds_until(reading.frees_at_ms, now_ms)}" if reading.frees_at_ms is not None else ""
+        states.append(f'"{reading.limit.name}";r={reading.remaining}{free}')
+    headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
+    denying = [reading.throttled_until_ms for reading in readings if not reading.allowed]
+    instants = [instant for instant in denying if instant is not None]
+    if denying and len(instants) == len(denying):
+        headers["Retry-After"] = str(_seconds_until(max(instants), now_ms))
+    return headers
+
+
+def _seconds_until(instant_ms: int, now_ms: int) -> int:
+    return max(0, -(-(instant_ms - now_ms) // 1000))
+
+
+def _limit_status(reading: Reading) -> dict[str, Any]:
+    return {
+        **limit_document(reading.limit),
+        "used": reading.used,
+        "remaining": reading.remaining,
+        "overage": reading.overage,
+        "allowed": reading.allowed,
+        "window_start": iso(reading.window_start_ms),
+        "window_end": iso(reading.window_end_ms),
+        "frees_at": iso(reading.frees_at_ms),
+        "throttled_until": iso(reading.throttled_until_ms),
+        "counting_since": iso(reading.limit.since_ms),
+    }

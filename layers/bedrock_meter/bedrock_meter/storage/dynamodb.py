@@ -1,0 +1,90 @@
+"""The low-level DynamoDB client, its typed values, and what its failures mean.
+
+The hot path speaks botocore without parameter validation: our own builders make the requests, and a transaction of 25
+items costs a third less CPU that way. What is retried where: botocore repeats requests that failed in transport or
+were throttled, under the same idempotency token; it never repeats a cancelled transaction, which is the recorder's
+decision.
+"""
+
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.session import Session, get_session
+
+Item = dict[str, dict[str, Any]]
+
+_CONFIG = Config(
+    parameter_validation=False,
+    connect_timeout=2,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    tcp_keepalive=True,
+)
+
+PASSING_CODES = frozenset(
+    {
+        "InternalServerError",
+        "ItemCollectionSizeLimitExceededException",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    }
+)
+
+AWS_ERRORS = (ClientError, ConnectionError, HTTPClientError)
+"""What a request can end with: refused by the service, or lost on the way."""
+
+_session: Session | None = None
+
+
+def session() -> Session:
+    """The one botocore session of this process: a second one would load its data files again."""
+    global _session  # noqa: PLW0603 - one per process, on purpose
+    if _session is None:
+        _session = get_session()
+    return _session
+
+
+def client(service: str = "dynamodb") -> Any:
+    """Return a client; the endpoint and Region come from the standard AWS settings."""
+    return session().create_client(service, config=_CONFIG)
+
+
+def text(value: str) -> dict[str, Any]:
+    """A string value."""
+    return {"S": value}
+
+
+def number(value: int) -> dict[str, Any]:
+    """A number value. Integers only: nothing here is ever rounded."""
+    return {"N": str(value)}
+
+
+def get_text(item: Item, name: str, default: str = "") -> str:
+    """Read a string attribute."""
+    value = item.get(name)
+    return default if value is None else str(value["S"])
+
+
+def get_number(item: Item, name: str, default: int = 0) -> int:
+    """Read an integer attribute."""
+    value = item.get(name)
+    return default if value is None else int(value["N"])
+
+
+def error_code(error: Exception) -> str:
+    """Code of a client error, empty for any other."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same request may succeed later: throttling, a conflict, a server or transport failure."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return error_code(error) in PASSING_CODES or status >= 500
+    return isinstance(error, AWS_ERRORS)

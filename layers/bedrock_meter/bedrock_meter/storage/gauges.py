@@ -1,0 +1,236 @@
+"""A tenant's gauge as an item, and every write to it.
+
+======== ============================================================================================
+``rev``  raised by each write that changes what is used: recording, a change of limits, an adjustment
+``v``    version of the layout; recorders condition on it
+``limits``   the layout, compact JSON
+``lease``    ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
+``pending``  the layout being installed under that lease; nobody reads it but its owner
+``0abc``     buckets: slot and number, integers; the only attributes whose first character is a digit or a capital
+letter ======== ============================================================================================
+
+Buckets are flat, so that ``ADD`` needs no parent, and absolute, so that an old bucket can never be mistaken for a new
+one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bedrock_meter.limits.gauge import Gauge, Lease
+from bedrock_meter.limits.limit import NO_LIMITS, Layout, decode_layout, encode_layout
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
+from bedrock_meter.storage.keys import GAUGE
+
+GAUGE_SCHEMA = 1
+NOTHING_INSTALLED = encode_layout(NO_LIMITS)
+_BATCH = 100
+_BUCKETS_PER_UPDATE = 200
+
+
+def is_bucket(name: str) -> bool:
+    """Whether an attribute of the gauge is a bucket."""
+    return name[:1].isdigit() or name[:1].isupper()
+
+
+def gauge_of(item: Item) -> Gauge:
+    """Read a gauge item."""
+    version = get_number(item, "v")
+    lease = get_text(item, "lease")
+    return Gauge(
+        tenant=get_text(item, "pk"),
+        rev=get_number(item, "rev"),
+        layout=decode_layout(get_text(item, "limits", NOTHING_INSTALLED), version),
+        buckets={name: int(value["N"]) for name, value in item.items() if is_bucket(name)},
+        lease=_lease_of(lease) if lease else None,
+    )
+
+
+def _lease_of(value: str) -> Lease:
+    expires_ms, _, holder = value.partition("|")
+    return Lease(holder=holder, expires_ms=int(expires_ms))
+
+
+def _lease_text(lease: Lease) -> str:
+    return f"{lease.expires_ms}|{lease.holder}"
+
+
+def _key(tenant: str) -> Item:
+    return {"pk": text(tenant), "sk": text(GAUGE)}
+
+
+def read_batch(client: Any, table: str, keys: Sequence[Item]) -> list[Item]:
+    """Read items consistently, in any number; those that do not exist are missing in the answer.
+
+    Unprocessed keys are asked again by the next request; DynamoDB raises when it can process none at all.
+    """
+    found: list[Item] = []
+    waiting = list(keys)
+    while waiting:
+        request = {table: {"Keys": waiting[:_BATCH], "ConsistentRead": True}}
+        answer = client.batch_get_item(RequestItems=request)
+        found += answer.get("Responses", {}).get(table, [])
+        unprocessed = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+        waiting = unprocessed + waiting[_BATCH:]
+    return found
+
+
+def load(client: Any, table: str, tenants: Iterable[str]) -> dict[str, Gauge]:
+    """Read the gauges of ``tenants`` consistently; tenants without one are missing in the answer."""
+    gauges = map(gauge_of, read_batch(client, table, [_key(tenant) for tenant in tenants]))
+    return {gauge.tenant: gauge for gauge in gauges}
+
+
+def load_one(client: Any, table: str, tenant: str) -> Gauge | None:
+    """Read one gauge consistently, in one request."""
+    item = client.get_item(TableName=table, Key=_key(tenant), ConsistentRead=True).get("Item")
+    return gauge_of(item) if item else None
+
+
+def create(client: Any, table: str, tenant: str) -> bool:
+    """Create an empty gauge; False if there is one already."""
+    item = {
+        **_key(tenant),
+        "schema": number(GAUGE_SCHEMA),
+        "rev": number(0),
+        "v": number(0),
+        "limits": text(NOTHING_INSTALLED),
+    }
+    return _conditionally(client.put_item, TableName=table, Item=item, ConditionExpression="attribute_not_exists(pk)")
+
+
+def add_request(table: str, tenant: str, version: int, adds: Mapping[str, int]) -> dict[str, Any]:
+    """The gauge's part of a recording transaction: add to buckets, provided that the limits are those known."""
+    names = {f"#{index}": bucket for index, bucket in enumerate(adds)}
+    values = {f":{index}": number(quantity) for index, quantity in enumerate(adds.values())}
+    return {
+        "TableName": table,
+        "Key": _key(tenant),
+        "UpdateExpression": "ADD rev :one" + "".join(f",#{index} :{index}" for index in range(len(adds))),
+        "ConditionExpression": "v=:v AND attribute_not_exists(lease)",
+        "ExpressionAttributeValues": {":one": number(1), ":v": number(version), **values},
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        **({"ExpressionAttributeNames": names} if names else {}),
+    }
+
+
+def begin_change(client: Any, table: str, tenant: str, layout: Layout, lease: Lease, seen: Lease | None) -> bool:
+    """Hold recorders off: put ``lease`` and the layout to be on the gauge.
+
+    Args:
+        client: DynamoDB.
+        table: Quotas table.
+        tenant: Whose limits change.
+        layout: The layout to install; its version is the present one plus one.
+        lease: The new lease.
+        seen: The lease that is there now (run out), or None.
+
+    Returns:
+        False if the gauge has changed meanwhile; nothing was written.
+    """
+    values = {
+        ":lease": text(_lease_text(lease)),
+        ":pending": text(encode_layout(layout)),
+        ":v": number(layout.version - 1),
+    }
+    condition = "v = :v AND attribute_not_exists(lease)"
+    if seen is not None:
+        condition = "v = :v AND lease = :seen"
+        values[":seen"] = text(_lease_text(seen))
+    return _conditionally(
+        client.update_item,
+        TableName=table,
+        Key=_key(tenant),
+        UpdateExpression="SET lease = :lease, pending = :pending",
+        ConditionExpression=condition,
+        ExpressionAttributeValues=values,
+    )
+
+
+def renew_lease(client: Any, table: str, tenant: str, lease: Lease, renewed: Lease) -> bool:
+    """Extend a lease; False if it is lost."""
+    return _conditionally(
+        client.update_item,
+        TableName=table,
+        Key=_key(tenant),
+        UpdateExpression="SET lease = :renewed",
+        ConditionExpression="lease = :lease",
+        ExpressionAttributeValues={":lease": text(_lease_text(lease)), ":renewed": text(_lease_text(renewed))},
+    )
+
+
+def clear_buckets(client: Any, table: str, tenant: str, lease: Lease, buckets: Sequence[str]) -> bool:
+    """Remove buckets while holding the lease; False if it is lost."""
+    for start in range(0, len(buckets), _BUCKETS_PER_UPDATE):
+        names = {f"#{index}": bucket for index, bucket in enumerate(buckets[start : start + _BUCKETS_PER_UPDATE])}
+        kept = _conditionally(
+            client.update_item,
+            TableName=table,
+            Key=_key(tenant),
+            UpdateExpression=f"REMOVE {', '.join(names)}",
+            ConditionExpression="lease = :lease",
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={":lease": text(_lease_text(lease))},
+        )
+        if not kept:
+            return False
+    return True
+
+
+def finish_change(
+    client: Any, table: str, tenant: str, layout: Layout, lease: Lease, seeded: Mapping[str, int]
+) -> bool:
+    """Install a layout with its seeded buckets and let recorders go on; False, and nothing done, if the lease is lost."""
+    names = {f"#{index}": bucket for index, bucket in enumerate(seeded)}
+    values = {f":{index}": number(quantity) for index, quantity in enumerate(seeded.values())}
+    sets = "".join(f",#{index}=:{index}" for index in range(len(seeded)))
+    return _conditionally(
+        client.update_item,
+        TableName=table,
+        Key=_key(tenant),
+        UpdateExpression=f"SET v=:v,limits=:limits{sets} REMOVE lease,pending ADD rev :one",
+        ConditionExpression="lease = :lease",
+        ExpressionAttributeValues={
+            ":lease": text(_lease_text(lease)),
+            ":limits": text(encode_layout(layout)),
+            ":one": number(1),
+            ":v": number(layout.version),
+            **values,
+        },
+        **({"ExpressionAttributeNames": names} if names else {}),
+    )
+
+
+def cancel_change(client: Any, table: str, tenant: str, lease: Lease) -> bool:
+    """Take back a change that was begun; False if the gauge no longer holds this lease."""
+    return _conditionally(
+        client.update_item,
+        TableName=table,
+        Key=_key(tenant),
+        UpdateExpression="REMOVE lease, pending",
+        ConditionExpression="lease = :lease",
+        ExpressionAttributeValues={":lease": text(_lease_text(lease))},
+    )
+
+
+def prune(client: Any, table: str, tenant: str, version: int, buckets: Sequence[str]) -> bool:
+    """Remove buckets that no window can reach any more; False if the layout changed meanwhile."""
+    names = {f"#{index}": bucket for index, bucket in enumerate(buckets[:_BUCKETS_PER_UPDATE])}
+    return _conditionally(
+        client.update_item,
+        TableName=table,
+        Key=_key(tenant),
+        UpdateExpression=f"REMOVE {', '.join(names)}",
+        ConditionExpression="v = :v",
+        ExpressionAttributeNames=names,
+        ExpressionAttributeValues={":v": number(version)},
+    )
+
+
+def _conditionally(call: Any, **request: Any) -> bool:
+    try:
+        call(**request)
+    except AWS_ERRORS as error:
+        if error_code(error) == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True

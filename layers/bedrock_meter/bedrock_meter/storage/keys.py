@@ -1,0 +1,87 @@
+"""All keys, one tiny builder each, with the access patterns that they serve.
+
+==========  =======================================  ==============================================================
+table       key                                      read by
+==========  =======================================  ==============================================================
+Ledger      account#region#requestId (call_id)       its own condition (is this call recorded?), GetItem
+  index     unattributed_profile, event_ms           usage that waits for a tenant, by profile
+Usage       tenant, quarter-hour#profile#model       reports, reconciliation and seeds: Query by tenant and time range
+Quotas      tenant, GAUGE                            every recording (update), every decision and evaluation (GetItem)
+            tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
+            unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
+Tenants     TENANT#tenant, TENANT                    the tenant's definition
+            PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
+==========  =======================================  ==============================================================
+
+A key never holds the tenant where a re-mapped profile could mint a second one (ledger). Parts that come from outside
+are percent-encoded, so that ``#`` separates and nothing else does, and bounded, so that a key stays under DynamoDB's
+1,024 bytes.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from functools import lru_cache
+from urllib.parse import quote, unquote
+
+GAUGE = "GAUGE"
+STATE = "STATE"
+OUTBOX_PREFIX = "OUTBOX#"
+TENANT = "TENANT"
+MAPPING = "MAPPING"
+
+DUE_SHARDS = ("0", "1", "2", "3")
+"""Partitions of the ``due`` index: the sweep asks each of them once a minute."""
+
+_MAXIMUM_PART_BYTES = 300
+_SAFE = ":/.@+=,"
+
+
+def bounded(part: str) -> str:
+    """Return ``part`` encoded for a key; a very long one is cut and closed with a hash of the whole."""
+    encoded = quote(part, safe=_SAFE, errors="backslashreplace") or "-"
+    if len(encoded) <= _MAXIMUM_PART_BYTES:
+        return encoded
+    digest = hashlib.sha256(encoded.encode()).hexdigest()[:16]
+    return f"{encoded[: _MAXIMUM_PART_BYTES - 17]}~{digest}"
+
+
+@lru_cache(maxsize=4096)
+def quarter_label(quarter_start_ms: int) -> str:
+    """Quarter-hours as ``2026-11-24T01:45Z``: readable, and sorted by time."""
+    return datetime.fromtimestamp(quarter_start_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def parse_quarter_label(label: str) -> int:
+    """Inverse of ``quarter_label``."""
+    return int(datetime.strptime(label, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def usage_sort_key(quarter_start_ms: int, profile: str, model: str) -> str:
+    """Roll-up row of one quarter-hour, profile and model."""
+    return f"{quarter_label(quarter_start_ms)}#{bounded(profile)}#{bounded(model)}"
+
+
+def parse_usage_sort_key(sort_key: str) -> tuple[int, str, str]:
+    """Return (quarter start in ms, profile, model). Names that were cut come back cut."""
+    label, profile, model = sort_key.split("#")
+    return parse_quarter_label(label), unquote(profile), unquote(model)
+
+
+def tenant_key(tenant: str) -> str:
+    """Partition of a tenant's definition."""
+    return f"TENANT#{tenant}"
+
+
+def profile_key(profile: str) -> str:
+    """Partition of a profile's mapping."""
+    return f"PROFILE#{profile}"
+
+
+def outbox_sort_key(profile: str, day: str) -> str:
+    """Announcement of unattributed usage of ``profile`` on the UTC ``day`` (``2026-11-24``)."""
+    return f"{OUTBOX_PREFIX}{bounded(profile)}#{day}"
+
+
+def due_shard(partition: str) -> str:
+    """Partition of the ``due`` index for an item of this partition key."""
+    return DUE_SHARDS[hashlib.sha256(partition.encode()).digest()[0] % len(DUE_SHARDS)]

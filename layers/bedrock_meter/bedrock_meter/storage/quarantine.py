@@ -1,0 +1,30 @@
+"""Quarantine in the failure bucket: a small document for each rejected record, under a name that follows from it."""
+
+import json
+from typing import Any
+
+from bedrock_meter.invocations.quarantine import Rejected, object_key, to_document
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, is_passing
+
+
+class S3Quarantine:
+    """``Quarantine`` under the prefix ``quarantine/`` of one bucket."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def keep(self, rejected: Rejected, now_ms: int) -> bool:
+        """Write the document; the same record again writes the same object."""
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=object_key(rejected, now_ms),
+                Body=json.dumps(to_document(rejected, now_ms), indent=1).encode(),
+                ContentType="application/json",
+            )
+        except AWS_ERRORS as error:
+            if is_passing(error):
+                return False
+            raise
+        return True

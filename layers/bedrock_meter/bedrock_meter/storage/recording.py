@@ -1,0 +1,190 @@
+"""The one transaction, in DynamoDB's words.
+
+Cost: two write units for each started kilobyte of each item. Ledger entries and gauges are kept under one kilobyte
+    for that reason.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from bedrock_meter.invocations.record import TokenCounts
+from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage import gauges
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, is_passing, number, text
+from bedrock_meter.storage.keys import usage_sort_key
+from bedrock_meter.tenants.attribution import UNATTRIBUTED
+from bedrock_meter.usage.ledger import Change, LedgerEntry
+from bedrock_meter.usage.packing import Writes
+from bedrock_meter.usage.recorder import GaugeHead, Refused, UnacceptableWrites
+from bedrock_meter.usage.rollup import RollupKey, Sums
+
+LEDGER_SCHEMA = 1
+USAGE_SCHEMA = 1
+_COUNTS = ("input", "output", "cache_read", "cache_write")
+
+
+def entry_item(entry: LedgerEntry) -> Item:
+    """Return the entry as a Ledger item. Cost and price version are absent until the entry is rated."""
+    item: Item = {
+        "pk": text(entry.key),
+        "schema": number(LEDGER_SCHEMA),
+        "tenant": text(entry.tenant),
+        "rule": text(entry.rule),
+        "profile": text(entry.profile),
+        "model": text(entry.model),
+        "operation": text(entry.operation),
+        "event_ms": number(entry.event_ms),
+        "expires": number(entry.expires_s),
+        **{name: number(getattr(entry.tokens, name)) for name in _COUNTS},
+    }
+    if entry.principal:
+        item["principal"] = text(entry.principal)
+    if entry.error_code is not None:
+        item["error"] = text(entry.error_code)
+    if entry.tenant == UNATTRIBUTED:
+        item["unattributed_profile"] = text(entry.profile)
+    return item
+
+
+def entry_of(item: Item) -> LedgerEntry:
+    """Read a Ledger item."""
+    return LedgerEntry(
+        key=get_text(item, "pk"),
+        tenant=get_text(item, "tenant"),
+        rule=get_text(item, "rule"),
+        profile=get_text(item, "profile"),
+        model=get_text(item, "model"),
+        principal=get_text(item, "principal"),
+        operation=get_text(item, "operation"),
+        event_ms=get_number(item, "event_ms"),
+        tokens=TokenCounts(*(get_number(item, name) for name in _COUNTS)),
+        error_code=get_text(item, "error") if "error" in item else None,
+        expires_s=get_number(item, "expires"),
+    )
+
+
+class DynamoDBRecordingStore:
+    """``RecordingStore`` over the real tables."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._client = client
+        self._tables = tables
+
+    def heads(self, tenants: Iterable[str]) -> dict[str, GaugeHead]:
+        """Read gauge heads, a hundred in a request."""
+        found = gauges.load(self._client, self._tables.quotas, tenants)
+        return {tenant: GaugeHead(gauge.layout, gauge.lease) for tenant, gauge in found.items()}
+
+    def commit(self, writes: Writes) -> Refused | None:
+        """Send the transaction; see ``RecordingStore.commit``."""
+        requests: list[dict[str, Any]] = []
+        positions: list[Change | RollupKey | str] = []
+        for change in writes.changes:
+            requests.append(self._entry_request(change))
+            positions.append(change)
+        for key, sums in writes.rollups.items():
+            requests.append(self._rollup_request(key, sums))
+            positions.append(key)
+        for tenant, (version, adds) in writes.gauges.items():
+            requests.append({"Update": gauges.add_request(self._tables.quotas, tenant, version, adds)})
+            positions.append(tenant)
+        try:
+            self._client.transact_write_items(TransactItems=requests)
+        except AWS_ERRORS as error:
+            if error_code(error) == "TransactionCanceledException":
+                return self._refusal(error, positions)
+            if error_code(error) == "ValidationException":
+                raise UnacceptableWrites(str(error)) from error
+            if is_passing(error):
+                return Refused(busy=frozenset(change.entry.tenant for change in writes.changes))
+            raise
+        return None
+
+    def create_gauge(self, tenant: str) -> None:
+        """Create an empty gauge unless there is one."""
+        gauges.create(self._client, self._tables.quotas, tenant)
+
+    def cancel_lease(self, tenant: str, lease: Lease) -> None:
+        """Give up a change of limits whose owner is gone."""
+        gauges.cancel_change(self._client, self._tables.quotas, tenant, lease)
+
+    def _entry_request(self, change: Change) -> dict[str, Any]:
+        if change.held is None:
+            return {
+                "Put": {
+                    "TableName": self._tables.ledger,
+                    "Item": entry_item(change.entry),
+                    "ConditionExpression": "attribute_not_exists(pk)",
+                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+                }
+            }
+        values = {f":new_{name}": number(getattr(change.entry.tokens, name)) for name in _COUNTS}
+        values |= {f":old_{name}": number(getattr(change.held.tokens, name)) for name in _COUNTS}
+        condition = [f"#{name} = :old_{name}" for name in _COUNTS]
+        if change.held.error_code is None:
+            condition.append("attribute_not_exists(#error)")
+        else:
+            condition.append("#error = :error")
+            values[":error"] = text(change.held.error_code)
+        update = "SET " + ", ".join(f"#{name} = :new_{name}" for name in _COUNTS)
+        if change.entry.error_code is None:
+            update += " REMOVE #error"
+        return {
+            "Update": {
+                "TableName": self._tables.ledger,
+                "Key": {"pk": text(change.entry.key)},
+                "UpdateExpression": update,
+                "ConditionExpression": " AND ".join(condition),
+                "ExpressionAttributeNames": {f"#{name}": name for name in (*_COUNTS, "error")},
+                "ExpressionAttributeValues": values,
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+    def _rollup_request(self, key: RollupKey, sums: Sums) -> dict[str, Any]:
+        amounts = {"requests": sums.requests, "errors": sums.errors}
+        amounts |= {name: getattr(sums.tokens, name) for name in _COUNTS}
+        added = [name for name, amount in amounts.items() if amount]
+        values = {f":{name}": number(amounts[name]) for name in added}
+        return {
+            "Update": {
+                "TableName": self._tables.usage,
+                "Key": {"pk": text(key.tenant), "sk": text(usage_sort_key(key.quarter_ms, key.profile, key.model))},
+                "UpdateExpression": "SET #schema = :schema"
+                + (" ADD " + ", ".join(f"#{name} :{name}" for name in added) if added else ""),
+                "ExpressionAttributeNames": {"#schema": "schema", **{f"#{name}": name for name in added}},
+                "ExpressionAttributeValues": {":schema": number(USAGE_SCHEMA), **values},
+            }
+        }
+
+    @staticmethod
+    def _refusal(error: Exception, positions: list[Change | RollupKey | str]) -> Refused:
+        held: dict[str, LedgerEntry | None] = {}
+        heads: dict[str, GaugeHead | None] = {}
+        busy: set[str] = set()
+        reasons = error.response.get("CancellationReasons", []) if isinstance(error, ClientError) else []
+        for position, reason in zip(positions, reasons, strict=False):
+            code = reason.get("Code", "None")
+            if code == "None":
+                continue
+            if code == "ValidationError":
+                raise UnacceptableWrites(str(reason.get("Message", ""))) from error
+            if code != "ConditionalCheckFailed":
+                busy.add(_tenant_of(position))
+                continue
+            item = reason.get("Item")
+            if isinstance(position, Change):
+                held[position.entry.key] = entry_of(item) if item else None
+            elif isinstance(position, str):
+                gauge = gauges.gauge_of(item) if item else None
+                heads[position] = GaugeHead(gauge.layout, gauge.lease) if gauge else None
+        return Refused(held, heads, frozenset(busy))
+
+
+def _tenant_of(position: Change | RollupKey | str) -> str:
+    if isinstance(position, Change):
+        return position.entry.tenant
+    return position.tenant if isinstance(position, RollupKey) else position

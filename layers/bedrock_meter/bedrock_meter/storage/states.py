@@ -1,0 +1,126 @@
+"""Verdicts as items: what the evaluator reads and writes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bedrock_meter.alerts.contracts import Event
+from bedrock_meter.alerts.evaluator import TenantState
+from bedrock_meter.alerts.outbox import Pending, PublishOutcome
+from bedrock_meter.limits import levels
+from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage import gauges
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
+from bedrock_meter.storage.keys import GAUGE, STATE, TENANT, tenant_key
+from bedrock_meter.storage.outboxes import OUT, Update, item_key, outbox_update, pending_of, pending_text
+
+STATE_SCHEMA = 1
+
+
+def state_of(item: Item) -> TenantState:
+    """Read a STATE item."""
+    return TenantState(
+        version=get_number(item, "state_version"),
+        evaluated_rev=get_number(item, "evaluated_rev"),
+        layout_version=get_number(item, "layout_version"),
+        levels=levels.from_item(json.loads(get_text(item, "levels", "{}"))),
+        pending=pending_of(item),
+        next_due_ms=get_number(item, "next_due_ms") if "next_due_ms" in item else None,
+    )
+
+
+class DynamoDBEvaluationStore:
+    """``EvaluationStore`` over the Quotas and Tenants tables."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._client = client
+        self._tables = tables
+
+    def load(self, tenant: str) -> tuple[Gauge, TenantState] | None:
+        """Read gauge and state consistently, in one request."""
+        keys = [item_key(tenant, STATE), item_key(tenant, GAUGE)]
+        items = {get_text(item, "sk"): item for item in gauges.read_batch(self._client, self._tables.quotas, keys)}
+        if GAUGE not in items:
+            return None
+        state = items.get(STATE)
+        return gauges.gauge_of(items[GAUGE]), state_of(state) if state else TenantState()
+
+    def profiles(self, tenant: str) -> Sequence[str]:
+        """ARNs (or ids) of the profiles that the tenant owns now."""
+        key = {"pk": text(tenant_key(tenant)), "sk": text(TENANT)}
+        item = self._client.get_item(TableName=self._tables.tenants, Key=key).get("Item", {})
+        return tuple(profile["M"]["arn"]["S"] for profile in item.get("profiles", {}).get("L", []))
+
+    def save(
+        self, tenant: str, state: TenantState, *, before: TenantState, events: Sequence[Event], late: Mapping[str, int]
+    ) -> bool:
+        """Write the verdict and its events in one update; late buckets leave the gauge in the same transaction."""
+        update = Update()
+        update.set("schema", number(STATE_SCHEMA))
+        update.set("state_version", number(state.version))
+        update.set("evaluated_rev", number(state.evaluated_rev))
+        update.set("layout_version", number(state.layout_version))
+        update.set("levels", text(json.dumps(levels.to_item(state.levels), separators=(",", ":"))))
+        update.due(tenant, state.next_due_ms)
+        for event in events:
+            update.set(f"{OUT}{event.id}", pending_text(Pending(event)))
+        if before.version == 0:
+            request = update.request(self._tables.quotas, item_key(tenant, STATE), "attribute_not_exists(pk)")
+        else:
+            condition = "state_version = :before"
+            request = update.request(
+                self._tables.quotas, item_key(tenant, STATE), condition, before=number(before.version)
+            )
+        try:
+            if late:
+                items = [{"Update": request}, {"Update": self._late_request(tenant, late)}]
+                self._client.transact_write_items(TransactItems=items)
+            else:
+                self._client.update_item(**request)
+        except AWS_ERRORS as error:
+            if error_code(error) in {"ConditionalCheckFailedException", "TransactionCanceledException"}:
+                return False
+            raise
+        return True
+
+    def _late_request(self, tenant: str, late: Mapping[str, int]) -> dict[str, Any]:
+        update = Update()
+        for name in late:
+            update.remove(name)
+        seen = {f"s{index}": number(amount) for index, amount in enumerate(late.values())}
+        condition = " AND ".join(f"#{index} = :s{index}" for index in range(len(late)))
+        return update.request(self._tables.quotas, item_key(tenant, GAUGE), condition, **seen)
+
+    def cleared(
+        self,
+        tenant: str,
+        state: TenantState,
+        outcome: PublishOutcome,
+        pending: Sequence[Pending],
+        next_due_ms: int | None,
+    ) -> None:
+        """Empty the outbox of what was accepted.
+
+        When to look again is only set if the verdict is still the newest; otherwise the newer one has said it.
+        """
+        for with_due in (True, False):
+            update = outbox_update(outcome, pending)
+            key = item_key(tenant, STATE)
+            if with_due:
+                update.due(tenant, next_due_ms)
+                request = update.request(self._tables.quotas, key, "state_version = :seen", seen=number(state.version))
+            else:
+                if not update.names:
+                    return
+                request = update.request(self._tables.quotas, key)
+            try:
+                self._client.update_item(**request)
+                return
+            except AWS_ERRORS as error:
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
+
+    def prune(self, tenant: str, layout_version: int, buckets: Sequence[str]) -> None:
+        """Remove buckets that no window reaches any more."""
+        gauges.prune(self._client, self._tables.quotas, tenant, layout_version, buckets)

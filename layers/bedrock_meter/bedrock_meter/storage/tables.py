@@ -1,0 +1,175 @@
+"""The four tables as pynamodb models: the schema in one place, and the access of everything that is not on a hot path.
+
+The template creates the tables; a test holds its keys, indexes, streams and expiry against these models. Table names
+are bound at run
+time: a model that reads its table's name when it is imported would belong to one environment for ever.
+"""
+
+from typing import Any, ClassVar, TypeVar
+
+from pynamodb.attributes import (
+    ListAttribute,
+    MapAttribute,
+    NumberAttribute,
+    TTLAttribute,
+    UnicodeAttribute,
+    VersionAttribute,
+)
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+
+from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+
+M = TypeVar("M", bound=Model)
+
+
+class UnattributedIndex(GlobalSecondaryIndex[Any]):
+    """Ledger entries that wait for a tenant, by profile and time. Sparse."""
+
+    class Meta:
+        """Name and projection."""
+
+        index_name = "unattributed"
+        projection = KeysOnlyProjection()
+
+    unattributed_profile = UnicodeAttribute(hash_key=True)
+    event_ms = NumberAttribute(range_key=True)
+
+
+class LedgerModel(Model):
+    """One entry per invocation, which is its own dedupe marker. Written by the recorder's transaction only."""
+
+    class Meta:
+        """Bound at run time."""
+
+        table_name = "unbound"
+
+    pk = UnicodeAttribute(hash_key=True)
+    schema = NumberAttribute()
+    tenant = UnicodeAttribute()
+    rule = UnicodeAttribute()
+    profile = UnicodeAttribute()
+    model = UnicodeAttribute()
+    principal = UnicodeAttribute(null=True)
+    operation = UnicodeAttribute()
+    event_ms = NumberAttribute()
+    input = NumberAttribute()
+    output = NumberAttribute()
+    cache_read = NumberAttribute()
+    cache_write = NumberAttribute()
+    error = UnicodeAttribute(null=True)
+    unattributed_profile = UnicodeAttribute(null=True)
+    cost_nano_usd = NumberAttribute(null=True)
+    price_version = UnicodeAttribute(null=True)
+    expires = TTLAttribute()
+    unattributed: ClassVar[UnattributedIndex] = UnattributedIndex()
+
+
+class UsageModel(Model):
+    """One row per tenant, quarter-hour, profile and model."""
+
+    class Meta:
+        """Bound at run time."""
+
+        table_name = "unbound"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    schema = NumberAttribute()
+    requests = NumberAttribute(default=0)
+    errors = NumberAttribute(default=0)
+    input = NumberAttribute(default=0)
+    output = NumberAttribute(default=0)
+    cache_read = NumberAttribute(default=0)
+    cache_write = NumberAttribute(default=0)
+    cost_nano_usd = NumberAttribute(null=True)
+
+
+class DueIndex(GlobalSecondaryIndex[Any]):
+    """What the sweep has to look at, by time. Sparse."""
+
+    class Meta:
+        """Name and projection."""
+
+        index_name = "due"
+        projection = KeysOnlyProjection()
+
+    due_shard = UnicodeAttribute(hash_key=True)
+    next_due_ms = NumberAttribute(range_key=True)
+
+
+class QuotasModel(Model):
+    """Gauges, states and announcements.
+
+    Their other attributes are flat and named by what they hold: see ``storage/gauges.py``.
+    """
+
+    class Meta:
+        """Bound at run time."""
+
+        table_name = "unbound"
+        stream_view_type = "KEYS_ONLY"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    due_shard = UnicodeAttribute(null=True)
+    next_due_ms = NumberAttribute(null=True)
+    expires = TTLAttribute(null=True)
+    due: ClassVar[DueIndex] = DueIndex()
+
+
+class ProfileMap(MapAttribute[str, Any]):
+    """A profile in a tenant's definition."""
+
+    id = UnicodeAttribute()
+    arn = UnicodeAttribute()
+    model = UnicodeAttribute(default=UNKNOWN_MODEL)
+
+
+class TenantModel(Model):
+    """A tenant's definition; its limits live on its gauge."""
+
+    class Meta:
+        """Bound at run time."""
+
+        table_name = "unbound"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    schema = NumberAttribute(default=1)
+    tenant = UnicodeAttribute()
+    timezone = UnicodeAttribute()
+    plan = UnicodeAttribute(null=True)
+    profiles: ListAttribute[ProfileMap] = ListAttribute(of=ProfileMap)
+    updated_ms = NumberAttribute()
+
+
+class PeriodMap(MapAttribute[str, Any]):
+    """A profile belongs to a tenant in [from_ms, to_ms)."""
+
+    tenant = UnicodeAttribute()
+    from_ms = NumberAttribute()
+    to_ms = NumberAttribute(null=True)
+    model = UnicodeAttribute(default=UNKNOWN_MODEL)
+    routing = UnicodeAttribute(null=True)
+
+
+class MappingModel(Model):
+    """All owners that a profile ever had."""
+
+    class Meta:
+        """Bound at run time."""
+
+        table_name = "unbound"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    schema = NumberAttribute(default=1)
+    periods: ListAttribute[PeriodMap] = ListAttribute(of=PeriodMap)
+    version = VersionAttribute()
+
+
+def bound(model: type[M], table_name: str) -> type[M]:
+    """Return ``model`` for the table of this name."""
+    meta = type("Meta", (model.Meta,), {"table_name": table_name})  # type: ignore[attr-defined]
+    return type(model.__name__, (model,), {"Meta": meta})

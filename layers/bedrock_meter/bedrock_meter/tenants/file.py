@@ -1,0 +1,124 @@
+"""The tenants file: YAML that people write, read strictly and explained when it is wrong.
+
+::
+
+    tenants:
+      - id: acme
+        timezone: Europe/Berlin            # optional, UTC by default
+        profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6}]
+        limits:
+          - {meter: total_tokens, window: 1h, max: 200k, hard: true}
+          - {meter: requests, window: month, max: 1000000, thresholds: [80, 100]}
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.invocations.identifiers import profile_candidate
+from bedrock_meter.limits.limit import parse_limit
+from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition, checked_tenant_id
+
+_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "limits")
+_PROFILE_KEYS = ("id", "model")
+
+
+def load(path: Path) -> tuple[TenantDefinition, ...]:
+    """Read a tenants file.
+
+    Raises:
+        InvalidDefinition: It cannot be read, is not YAML, or a value is wrong; says which and what would be right.
+    """
+    import yaml  # only people's files are YAML, so no function pays for it
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise InvalidDefinition(str(path), f"cannot be read: {problem.strerror}") from problem
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
+        raise InvalidDefinition(where, "is not valid YAML") from problem
+    try:
+        return parse(document)
+    except InvalidDefinition as problem:
+        raise problem.under(str(path)) from problem
+
+
+def parse(document: object) -> tuple[TenantDefinition, ...]:
+    """Read the parsed content of a tenants file; see ``load``."""
+    if not isinstance(document, Mapping) or not isinstance(document.get("tenants"), list):
+        raise InvalidDefinition("", "must be a mapping with a list 'tenants', for example: tenants: [{id: acme}]")
+    _refuse_unknown_keys("", document, ("tenants",))
+    definitions: list[TenantDefinition] = []
+    owners: dict[str, str] = {}
+    for index, entry in enumerate(document["tenants"]):
+        try:
+            definition = _tenant(entry)
+            for profile in definition.profiles:
+                if profile.id in owners:
+                    raise InvalidDefinition("profiles", f"{profile.id} belongs to tenant {owners[profile.id]} already")
+                owners[profile.id] = definition.id
+            if any(definition.id == other.id for other in definitions):
+                raise InvalidDefinition("id", f"tenant {definition.id} is defined twice")
+        except InvalidDefinition as problem:
+            raise problem.under(f"tenants[{index}]") from problem
+        definitions.append(definition)
+    return tuple(definitions)
+
+
+def _tenant(entry: object) -> TenantDefinition:
+    if not isinstance(entry, Mapping):
+        raise InvalidDefinition("", "must be a mapping with at least an 'id'")
+    _refuse_unknown_keys("", entry, _TENANT_KEYS)
+    tenant = checked_tenant_id(entry.get("id"))
+    timezone = entry.get("timezone", DEFAULT_TIMEZONE)
+    _check_timezone(timezone)
+    plan = entry.get("plan")
+    if plan is not None and not isinstance(plan, str):
+        raise InvalidDefinition("plan", "must be the name of a plan")
+    profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
+    limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
+    return TenantDefinition(tenant, timezone, plan, profiles, limits)
+
+
+def _profile(entry: object, where: str) -> ProfileReference:
+    identifier: object = entry
+    model: object = UNKNOWN_MODEL
+    if isinstance(entry, Mapping):
+        _refuse_unknown_keys(where, entry, _PROFILE_KEYS)
+        identifier = entry.get("id")
+        model = entry.get("model", UNKNOWN_MODEL)
+    # An id of digits only, or one like 12e4, is a number to YAML and would lose its zeros: it has to be quoted.
+    if not isinstance(identifier, str):
+        raise InvalidDefinition(where, "must be a profile's id or ARN as text; quote an id that looks like a number")
+    profile = profile_candidate(identifier)
+    if profile is None:
+        raise InvalidDefinition(where, f"{identifier!r} is not the id or ARN of an application inference profile")
+    if not isinstance(model, str) or not model:
+        raise InvalidDefinition(f"{where}.model", "must be the id of the base model")
+    return ProfileReference(profile, identifier, model)
+
+
+def _list(entry: Mapping[object, object], key: str) -> list[object]:
+    value = entry.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InvalidDefinition(key, "must be a list")
+    return value
+
+
+def _check_timezone(timezone: object) -> None:
+    try:
+        ZoneInfo(timezone if isinstance(timezone, str) else "")
+    except (KeyError, ValueError, OSError) as problem:
+        raise InvalidDefinition("timezone", f"{timezone!r} is not an IANA time zone such as Europe/Berlin") from problem
+
+
+def _refuse_unknown_keys(where: str, entry: Mapping[object, object], known: tuple[str, ...]) -> None:
+    for key in entry:
+        if key not in known:
+            raise InvalidDefinition(where, f"unknown key {key!r}; known are {', '.join(known)}")

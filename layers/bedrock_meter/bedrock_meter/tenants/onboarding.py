@@ -1,0 +1,122 @@
+"""Making what is defined true: tenants, their gauges and limits, and the profiles that they own.
+
+The order makes every step safe to be the last one: a tenant's gauge and limits are there before any of its profiles
+points to it. All of it can be repeated; what is as wanted already is left alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from bedrock_meter.errors import LeaseLost
+from bedrock_meter.limits.installation import InstallationStore, install_limits
+from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.directory import KNOWN_FOR_MS
+from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+
+HANDOVER_MS = KNOWN_FOR_MS + 10_000
+"""A profile that changes hands does so this far ahead, when no recorder can hold an answer from before."""
+
+ATTEMPTS = 5
+
+
+class TenantStore(Protocol):
+    """The Tenants table."""
+
+    def tenant(self, tenant: str) -> TenantDefinition | None:
+        """Read a tenant's definition; its limits are not part of the answer, they live on the gauge."""
+
+    def put_tenant(self, definition: TenantDefinition, now_ms: int) -> None:
+        """Write a tenant's definition."""
+
+    def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
+        """Read (version, periods) of a profile's mapping; version 0 = none yet."""
+
+    def put_periods(self, profile: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
+        """Write a mapping over the one of ``version``; False if it changed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying one definition changed.
+
+    Attributes:
+        tenant: The tenant.
+        changed: What changed, in words; empty if all was as wanted.
+        effective_ms: From when on all of it holds.
+    """
+
+    tenant: str
+    changed: tuple[str, ...]
+    effective_ms: int
+
+
+def apply(
+    definitions: Sequence[TenantDefinition],
+    tenants: TenantStore,
+    installation: InstallationStore,
+    *,
+    clock: Callable[[], int],
+    new_id: Callable[[], str],
+) -> Iterator[Applied]:
+    """Apply definitions one by one, yielding what each changed. Applying them again changes nothing.
+
+    Tenants that are not among ``definitions`` are left alone. A profile that a definition no longer names leaves its
+    tenant now.
+
+    Raises:
+        LeaseLost: Somebody else keeps changing the same tenant.
+    """
+    for definition in definitions:
+        now_ms = clock()
+        changed: list[str] = []
+        effective_ms = now_ms
+        known = tenants.tenant(definition.id)
+        if install_limits(installation, definition.id, definition.limits, clock=clock, new_id=new_id):
+            changed.append("limits")
+        for profile in definition.profiles:
+            from_ms = _map(tenants, profile, definition.id, now_ms)
+            if from_ms is not None:
+                changed.append(f"profile {profile.id}")
+                effective_ms = max(effective_ms, from_ms)
+        named = {profile.id for profile in definition.profiles}
+        for profile in known.profiles if known is not None else ():
+            if profile.id not in named and _unmap(tenants, profile.id, definition.id, now_ms):
+                changed.append(f"profile {profile.id} removed")
+        if known != replace(definition, limits=()):
+            tenants.put_tenant(definition, now_ms)
+            changed.append("tenant")
+        yield Applied(definition.id, tuple(changed), effective_ms)
+
+
+def _map(tenants: TenantStore, profile: ProfileReference, tenant: str, now_ms: int) -> int | None:
+    """Give a profile to a tenant; returns from when on, or None if it is the tenant's already."""
+    for _ in range(ATTEMPTS):
+        version, periods = tenants.periods(profile.id)
+        last = periods[-1] if periods else None
+        if last is None:
+            # Whatever used the profile before anybody owned it can only have been its first owner.
+            start_ms, kept = 0, ()
+        elif last.tenant == tenant and last.to_ms is None:
+            if last.model == profile.model:
+                return None
+            start_ms, kept = last.from_ms, tuple(periods[:-1])
+        else:
+            start_ms = now_ms + HANDOVER_MS
+            kept = (*periods[:-1], replace(last, to_ms=start_ms if last.to_ms is None else last.to_ms))
+        if tenants.put_periods(profile.id, version, (*kept, MappingPeriod(tenant, start_ms, None, profile.model))):
+            return max(start_ms, now_ms)
+    raise LeaseLost(f"the mapping of profile {profile.id} was changed by others {ATTEMPTS} times meanwhile")
+
+
+def _unmap(tenants: TenantStore, profile: str, tenant: str, now_ms: int) -> bool:
+    """Take a profile from a tenant; False if it is not the tenant's any more."""
+    for _ in range(ATTEMPTS):
+        version, periods = tenants.periods(profile)
+        last = periods[-1] if periods else None
+        if last is None or last.tenant != tenant or last.to_ms is not None:
+            return False
+        ended = replace(last, to_ms=now_ms + HANDOVER_MS)
+        if tenants.put_periods(profile, version, (*periods[:-1], ended)):
+            return True
+    raise LeaseLost(f"the mapping of profile {profile} was changed by others {ATTEMPTS} times meanwhile")

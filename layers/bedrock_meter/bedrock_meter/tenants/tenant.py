@@ -1,0 +1,61 @@
+"""What a person defines of a tenant."""
+
+import re
+from dataclasses import dataclass
+
+from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.limits.limit import Limit
+from bedrock_meter.tenants.attribution import UNATTRIBUTED, UNKNOWN_MODEL
+
+_TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+DEFAULT_TIMEZONE = "UTC"
+
+
+def checked_tenant_id(value: object) -> str:
+    """Return ``value`` if it can be a tenant's id.
+
+    Raises:
+        InvalidDefinition: It is no text of 1 to 64 letters, digits, dots, dashes and underscores, or it is reserved.
+    """
+    if not isinstance(value, str) or not _TENANT_ID.fullmatch(value):
+        raise InvalidDefinition(
+            "id",
+            f"{value!r} is not a tenant id: use 1 to 64 letters, digits, '.', '-' or '_', a letter or digit first",
+        )
+    if value == UNATTRIBUTED:
+        raise InvalidDefinition("id", f"'{UNATTRIBUTED}' is reserved for usage that belongs to nobody yet")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReference:
+    """A profile that a tenant owns.
+
+    Attributes:
+        id: Last segment of the ARN: what records and metrics are joined on.
+        arn: The ARN where it was given, else the id.
+        model: Base model that the profile stands for, or ``-`` where nobody said.
+    """
+
+    id: str
+    arn: str
+    model: str = UNKNOWN_MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class TenantDefinition:
+    """A tenant as written in a tenants file.
+
+    Attributes:
+        id: Name in keys, events and the API.
+        timezone: IANA zone of its calendar windows.
+        plan: Name of its plan; kept, not interpreted yet.
+        profiles: Profiles that it owns.
+        limits: Its limits, in order.
+    """
+
+    id: str
+    timezone: str = DEFAULT_TIMEZONE
+    plan: str | None = None
+    profiles: tuple[ProfileReference, ...] = ()
+    limits: tuple[Limit, ...] = ()

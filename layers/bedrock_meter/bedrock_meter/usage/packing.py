@@ -1,0 +1,157 @@
+"""From ledger changes to transactions: what one ``TransactWriteItems`` can carry.
+
+Three limits shape a chunk: 100 items, 4 KB of one expression, 300 operators in one expression. Items are counted as
+they really are: each change is one, each roll-up row and each gauge that the changes touch is one more. A tenant is
+kept whole where it fits, because each chunk that it is split over pays for its gauge and its roll-up row again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bedrock_meter.limits.gauge import bucket_for
+from bedrock_meter.limits.limit import Layout
+from bedrock_meter.limits.meters import amount
+from bedrock_meter.tenants.attribution import UNATTRIBUTED
+from bedrock_meter.usage.ledger import Change
+from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
+
+MAXIMUM_ITEMS = 100
+MAXIMUM_BUCKETS = 250
+"""Buckets of one gauge in one update: at most 9 bytes and one operator each, so that 4 KB and 300 operators are never
+met.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Changes that are written together or not at all.
+
+    Attributes:
+        changes: At least one.
+        attempt: How often the chunk was refused because others were writing.
+        ready_ms: Not to be sent before.
+    """
+
+    changes: tuple[Change, ...]
+    attempt: int = 0
+    ready_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """All that one transaction writes.
+
+    Attributes:
+        changes: Ledger entries, new or raised.
+        rollups: What they add to each roll-up row.
+        gauges: By tenant: the layout version that the amounts are for, and the amounts by bucket.
+    """
+
+    changes: tuple[Change, ...]
+    rollups: dict[RollupKey, Sums]
+    gauges: dict[str, tuple[int, dict[str, int]]]
+
+    @property
+    def items(self) -> int:
+        """Number of items, as DynamoDB counts them."""
+        return len(self.changes) + len(self.rollups) + len(self.gauges)
+
+
+def gauge_adds(change: Change, layout: Layout, now_ms: int) -> dict[str, int]:
+    """Return what a change adds to its tenant's gauge, by bucket."""
+    sums = change.sums
+    adds: dict[str, int] = {}
+    for installed in layout.limits:
+        quantity = amount(installed.limit.meter, sums.requests, sums.tokens)
+        if quantity:
+            bucket = bucket_for(installed, change.entry.event_ms, now_ms)
+            if bucket is not None:
+                adds[bucket] = adds.get(bucket, 0) + quantity
+    return adds
+
+
+def writes_of(chunk: Chunk, layouts: Mapping[str, Layout], now_ms: int) -> Writes:
+    """Sum a chunk up.
+
+    A failed call touches no window, so it leaves the gauge alone; any other change goes through the gauge even where
+    no limit counts it, because the gauge's version is what holds recorders off while a new limit is being seeded.
+    """
+    rollups: dict[RollupKey, Sums] = {}
+    gauges: dict[str, tuple[int, dict[str, int]]] = {}
+    for change in chunk.changes:
+        key = change.entry.rollup
+        rollups[key] = rollups.get(key, NOTHING) + change.sums
+        tenant = change.entry.tenant
+        if _meets_gauge(change):
+            layout = layouts[tenant]
+            _, adds = gauges.setdefault(tenant, (layout.version, {}))
+            for bucket, quantity in gauge_adds(change, layout, now_ms).items():
+                adds[bucket] = adds.get(bucket, 0) + quantity
+    return Writes(chunk.changes, rollups, gauges)
+
+
+def _meets_gauge(change: Change) -> bool:
+    return change.entry.tenant != UNATTRIBUTED and change.entry.error_code is None
+
+
+@dataclass(slots=True)
+class _Load:
+    """What an open chunk already needs."""
+
+    layouts: Mapping[str, Layout]
+    now_ms: int
+    changes: list[Change] = field(default_factory=list)
+    rollups: set[RollupKey] = field(default_factory=set)
+    buckets: dict[str, set[str]] = field(default_factory=dict)
+
+    def takes(self, tenant: str, changes: Sequence[Change]) -> bool:
+        """Whether all of ``changes``, which are of one tenant, still fit."""
+        metered = [change for change in changes if _meets_gauge(change)]
+        gauges = len(self.buckets) + (1 if metered and tenant not in self.buckets else 0)
+        rollups = self.rollups.union(change.entry.rollup for change in changes)
+        buckets = self.buckets.get(tenant, set()).union(*(self._buckets_of(change) for change in metered))
+        return (
+            len(self.changes) + len(changes) + len(rollups) + gauges <= MAXIMUM_ITEMS
+            and len(buckets) <= MAXIMUM_BUCKETS
+        )
+
+    def add(self, change: Change) -> None:
+        self.changes.append(change)
+        self.rollups.add(change.entry.rollup)
+        if _meets_gauge(change):
+            self.buckets.setdefault(change.entry.tenant, set()).update(self._buckets_of(change))
+
+    def _buckets_of(self, change: Change) -> dict[str, int]:
+        return gauge_adds(change, self.layouts[change.entry.tenant], self.now_ms)
+
+
+def pack(changes: Iterable[Change], layouts: Mapping[str, Layout], now_ms: int) -> list[Chunk]:
+    """Distribute changes over as few chunks as keep every tenant whole where possible.
+
+    Args:
+        changes: Each call at most once (DynamoDB refuses an item twice in a transaction).
+        layouts: Layout of every tenant that occurs.
+        now_ms: Ingest time.
+    """
+    by_tenant: dict[str, list[Change]] = {}
+    for change in changes:
+        by_tenant.setdefault(change.entry.tenant, []).append(change)
+    chunks: list[Chunk] = []
+    load = _Load(layouts, now_ms)
+
+    def close() -> None:
+        nonlocal load
+        if load.changes:
+            chunks.append(Chunk(tuple(load.changes)))
+        load = _Load(layouts, now_ms)
+
+    for tenant, group in by_tenant.items():
+        if not load.takes(tenant, group):
+            close()
+        whole = load.takes(tenant, group)
+        for change in group:
+            if not whole and not load.takes(tenant, (change,)):
+                close()
+            load.add(change)
+    close()
+    return chunks

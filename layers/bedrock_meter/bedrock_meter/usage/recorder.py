@@ -1,0 +1,278 @@
+"""Recording usage exactly once.
+
+The decision: one transaction holds the ledger entries of some calls, what they add to their roll-ups and what they
+add to their tenants' gauges. The entry's own condition ("nobody recorded this call") is the whole of de-duplication,
+so redelivery, other batches, lost replies and crashes are all the same case: send it again and let the ledger decide.
+
+* A refused *ledger* position is a duplicate or a twin: only that change is dropped or turned into a raise; the rest
+  is sent again.
+* A refused *gauge* position means that the tenant's limits changed, or are being changed: the held image says which.
+* A conflict or throttling parks the tenants concerned, with full jitter; everybody else goes on at once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from bedrock_meter.errors import DeliverAgain, OutOfTime
+from bedrock_meter.invocations.record import Invocation
+from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.limits.limit import NO_LIMITS, Layout
+from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
+from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
+from bedrock_meter.usage.packing import Chunk, Writes, pack, writes_of
+
+BACKOFF_BASE_MS = 25
+BACKOFF_CAP_MS = 2_000
+LAST_CALL_MS = 1_500
+"""Time kept back to report and return; an invocation that is killed reports nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeHead:
+    """What the recorder must know of a gauge: the limits it counts for, and whether they are being changed."""
+
+    layout: Layout
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a transaction did not happen. Nothing of it was written.
+
+    Attributes:
+        held: For each refused ledger position, by call id: the entry that is there, or None.
+        gauges: For each refused gauge position, by tenant: its head, or None where the tenant has no gauge.
+        busy: Tenants whose items met another writer or a throttle.
+    """
+
+    held: dict[str, LedgerEntry | None] = field(default_factory=dict)
+    gauges: dict[str, GaugeHead | None] = field(default_factory=dict)
+    busy: frozenset[str] = frozenset()
+
+
+class RecordingStore(Protocol):
+    """Where usage is recorded."""
+
+    def heads(self, tenants: Iterable[str]) -> dict[str, GaugeHead]:
+        """Read the gauge heads of ``tenants``; those without a gauge are missing in the answer."""
+
+    def commit(self, writes: Writes) -> Refused | None:
+        """Write all or nothing. None = done. Sending the same again is refused with the entries as held.
+
+        Raises:
+            UnacceptableWrites: The store will never take this transaction as it is.
+        """
+
+    def create_gauge(self, tenant: str) -> None:
+        """Give a tenant an empty gauge; one that is there stays as it is."""
+
+    def cancel_lease(self, tenant: str, lease: Lease) -> None:
+        """End a change of limits whose lease ran out; nothing happens if the gauge no longer holds that lease."""
+
+
+class Directory(Protocol):
+    """Attribution of invocations to tenants."""
+
+    def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
+        """Return one attribution for each invocation, in their order."""
+
+
+class Announcer(Protocol):
+    """Says that usage without a tenant was seen."""
+
+    def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
+        """Make sure that the event is or will be published, at least once, under one id per day.
+
+        Called before the usage is recorded. False means that the store is busy and nothing is sure yet.
+        """
+
+
+class UnacceptableWrites(Exception):
+    """The store refuses a transaction for what it is, not for what is there."""
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What became of the invocations of one call. Sums of these add up over any number of deliveries.
+
+    Attributes:
+        recorded: Successful calls newly counted.
+        errors: Failed calls newly counted. A success that replaces a failure counts -1 here and +1 in ``recorded``.
+        duplicates: Records of calls that were counted already, twins included.
+        unattributed: How many of ``recorded`` have no tenant yet.
+        transactions: Transactions sent, refused ones included.
+        conflicts: Times that a tenant had to wait for another writer.
+    """
+
+    recorded: int = 0
+    errors: int = 0
+    duplicates: int = 0
+    unattributed: int = 0
+    transactions: int = 0
+    conflicts: int = 0
+
+    def committed(self, change: Change) -> None:
+        """Count a change that was written."""
+        sums = change.sums
+        self.recorded += sums.requests
+        self.errors += sums.errors
+        self.duplicates += change.records - (1 if change.held is None else 0)
+        if change.entry.tenant == UNATTRIBUTED:
+            self.unattributed += sums.requests
+
+
+class Recorder:
+    """Records invocations through a store. One instance lives as long as the function's environment."""
+
+    def __init__(
+        self,
+        store: RecordingStore,
+        directory: Directory,
+        announcer: Announcer,
+        *,
+        retention_ms: int,
+        clock: Callable[[], int],
+        sleep_ms: Callable[[int], None],
+        uniform: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._announcer = announcer
+        self._retention_ms = retention_ms
+        self._clock = clock
+        self._sleep_ms = sleep_ms
+        self._uniform = uniform
+        self._layouts: dict[str, Layout] = {}
+
+    def record(self, invocations: Sequence[Invocation], report: Recorded, remaining_ms: Callable[[], int]) -> None:
+        """Record invocations; those recorded before change nothing.
+
+        Args:
+            invocations: Admitted records of one delivery, in any order, with repetitions.
+            report: Counts what happened, also when this raises.
+            remaining_ms: How much time the caller has left.
+
+        Raises:
+            OutOfTime: Some invocations are not recorded yet; deliver again.
+            DeliverAgain: The same, for another reason.
+        """
+        now_ms = self._clock()
+        changes = self._changes(invocations, now_ms)
+        self._load_layouts({change.entry.tenant for change in changes})
+        queue = deque(pack(changes, self._layouts, now_ms))
+        stuck = 0
+        while queue:
+            chunk = self._next(queue, remaining_ms)
+            try:
+                refused = self._send(chunk, report)
+            except UnacceptableWrites as refusal:
+                if len(chunk.changes) == 1:
+                    stuck += 1
+                    reason = refusal
+                else:
+                    middle = len(chunk.changes) // 2
+                    queue.extend(Chunk(half) for half in (chunk.changes[:middle], chunk.changes[middle:]))
+                continue
+            if refused is not None:
+                queue.extend(self._after_refusal(chunk, refused, report))
+        if stuck:
+            raise DeliverAgain(f"{stuck} invocations cannot be stored: {reason}")
+
+    def _changes(self, invocations: Sequence[Invocation], now_ms: int) -> list[Change]:
+        """One change per call: DynamoDB refuses an item twice in a transaction, and twins can share a batch."""
+        changes: dict[str, Change] = {}
+        attributions = self._directory.attribute(invocations, now_ms)
+        for invocation, attribution in zip(invocations, attributions, strict=True):
+            entry = entry_for(invocation, attribution, now_ms=now_ms, retention_ms=self._retention_ms)
+            known = changes.get(entry.key)
+            changes[entry.key] = (
+                Change(entry) if known is None else Change(known.entry.joined(entry), None, known.records + 1)
+            )
+        return list(changes.values())
+
+    def _load_layouts(self, tenants: set[str]) -> None:
+        unknown = tenants - self._layouts.keys() - {UNATTRIBUTED}
+        if not unknown:
+            return
+        heads = self._store.heads(sorted(unknown))
+        for tenant in unknown:
+            head = heads.get(tenant)
+            self._layouts[tenant] = head.layout if head is not None else NO_LIMITS
+
+    def _next(self, queue: deque[Chunk], remaining_ms: Callable[[], int]) -> Chunk:
+        """Take the first chunk that may be sent, waiting for the earliest if none may."""
+        now_ms = self._clock()
+        index = min(range(len(queue)), key=lambda position: (max(queue[position].ready_ms, now_ms), position))
+        wait_ms = max(0, queue[index].ready_ms - now_ms)
+        if remaining_ms() - wait_ms < LAST_CALL_MS:
+            left = sum(len(chunk.changes) for chunk in queue)
+            raise OutOfTime(f"{left} invocations are not recorded yet")
+        if wait_ms:
+            self._sleep_ms(wait_ms)
+        chunk = queue[index]
+        del queue[index]
+        return chunk
+
+    def _send(self, chunk: Chunk, report: Recorded) -> Refused | None:
+        now_ms = self._clock()
+        for change in chunk.changes:
+            unannounced = change.entry.tenant == UNATTRIBUTED and change.sums.requests
+            if unannounced and not self._announcer.announce(change.entry, now_ms):
+                return Refused(busy=frozenset({UNATTRIBUTED}))
+        report.transactions += 1
+        refused = self._store.commit(writes_of(chunk, self._layouts, now_ms))
+        if refused is None:
+            for change in chunk.changes:
+                report.committed(change)
+        return refused
+
+    def _after_refusal(self, chunk: Chunk, refused: Refused, report: Recorded) -> list[Chunk]:
+        """Turn what the refusal showed into the chunks that are still to be sent."""
+        waiting = set(refused.busy)
+        for tenant, head in refused.gauges.items():
+            if not self._learn(tenant, head):
+                waiting.add(tenant)
+        remaining: list[Change] = []
+        for change in chunk.changes:
+            if change.entry.key in refused.held:
+                held = refused.held[change.entry.key]
+                raised = replace(change, held=None) if held is None else change.against(held)
+                if raised is None:
+                    report.duplicates += change.records
+                else:
+                    remaining.append(raised)
+            else:
+                remaining.append(change)
+        if not (refused.held or refused.gauges or refused.busy):
+            waiting = {change.entry.tenant for change in chunk.changes}
+        report.conflicts += len(waiting)
+        self._load_layouts({change.entry.tenant for change in remaining})
+        now_ms = self._clock()
+        at_once = pack((change for change in remaining if change.entry.tenant not in waiting), self._layouts, now_ms)
+        later = []
+        for tenant in sorted(waiting):
+            parked = pack((change for change in remaining if change.entry.tenant == tenant), self._layouts, now_ms)
+            ready_ms = now_ms + self._backoff_ms(chunk.attempt)
+            later += [replace(one, attempt=chunk.attempt + 1, ready_ms=ready_ms) for one in parked]
+        return at_once + later
+
+    def _learn(self, tenant: str, head: GaugeHead | None) -> bool:
+        """Take in a gauge's head; False if the tenant has to wait."""
+        if head is None:
+            self._store.create_gauge(tenant)
+            self._layouts[tenant] = NO_LIMITS
+            return True
+        known = self._layouts.get(tenant)
+        self._layouts[tenant] = head.layout
+        if head.lease is not None:
+            if head.lease.is_held(self._clock()):
+                return False
+            self._store.cancel_lease(tenant, head.lease)
+            return True
+        return known is None or known.version != head.layout.version
+
+    def _backoff_ms(self, attempt: int) -> int:
+        ceiling = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** min(attempt, 10))
+        return 1 + int(self._uniform() * ceiling)

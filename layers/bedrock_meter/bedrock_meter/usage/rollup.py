@@ -1,0 +1,47 @@
+"""Quarter-hour sums: what reports, reconciliation and the seeds of new limits read.
+
+Quarter-hours, because civil time zones are offset from UTC by multiples of fifteen minutes: any tenant's day is a
+whole number of rows. A row can be rebuilt from the ledger at any time; it is never the source of truth.
+"""
+
+from dataclasses import dataclass
+
+from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
+
+QUARTER_MS = 900_000
+
+
+def quarter_start(event_ms: int) -> int:
+    """Start of the quarter-hour [start, start + 15 min) that holds ``event_ms``."""
+    return event_ms - event_ms % QUARTER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What a set of invocations adds up to.
+
+    ``requests`` are successful calls; failed ones are ``errors`` and nothing else.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    tokens: TokenCounts = NO_TOKENS
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(self.requests + other.requests, self.errors + other.errors, self.tokens + other.tokens)
+
+    def __sub__(self, other: "Sums") -> "Sums":
+        return Sums(self.requests - other.requests, self.errors - other.errors, self.tokens - other.tokens)
+
+
+NOTHING = Sums()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RollupKey:
+    """One row: a tenant (or ``unattributed``), a quarter-hour, a profile and a model."""
+
+    tenant: str
+    quarter_ms: int
+    profile: str
+    model: str

@@ -1,0 +1,47 @@
+"""Which parts talk to which in ``record_usage``.
+
+Tests build the same graph with their own clients, clock and chance.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bedrock_meter import clock
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage.announcements import DynamoDBAnnouncer
+from bedrock_meter.storage.quarantine import S3Quarantine
+from bedrock_meter.storage.recording import DynamoDBRecordingStore
+from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
+from bedrock_meter.tenants.directory import CachedDirectory
+from bedrock_meter.usage.ingestion import Ingestion
+from bedrock_meter.usage.recorder import Recorder
+
+
+def _sleep_ms(duration_ms: int) -> None:
+    time.sleep(duration_ms / 1000)
+
+
+def ingestion(
+    dynamodb: Any,
+    s3: Any,
+    tables: Tables,
+    bucket: str,
+    *,
+    retention_ms: int,
+    now: Callable[[], int] = clock.now_ms,
+    sleep_ms: Callable[[int], None] = _sleep_ms,
+    uniform: Callable[[], float] = random.random,
+) -> Ingestion:
+    """Return what takes in deliveries of log records."""
+    recorder = Recorder(
+        DynamoDBRecordingStore(dynamodb, tables),
+        CachedDirectory(DynamoDBDirectoryStore(dynamodb, tables)),
+        DynamoDBAnnouncer(dynamodb, tables),
+        retention_ms=retention_ms,
+        clock=now,
+        sleep_ms=sleep_ms,
+        uniform=uniform,
+    )
+    return Ingestion(recorder, S3Quarantine(s3, bucket), retention_ms=retention_ms, clock=now)
