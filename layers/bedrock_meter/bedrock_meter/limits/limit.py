@@ -39,6 +39,7 @@ _METER_CODES = {
     Meter.CACHE_READ_TOKENS: "c",
     Meter.CACHE_WRITE_TOKENS: "w",
 }
+_EMPTY = "[]"
 _UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None)
 _METERS_BY_CODE = {code: meter for meter, code in _METER_CODES.items()}
 
@@ -241,7 +242,7 @@ def encode_layout(layout: Layout) -> str:
     take about 100 bytes.
     """
     if not layout.limits:
-        return "[]"
+        return _EMPTY
     zones = [installed.window.timezone for installed in layout.limits if isinstance(installed.window, CalendarWindow)]
     shared = zones[0] if zones else ""
     return json.dumps([shared, *(_pack(installed, shared) for installed in layout.limits)], separators=(",", ":"))
@@ -254,8 +255,10 @@ def decode_layout(text: str, version: int) -> Layout:
     Raises:
         InvalidDefinition: The text is not an encoded layout, or this machine does not know its time zone.
     """
+    if text == _EMPTY:
+        return Layout(version, ())
     try:
-        shared, *packed = json.loads(text) or [""]
+        shared, *packed = json.loads(text)
         return Layout(version, tuple(_unpack(values, shared) for values in packed))
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         raise InvalidDefinition("layout", f"version {version} cannot be read: {problem!r}") from problem
@@ -378,4 +381,4 @@ def _did_you_mean(text: object, known: Sequence[str]) -> str:
 
     near = get_close_matches(str(text).lower(), known, n=1, cutoff=0.5)
     choice = f"one of {', '.join(known)}"
-    return f"did you mean {near[0]!r}? It is {choice}" if near else f"it is {choice}"
+    return f"did you mean '{near[0]}'? It is {choice}" if near else f"it is {choice}"

@@ -152,7 +152,7 @@ def parse_window(spelling: object, timezone: str) -> Window:
     Rolling: ``'5m'``, ``'60s'``, ``'1 minute'``, ``'rolling:1h'``, ``'PT1H'``, a number of seconds,
     ``{'rolling': '1h'}``. Calendar: ``'day'``, ``'daily'``, ``'calendar:month'``, ``'month@15'``, ``'week@mon'``,
     ``{'calendar': 'month', 'anchor': 15}``, this mapping optionally with a ``timezone`` of its own. A word alone is the
-    calendar's (``day``), with a number it is a length (``1 day``); the calendar has no hours and minutes, so these words
+    calendar's (``day``), with a number it is a length (``1 day``); the calendar has no hours or minutes, so these words
     alone are lengths too.
 
     Args:
