@@ -69,6 +69,7 @@ class Invocation:
         tokens: Counts by kind; a missing count is 0.
         error_code: ``errorCode`` of a failed call, or None.
         metadata: The caller's ``requestMetadata``: chosen by the caller, never proof of anything.
+        schema_drift: Whether the record's schema version is not 1.x. It was read all the same; somebody should look.
     """
 
     account_id: str
@@ -81,6 +82,7 @@ class Invocation:
     tokens: TokenCounts
     error_code: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    schema_drift: bool = False
 
     @property
     def call_id(self) -> str:
