@@ -179,7 +179,7 @@ def clear_buckets(client: Any, table: str, tenant: str, lease: Lease, buckets: S
 def finish_change(
     client: Any, table: str, tenant: str, layout: Layout, lease: Lease, seeded: Mapping[str, int]
 ) -> bool:
-    """Install a layout with its seeded buckets and let recorders go on; False, and nothing done, if the lease is lost."""
+    """Install a layout with its seeded buckets and let recorders go on; False if the lease is lost."""
     names = {f"#{index}": bucket for index, bucket in enumerate(seeded)}
     values = {f":{index}": number(quantity) for index, quantity in enumerate(seeded.values())}
     sets = "".join(f",#{index}=:{index}" for index in range(len(seeded)))

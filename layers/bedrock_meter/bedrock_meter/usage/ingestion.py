@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from bedrock_meter.errors import DeliverAgain, UnreadablePayload
 from bedrock_meter.invocations.admission import inadmissible
-from bedrock_meter.invocations.parser import decode_subscription, read
+from bedrock_meter.invocations.parser import decode_subscription, read, reject, reject_payload
 from bedrock_meter.invocations.quarantine import Rejected
 from bedrock_meter.invocations.record import Invocation
 from bedrock_meter.usage.recorder import Recorded, Recorder
@@ -65,14 +65,14 @@ class Ingestion:
             batch = decode_subscription(event)
         except UnreadablePayload as problem:
             report.read += 1
-            self._reject([problem.rejected], report, now_ms)
+            self._reject([reject_payload(event, problem.reason)], report, now_ms)
             return
         if batch.control:
             report.control_messages += 1
             return
         invocations: list[Invocation] = []
         rejected: list[Rejected] = []
-        for line in batch.lines():
+        for line in batch.lines:
             found = read(line)
             if found is None:
                 continue
@@ -82,7 +82,7 @@ class Ingestion:
                 continue
             reason = inadmissible(found.event_ms, now_ms, self._retention_ms)
             if reason is not None:
-                rejected.append(line.rejected(reason, found.event_ms))
+                rejected.append(reject(line, reason, found.event_ms))
                 continue
             report.lag_ms = max(report.lag_ms, now_ms - found.event_ms)
             invocations.append(found)
