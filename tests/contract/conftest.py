@@ -1,0 +1,114 @@
+"""Both sides of each contract: the doubles in memory, and DynamoDB as the local stack serves it.
+
+The tables are made from the pynamodb models, which a template test holds against ``template.yaml``.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.limits.installation import InstallationStore
+from bedrock_meter.local.endpoint import Endpoint
+from bedrock_meter.local.project import find_project
+from bedrock_meter.local.server import serving
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage import rollups
+from bedrock_meter.storage.dynamodb import text
+from bedrock_meter.storage.installation import DynamoDBInstallationStore
+from bedrock_meter.storage.recording import DynamoDBRecordingStore, entry_of
+from bedrock_meter.storage.states import DynamoDBEvaluationStore
+from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel, UsageModel, bound
+from bedrock_meter.usage.ledger import LedgerEntry
+from bedrock_meter.usage.recorder import RecordingStore
+from bedrock_meter.usage.rollup import NOTHING, Sums
+from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """A local stack for this session."""
+    folder = tmp_path_factory.mktemp("stack")
+    with serving(find_project().stack_python(), folder / "stack.log", folder / "scratch") as (endpoint, _):
+        yield endpoint
+
+
+@pytest.fixture
+def standard_settings(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the local stack what the standard AWS settings point to."""
+    for name, value in endpoint.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def tables(standard_settings: None) -> Tables:
+    """Four empty tables."""
+    number = next(_numbers)
+    made = Tables(*(f"{name}-{number}" for name in ("ledger", "usage", "quotas", "tenants")))
+    for model, name in zip((LedgerModel, UsageModel, QuotasModel, MappingModel), vars_of(made), strict=True):
+        bound(model, name).create_table(wait=True, billing_mode="PAY_PER_REQUEST")
+    return made
+
+
+def vars_of(tables: Tables) -> tuple[str, ...]:
+    """The names in the order of the models."""
+    return tables.ledger, tables.usage, tables.quotas, tables.tenants
+
+
+@dataclass
+class Stores:
+    """One implementation of everything, and a way to look behind it."""
+
+    recording: RecordingStore
+    installation: InstallationStore
+    evaluation: Any
+    tables: Any
+    client: Any = None
+
+    def entry(self, key: str) -> LedgerEntry | None:
+        """What the ledger holds of a call."""
+        if self.client is None:
+            found: LedgerEntry | None = self.tables.ledger.get(key)
+            return found
+        item = self.client.get_item(TableName=self.tables.ledger, Key={"pk": text(key)}).get("Item")
+        return entry_of(item) if item else None
+
+    def gauge(self, tenant: str) -> Gauge:
+        """The gauge, which must be there."""
+        gauge = self.installation.gauge(tenant)
+        assert gauge is not None
+        return gauge
+
+    def used(self, tenant: str) -> Sums:
+        """Sum of a tenant's roll-ups."""
+        if self.client is None:
+            rows = [sums for key, sums in self.tables.usage.items() if key.tenant == tenant]
+        else:
+            pages = rollups.read_rollups(self.client, self.tables.usage, tenant, from_ms=0)
+            rows = [sums for page in pages for _, sums in page]
+        return sum(rows, NOTHING)
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    """The stores under contract."""
+    if request.param == "memory":
+        memory = MemoryTables()
+        return Stores(
+            MemoryRecordingStore(memory), MemoryInstallationStore(memory), MemoryEvaluationStore(memory), memory
+        )
+    tables: Tables = request.getfixturevalue("tables")
+    client = request.getfixturevalue("endpoint").client("dynamodb")
+    return Stores(
+        DynamoDBRecordingStore(client, tables),
+        DynamoDBInstallationStore(client, tables),
+        DynamoDBEvaluationStore(client, tables),
+        tables,
+        client,
+    )
+

@@ -1,0 +1,108 @@
+"""What every evaluation store promises, and the same of installation where DynamoDB could differ from the double."""
+
+from dataclasses import replace
+
+import pytest
+
+from bedrock_meter.alerts.contracts import Event
+from bedrock_meter.alerts.evaluator import TenantState
+from bedrock_meter.alerts.outbox import MAXIMUM_REFUSALS, Pending, PublishOutcome
+from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.limits.installation import install_limits
+from bedrock_meter.limits.levels import LimitState
+from bedrock_meter.limits.limit import Layout
+from tests.contract.conftest import Stores
+from tests.doubles.records import NOW_MS, limit
+
+EVENT = Event("e1", "Tenant Throttled", {"evaluated_at": "2026-11-24T01:00:00.000Z", "used": 2**53}, ("arn",))
+OTHER = Event("e2", "Tenant Throttled", {"evaluated_at": "2026-11-24T01:00:00.001Z"})
+LEVELS = {"tokens-1h": LimitState(1, 0, (50, 100), {50: 1, 100: 2})}
+FIRST = TenantState(version=1, evaluated_rev=7, layout_version=1, levels=LEVELS, next_due_ms=NOW_MS)
+
+
+@pytest.fixture
+def acme(stores: Stores) -> Stores:
+    stores.recording.create_gauge("acme")
+    return stores
+
+
+def save(stores: Stores, state: TenantState, before: TenantState, *events: Event, **late: int) -> bool:
+    saved: bool = stores.evaluation.save("acme", state, before=before, events=events, late=late)
+    return saved
+
+
+def load(stores: Stores) -> TenantState:
+    state: TenantState = stores.evaluation.load("acme")[1]
+    return state
+
+
+def test_a_verdict_comes_back_as_it_was_written(acme: Stores) -> None:
+    assert load(acme) == TenantState()
+    assert save(acme, FIRST, TenantState(), EVENT, OTHER)
+    assert load(acme) == replace(FIRST, pending=(Pending(EVENT), Pending(OTHER)))
+
+
+def test_a_verdict_derived_from_an_older_state_is_not_written(acme: Stores) -> None:
+    assert save(acme, FIRST, TenantState())
+    assert not save(acme, FIRST, TenantState(), EVENT)
+    assert save(acme, replace(FIRST, version=2, next_due_ms=None), FIRST)
+    assert load(acme) == replace(FIRST, version=2, next_due_ms=None)
+
+
+def test_late_buckets_leave_the_gauge_with_the_verdict_or_not_at_all(acme: Stores) -> None:
+    acme.installation.begin("acme", Layout(1, ()), Lease("x", NOW_MS), None)
+    acme.installation.finish("acme", Layout(1, ()), Lease("x", NOW_MS), {"0abc+": 5, "0abd": 1})
+    assert not save(acme, FIRST, TenantState(), EVENT, **{"0abc+": 4})
+    assert load(acme) == TenantState()
+    assert save(acme, FIRST, TenantState(), EVENT, **{"0abc+": 5})
+    assert acme.gauge("acme").buckets == {"0abd": 1}
+
+
+def test_accepted_events_leave_the_outbox_and_refused_ones_are_counted_then_parked(acme: Stores) -> None:
+    save(acme, FIRST, TenantState(), EVENT, OTHER)
+    state = load(acme)
+    once = replace(Pending(OTHER), refusals=1)
+    outcome = PublishOutcome(accepted=frozenset({"e1"}), refused={"e2": "AccessDenied"})
+    acme.evaluation.cleared("acme", state, outcome, [once], NOW_MS + 1)
+    assert load(acme) == replace(FIRST, pending=(once,), next_due_ms=NOW_MS + 1)
+    parked = replace(Pending(OTHER), refusals=MAXIMUM_REFUSALS)
+    acme.evaluation.cleared("acme", state, PublishOutcome(refused={"e2": "AccessDenied"}), [parked], None)
+    assert load(acme) == replace(FIRST, next_due_ms=None)
+
+
+def test_clearing_after_a_newer_verdict_leaves_its_due_instant(acme: Stores) -> None:
+    save(acme, FIRST, TenantState(), EVENT)
+    old = load(acme)
+    newer = replace(FIRST, version=2, next_due_ms=NOW_MS + 5)
+    save(acme, newer, old)
+    acme.evaluation.cleared("acme", old, PublishOutcome(accepted=frozenset({"e1"})), [], None)
+    assert load(acme) == newer
+
+
+def test_pruning_needs_the_layout_that_it_was_decided_on(acme: Stores) -> None:
+    acme.installation.begin("acme", Layout(1, ()), Lease("x", NOW_MS), None)
+    acme.installation.finish("acme", Layout(1, ()), Lease("x", NOW_MS), {"0a": 1, "0b": 2, "0c": 3})
+    acme.evaluation.prune("acme", 0, ["0a"])
+    assert len(acme.gauge("acme").buckets) == 3
+    acme.evaluation.prune("acme", 1, ["0a", "0b", "0never"])
+    assert acme.gauge("acme").buckets == {"0c": 3}
+
+
+def test_a_lease_is_taken_once_and_only_its_holder_installs(acme: Stores) -> None:
+    mine, theirs = Lease("mine", NOW_MS + 1), Lease("theirs", NOW_MS + 1)
+    store = acme.installation
+    assert store.begin("acme", Layout(1, ()), mine, None)
+    assert not store.begin("acme", Layout(1, ()), theirs, None)
+    assert not store.renew("acme", theirs, theirs)
+    assert not store.clear("acme", theirs, ["0a"])
+    assert not store.finish("acme", Layout(1, ()), theirs, {})
+    assert store.begin("acme", Layout(1, ()), theirs, mine), "over one that ran out"
+    assert not store.finish("acme", Layout(1, ()), mine, {})
+    assert store.finish("acme", Layout(1, ()), theirs, {"0a": 1})
+    assert acme.gauge("acme").lease is None
+
+
+def test_eighteen_limits_install_in_one_update(acme: Stores) -> None:
+    wanted = [limit(f"{hours}h") for hours in range(3, 21)]
+    assert install_limits(acme.installation, "acme", wanted, clock=lambda: NOW_MS, new_id=lambda: "x")
+    assert len(acme.gauge("acme").layout.limits) == 18

@@ -1,0 +1,157 @@
+"""What every recording store promises."""
+
+import pytest
+
+from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
+from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.limits.limit import NO_LIMITS, Layout
+from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
+from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
+from bedrock_meter.usage.packing import Chunk, Writes, writes_of
+from bedrock_meter.usage.recorder import GaugeHead, UnacceptableWrites
+from tests.contract.conftest import Stores
+from tests.doubles.records import NOW_MS, invocation, limit, sums
+
+
+def entry(number: int, *, tenant: str = "acme", tokens: TokenCounts | None = None, error: str | None = None) -> LedgerEntry:
+    record = invocation(f"r{number}", tokens=tokens, error_code=error)
+    attribution = Attribution(tenant, "profile", f"{tenant}-profile", "a.model")
+    return entry_for(record, attribution, now_ms=NOW_MS, retention_ms=400 * 86_400_000)
+
+
+def writes(stores: Stores, *changes: Change) -> Writes:
+    layouts: dict[str, Layout] = {}
+    for tenant in {change.entry.tenant for change in changes}:
+        gauge = stores.installation.gauge(tenant)
+        layouts[tenant] = gauge.layout if gauge else NO_LIMITS
+    return writes_of(Chunk(changes), layouts, NOW_MS)
+
+
+def install(stores: Stores, tenant: str = "acme") -> None:
+    from bedrock_meter.limits.installation import install_limits
+
+    wanted = [limit("1h"), limit("month")]
+    install_limits(stores.installation, tenant, wanted, clock=lambda: NOW_MS, new_id=lambda: "x")
+
+
+def test_a_commit_writes_entry_roll_up_and_gauge(stores: Stores) -> None:
+    install(stores)
+    rev = stores.gauge("acme").rev
+    one, two = entry(1), entry(2, tokens=TokenCounts(1, 2, 3, 4))
+    assert stores.recording.commit(writes(stores, Change(one), Change(two))) is None
+    assert stores.entry(one.key) == one
+    assert stores.used("acme") == sums(requests=2, input=11, output=7, cache_read=3, cache_write=4)
+    gauge = stores.gauge("acme")
+    assert sorted(gauge.buckets.values()) == [25, 25]
+    assert gauge.rev == rev + 1
+
+
+def test_nothing_is_written_when_one_position_is_refused(stores: Stores) -> None:
+    install(stores)
+    stores.recording.commit(writes(stores, Change(entry(1))))
+    refused = stores.recording.commit(writes(stores, Change(entry(1)), Change(entry(2))))
+    assert refused is not None
+    assert refused.held == {entry(1).key: entry(1)}
+    assert (refused.gauges, refused.busy) == ({}, frozenset())
+    assert stores.entry(entry(2).key) is None
+    assert stores.used("acme").requests == 1
+
+
+def test_a_refused_entry_shows_what_is_held(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    failed = entry(1, error="ThrottlingException")
+    stores.recording.commit(writes(stores, Change(failed)))
+    refused = stores.recording.commit(writes(stores, Change(entry(1))))
+    assert refused is not None
+    assert refused.held == {failed.key: failed}
+
+
+def test_a_raise_needs_exactly_what_it_was_derived_from(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    first, larger = entry(1, tokens=NO_TOKENS), entry(1, tokens=TokenCounts(7))
+    stores.recording.commit(writes(stores, Change(first)))
+    assert stores.recording.commit(writes(stores, Change(larger, held=first))) is None
+    assert stores.used("acme") == sums(requests=1, input=7)
+    again = stores.recording.commit(writes(stores, Change(larger, held=first)))
+    assert again is not None
+    assert again.held == {larger.key: larger}
+    assert stores.used("acme") == sums(requests=1, input=7)
+
+
+def test_a_success_replaces_the_failure_of_the_same_call(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    failed = entry(1, error="ModelErrorException")
+    stores.recording.commit(writes(stores, Change(failed)))
+    raised = failed.joined(entry(1))
+    assert stores.recording.commit(writes(stores, Change(raised, held=failed))) is None
+    assert stores.entry(failed.key) == raised
+    assert stores.used("acme") == sums(requests=1, input=10, output=5)
+
+
+def test_a_raise_of_something_that_is_gone_shows_nothing(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    refused = stores.recording.commit(writes(stores, Change(entry(1, tokens=TokenCounts(9)), held=entry(1))))
+    assert refused is not None
+    assert refused.held == {entry(1).key: None}
+
+
+def test_other_limits_than_expected_are_shown_by_the_refusal(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    stale = writes(stores, Change(entry(1)))
+    install(stores)
+    refused = stores.recording.commit(stale)
+    assert refused is not None
+    assert refused.gauges == {"acme": GaugeHead(stores.gauge("acme").layout)}
+    assert stores.entry(entry(1).key) is None
+
+
+def test_a_lease_holds_recorders_off_until_it_is_cancelled(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    lease = Lease("somebody", NOW_MS + 10_000)
+    assert stores.installation.begin("acme", Layout(1, ()), lease, None)
+    refused = stores.recording.commit(writes(stores, Change(entry(1))))
+    assert refused is not None
+    assert refused.gauges == {"acme": GaugeHead(NO_LIMITS, lease)}
+    stores.recording.cancel_lease("acme", Lease("another", NOW_MS + 10_000))
+    assert stores.gauge("acme").lease == lease
+    stores.recording.cancel_lease("acme", lease)
+    assert stores.recording.commit(writes(stores, Change(entry(1)))) is None
+
+
+def test_a_missing_gauge_is_told_and_can_be_made(stores: Stores) -> None:
+    change = Change(entry(1))
+    refused = stores.recording.commit(writes(stores, change))
+    assert refused is not None
+    assert refused.gauges == {"acme": None}
+    stores.recording.create_gauge("acme")
+    stores.recording.create_gauge("acme")
+    assert stores.recording.commit(writes(stores, change)) is None
+
+
+def test_unattributed_usage_needs_no_gauge(stores: Stores) -> None:
+    held = entry(1, tenant=UNATTRIBUTED)
+    assert stores.recording.commit(writes(stores, Change(held))) is None
+    assert stores.entry(held.key) == held
+
+
+def test_heads_are_read_in_any_number(stores: Stores) -> None:
+    names = [f"tenant-{number}" for number in range(120)]
+    for name in names:
+        stores.recording.create_gauge(name)
+    heads = stores.recording.heads([*names, "nobody"])
+    assert heads == dict.fromkeys(names, GaugeHead(NO_LIMITS))
+
+
+def test_a_hundred_items_pass_and_more_never_do(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    changes = [Change(entry(number)) for number in range(99)]
+    assert stores.recording.commit(writes(stores, *changes[:98])) is None
+    with pytest.raises(UnacceptableWrites):
+        stores.recording.commit(writes(stores, *[Change(entry(1000 + number)) for number in range(99)]))
+    assert stores.used("acme").requests == 98
+
+
+def test_a_call_twice_in_one_transaction_is_never_accepted(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    with pytest.raises(UnacceptableWrites):
+        stores.recording.commit(writes(stores, Change(entry(1)), Change(entry(1))))
