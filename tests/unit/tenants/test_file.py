@@ -1,0 +1,90 @@
+"""The tenants file: what is accepted, and what is said about the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.tenants.file import load, parse
+from bedrock_meter.tenants.tenant import ProfileReference
+from tests.doubles.records import profile_arn
+
+
+def test_profiles_are_named_by_id_arn_or_with_their_model(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.yaml"
+    path.write_text(
+        f"""
+tenants:
+  - id: acme
+    timezone: Europe/Berlin
+    plan: gold
+    profiles: [053a3ulue40l, "{profile_arn("44suuwn3n98t")}", {{id: 9xy, model: a.model}}]
+    limits:
+      - {{meter: total_tokens, window: 1h, max: 200k, hard: true}}
+      - {{name: calls, meter: requests, window: month@15, max: 1000, thresholds: [90]}}
+  - id: globex
+"""
+    )
+    acme, globex = load(path)
+    assert (acme.id, acme.timezone, acme.plan) == ("acme", "Europe/Berlin", "gold")
+    assert acme.profiles == (
+        ProfileReference("053a3ulue40l", "053a3ulue40l"),
+        ProfileReference("44suuwn3n98t", profile_arn("44suuwn3n98t")),
+        ProfileReference("9xy", "9xy", "a.model"),
+    )
+    assert [(limit.name, limit.maximum, limit.hard) for limit in acme.limits] == [
+        ("total_tokens-1h", 200_000, True),
+        ("calls", 1000, False),
+    ]
+    assert acme.limits[1].window.timezone == "Europe/Berlin"  # type: ignore[union-attr]
+    assert globex.profiles == globex.limits == ()
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (None, "list 'tenants'"),
+        ({"tenants": {}}, "list 'tenants'"),
+        ({"tenants": [], "plans": []}, "unknown key 'plans'"),
+        ({"tenants": ["acme"]}, r"tenants\[0\]: must be a mapping"),
+        ({"tenants": [{}]}, r"tenants\[0\]\.id: None is not a tenant id"),
+        ({"tenants": [{"id": "a/b"}]}, r"tenants\[0\]\.id: 'a/b' is not a tenant id"),
+        ({"tenants": [{"id": "unattributed"}]}, "reserved"),
+        ({"tenants": [{"id": "a"}, {"id": "a"}]}, r"tenants\[1\]\.id: tenant a is defined twice"),
+        ({"tenants": [{"id": "a", "profile": []}]}, "unknown key 'profile'"),
+        ({"tenants": [{"id": "a", "timezone": "Mars/Base"}]}, r"tenants\[0\]\.timezone: 'Mars/Base'"),
+        ({"tenants": [{"id": "a", "timezone": 3}]}, r"tenants\[0\]\.timezone: 3"),
+        ({"tenants": [{"id": "a", "plan": 3}]}, r"tenants\[0\]\.plan"),
+        ({"tenants": [{"id": "a", "profiles": "p1"}]}, r"tenants\[0\]\.profiles: must be a list"),
+        ({"tenants": [{"id": "a", "profiles": [12]}]}, r"profiles\[0\]: .*quote"),
+        ({"tenants": [{"id": "a", "profiles": [{"id": "p1", "arn": "x"}]}]}, "unknown key 'arn'"),
+        (
+            {"tenants": [{"id": "a", "profiles": ["arn:aws:bedrock:us-east-1::foundation-model/x"]}]},
+            "not the id or ARN of an application inference profile",
+        ),
+        (
+            {"tenants": [{"id": "a", "profiles": ["p1"]}, {"id": "b", "profiles": [profile_arn("p1")]}]},
+            r"tenants\[1\]\.profiles: p1 belongs to tenant a already",
+        ),
+        (
+            {"tenants": [{"id": "a", "limits": [{"meter": "total_tokens", "window": "1h"}]}]},
+            r"tenants\[0\]\.limits\[0\]",
+        ),
+        (
+            {"tenants": [{"id": "a", "limits": [{"meter": "total_tokens", "window": "1x", "max": 1}]}]},
+            r"tenants\[0\]\.limits\[0\]\.window",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(document: object, message: str) -> None:
+    with pytest.raises(InvalidDefinition, match=message):
+        parse(document)
+
+
+def test_a_file_that_is_not_there_or_not_yaml_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDefinition, match="No such file"):
+        load(tmp_path / "missing.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("tenants:\n  - id: [acme\n")
+    with pytest.raises(InvalidDefinition, match=r"broken\.yaml, line \d+: is not valid YAML"):
+        load(broken)
