@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bedrock_meter.alerts.sweep import Evaluated
+from bedrock_meter.alerts.evaluator import Evaluated
 from bedrock_meter.alerts.wiring import worklist
 from bedrock_meter.observability import count, logger, metrics
 from bedrock_meter.settings import Tables, required

@@ -111,4 +111,3 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         tables,
         client,
     )
-

@@ -13,7 +13,9 @@ from tests.contract.conftest import Stores
 from tests.doubles.records import NOW_MS, invocation, limit, sums
 
 
-def entry(number: int, *, tenant: str = "acme", tokens: TokenCounts | None = None, error: str | None = None) -> LedgerEntry:
+def entry(
+    number: int, *, tenant: str = "acme", tokens: TokenCounts | None = None, error: str | None = None
+) -> LedgerEntry:
     record = invocation(f"r{number}", tokens=tokens, error_code=error)
     attribution = Attribution(tenant, "profile", f"{tenant}-profile", "a.model")
     return entry_for(record, attribution, now_ms=NOW_MS, retention_ms=400 * 86_400_000)

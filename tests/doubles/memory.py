@@ -136,7 +136,7 @@ class MemoryInstallationStore:
     def _under(self, tenant: str, held: Lease, **changes: object) -> bool:
         if self.tables.gauges[tenant].lease != held:
             return False
-        self.tables.change_gauge(tenant, **changes)
+        self.tables.change_gauge(tenant, adds=None, **changes)
         return True
 
 

@@ -51,7 +51,9 @@ def test_only_failed_entries_are_kept_and_only_refusals_count_against_them() -> 
 
 
 def test_an_unreachable_bus_refuses_nothing() -> None:
-    outcome = EventBridgeBus(Events(raises=EndpointConnectionError(endpoint_url="x")), "bus").publish(pending(2), NOW_MS)
+    outcome = EventBridgeBus(Events(raises=EndpointConnectionError(endpoint_url="x")), "bus").publish(
+        pending(2), NOW_MS
+    )
     assert set(outcome.failed) == {"e0", "e1"}
     assert not outcome.refused
 

@@ -105,7 +105,9 @@ def test_every_tenant_that_cannot_be_seen_is_the_same_404(tenant: str) -> None:
     }
 
 
-@pytest.mark.parametrize(("path", "method"), [("/v1/tenants", "GET"), ("/v1/tenants/acme/quota", "DELETE"), ("/", "GET")])
+@pytest.mark.parametrize(
+    ("path", "method"), [("/v1/tenants", "GET"), ("/v1/tenants/acme/quota", "DELETE"), ("/", "GET")]
+)
 def test_other_routes_are_problems_too(path: str, method: str) -> None:
     status, headers, _ = ask(Gauges(), path, method)
     assert status == 404

@@ -37,7 +37,8 @@ tenants:
         ("calls", 1000, False),
     ]
     assert acme.limits[1].window.timezone == "Europe/Berlin"  # type: ignore[union-attr]
-    assert globex.profiles == globex.limits == ()
+    assert not globex.profiles
+    assert not globex.limits
 
 
 @pytest.mark.parametrize(

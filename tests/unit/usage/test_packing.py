@@ -9,9 +9,7 @@ from bedrock_meter.usage.ledger import Change, entry_for
 from bedrock_meter.usage.packing import MAXIMUM_BUCKETS, MAXIMUM_ITEMS, pack, writes_of
 from tests.doubles.records import NOW_MS, invocation, limit, sums
 
-THREE_LIMITS = plan_change(
-    NO_LIMITS, [limit("1h"), limit("day"), limit("5m", meter=Meter.REQUESTS)]
-).next
+THREE_LIMITS = plan_change(NO_LIMITS, [limit("1h"), limit("day"), limit("5m", meter=Meter.REQUESTS)]).next
 
 
 def change(number: int, tenant: str = "acme", *, event_ms: int = NOW_MS, error_code: str | None = None) -> Change:
@@ -24,7 +22,9 @@ def layouts(*tenants: str, layout: Layout = THREE_LIMITS) -> dict[str, Layout]:
     return dict.fromkeys(tenants, layout)
 
 
-@pytest.mark.parametrize(("records", "chunks"), [(1, 1), (97, 1), (98, 1), (99, 2), (100, 2), (196, 2), (197, 3), (5000, 52)])
+@pytest.mark.parametrize(
+    ("records", "chunks"), [(1, 1), (97, 1), (98, 1), (99, 2), (100, 2), (196, 2), (197, 3), (5000, 52)]
+)
 def test_one_tenant_fills_chunks_of_98_entries_and_two_sums(records: int, chunks: int) -> None:
     packed = pack([change(number) for number in range(records)], layouts("acme"), NOW_MS)
     assert len(packed) == chunks
@@ -33,7 +33,9 @@ def test_one_tenant_fills_chunks_of_98_entries_and_two_sums(records: int, chunks
 
 
 def test_a_tenant_is_kept_whole_where_it_fits() -> None:
-    changes = [change(number, "acme") for number in range(60)] + [change(100 + number, "globex") for number in range(60)]
+    changes = [change(number, "acme") for number in range(60)] + [
+        change(100 + number, "globex") for number in range(60)
+    ]
     packed = pack(changes, layouts("acme", "globex"), NOW_MS)
     assert [{one.entry.tenant for one in chunk.changes} for chunk in packed] == [{"acme"}, {"globex"}]
 

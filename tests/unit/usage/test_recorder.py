@@ -193,7 +193,9 @@ def test_a_tenant_whose_limits_are_being_changed_waits_and_the_others_do_not(ben
     bench.remaining_ms = 5_000
     report = Recorded()
     with pytest.raises(OutOfTime, match="1 invocations"):
-        bench.recorder.record([invocation("r1"), invocation("r2", profile="globexprofile")], report, lambda: bench.remaining_ms)
+        bench.recorder.record(
+            [invocation("r1"), invocation("r2", profile="globexprofile")], report, lambda: bench.remaining_ms
+        )
     assert bench.total("globex").requests == 1
     assert bench.total("acme") == NOTHING
     assert report.recorded == 1

@@ -76,7 +76,7 @@ def transition_event(tenant: str, profiles: Sequence[str], transition: Transitio
     )
     limit: dict[str, Any] = {"name": transition.name, "version": transition.version, "removed": True}
     if transition.limit is not None:
-        limit = limit_document(transition.limit)
+        limit = {**limit_document(transition.limit), "version": transition.version}
     detail = {
         **_detail(identity, tenant, profiles, limit, now_ms),
         "threshold_percent": transition.threshold,

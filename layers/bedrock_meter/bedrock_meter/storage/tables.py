@@ -5,7 +5,7 @@ are bound at run
 time: a model that reads its table's name when it is imported would belong to one environment for ever.
 """
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from pynamodb.attributes import (
     ListAttribute,
@@ -23,7 +23,7 @@ from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 M = TypeVar("M", bound=Model)
 
 
-class UnattributedIndex(GlobalSecondaryIndex[Any]):
+class UnattributedIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
     """Ledger entries that wait for a tenant, by profile and time. Sparse."""
 
     class Meta:
@@ -85,7 +85,7 @@ class UsageModel(Model):
     cost_nano_usd = NumberAttribute(null=True)
 
 
-class DueIndex(GlobalSecondaryIndex[Any]):
+class DueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
     """What the sweep has to look at, by time. Sparse."""
 
     class Meta:
@@ -171,5 +171,5 @@ class MappingModel(Model):
 
 def bound(model: type[M], table_name: str) -> type[M]:
     """Return ``model`` for the table of this name."""
-    meta = type("Meta", (model.Meta,), {"table_name": table_name})  # type: ignore[attr-defined]
+    meta = type("Meta", (cast("type", model.Meta),), {"table_name": table_name})
     return type(model.__name__, (model,), {"Meta": meta})

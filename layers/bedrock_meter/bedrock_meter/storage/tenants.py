@@ -42,6 +42,11 @@ def _periods(item: Item) -> tuple[MappingPeriod, ...]:
     )
 
 
+def _period(period: Any) -> MappingPeriod:
+    to_ms = None if period.to_ms is None else int(period.to_ms)
+    return MappingPeriod(period.tenant, int(period.from_ms), to_ms, period.model, period.routing)
+
+
 class PynamoDBTenantStore:
     """``TenantStore``: definitions and mappings as people change them."""
 
@@ -65,13 +70,14 @@ class PynamoDBTenantStore:
 
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> None:
         """Write a tenant's definition."""
+        new_profile: Any = self._profile_map
         self._tenants(
             tenant_key(definition.id),
             TENANT,
             tenant=definition.id,
             timezone=definition.timezone,
             plan=definition.plan,
-            profiles=[self._profile_map(id=one.id, arn=one.arn, model=one.model) for one in definition.profiles],
+            profiles=[new_profile(id=one.id, arn=one.arn, model=one.model) for one in definition.profiles],
             updated_ms=now_ms,
         ).save()
 
@@ -81,22 +87,18 @@ class PynamoDBTenantStore:
             found = self._mappings.get(profile_key(profile), MAPPING, consistent_read=True)
         except self._mappings.DoesNotExist:
             return 0, ()
-        return int(found.version or 0), tuple(
-            MappingPeriod(
-                one.tenant, int(one.from_ms), None if one.to_ms is None else int(one.to_ms), one.model, one.routing
-            )
-            for one in found.periods
-        )
+        return int(found.version), tuple(_period(one) for one in found.periods)
 
     def put_periods(self, profile: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
         """Write a mapping over the one of ``version``; False if it changed meanwhile."""
         from pynamodb.exceptions import PutError
 
+        new_period: Any = self._period_map
         mapping = self._mappings(
             profile_key(profile),
             MAPPING,
             periods=[
-                self._period_map(
+                new_period(
                     tenant=one.tenant, from_ms=one.from_ms, to_ms=one.to_ms, model=one.model, routing=one.routing
                 )
                 for one in periods

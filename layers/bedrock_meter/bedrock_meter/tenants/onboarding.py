@@ -94,15 +94,16 @@ def _map(tenants: TenantStore, profile: ProfileReference, tenant: str, now_ms: i
     for _ in range(ATTEMPTS):
         version, periods = tenants.periods(profile.id)
         last = periods[-1] if periods else None
+        start_ms = now_ms + HANDOVER_MS
+        kept: tuple[MappingPeriod, ...] = ()
         if last is None:
             # Whatever used the profile before anybody owned it can only have been its first owner.
-            start_ms, kept = 0, ()
+            start_ms = 0
         elif last.tenant == tenant and last.to_ms is None:
             if last.model == profile.model:
                 return None
             start_ms, kept = last.from_ms, tuple(periods[:-1])
         else:
-            start_ms = now_ms + HANDOVER_MS
             kept = (*periods[:-1], replace(last, to_ms=start_ms if last.to_ms is None else last.to_ms))
         if tenants.put_periods(profile.id, version, (*kept, MappingPeriod(tenant, start_ms, None, profile.model))):
             return max(start_ms, now_ms)

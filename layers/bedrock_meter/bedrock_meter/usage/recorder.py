@@ -162,15 +162,14 @@ class Recorder:
         changes = self._changes(invocations, now_ms)
         self._load_layouts({change.entry.tenant for change in changes})
         queue = deque(pack(changes, self._layouts, now_ms))
-        stuck = 0
+        stuck: list[UnacceptableWrites] = []
         while queue:
             chunk = self._next(queue, remaining_ms)
             try:
                 refused = self._send(chunk, report)
             except UnacceptableWrites as refusal:
                 if len(chunk.changes) == 1:
-                    stuck += 1
-                    reason = refusal
+                    stuck.append(refusal)
                 else:
                     middle = len(chunk.changes) // 2
                     queue.extend(Chunk(half) for half in (chunk.changes[:middle], chunk.changes[middle:]))
@@ -178,7 +177,7 @@ class Recorder:
             if refused is not None:
                 queue.extend(self._after_refusal(chunk, refused, report))
         if stuck:
-            raise DeliverAgain(f"{stuck} invocations cannot be stored: {reason}")
+            raise DeliverAgain(f"{len(stuck)} invocations cannot be stored: {stuck[0]}")
 
     def _changes(self, invocations: Sequence[Invocation], now_ms: int) -> list[Change]:
         """One change per call: DynamoDB refuses an item twice in a transaction, and twins can share a batch."""

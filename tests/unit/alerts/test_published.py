@@ -1,0 +1,84 @@
+"""The published contracts: schemas, their examples, and what the builders really make."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+
+from bedrock_meter.alerts import contracts
+from bedrock_meter.alerts.contracts import Event, adjustment_event, transition_event, unattributed_event
+from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.limits.levels import judge
+from bedrock_meter.limits.limit import NO_LIMITS, plan_change
+from tests.doubles.records import NOW_MS, limit, profile_arn
+
+FOLDER = Path(__file__).parents[3] / "events" / "published"
+SCHEMAS = {
+    path.name.removesuffix(".schema.json"): json.loads(path.read_text()) for path in FOLDER.glob("*.schema.json")
+}
+DETAIL_TYPES = {value for name, value in vars(contracts).items() if name.isupper() and isinstance(value, str)} - {
+    contracts.SOURCE,
+    contracts.DETAIL_VERSION,
+}
+
+
+def validate(event: Event) -> None:
+    """Raise unless the event's detail is what its schema says."""
+    schema = SCHEMAS[event.detail_type.lower().replace(" ", "-")]
+    Draft202012Validator(schema, format_checker=FormatChecker()).validate(dict(event.detail))
+
+
+def test_every_detail_type_has_a_schema_an_example_and_nothing_else_has() -> None:
+    assert {schema["title"] for schema in SCHEMAS.values()} == DETAIL_TYPES
+    assert {path.name.removesuffix(".example.json") for path in FOLDER.glob("*.example.json")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_examples_are_valid(name: str) -> None:
+    Draft202012Validator.check_schema(SCHEMAS[name])
+    example: dict[str, Any] = json.loads((FOLDER / f"{name}.example.json").read_text())
+    assert example["source"] == contracts.SOURCE
+    assert example["detail-type"] == SCHEMAS[name]["title"]
+    Draft202012Validator(SCHEMAS[name], format_checker=FormatChecker()).validate(example["detail"])
+
+
+def made() -> list[Event]:
+    """One event of every kind, made as the services make them."""
+    profiles = (profile_arn("053a3ulue40l"),)
+    layout = plan_change(NO_LIMITS, [limit("1h", 1000), limit("month", 1000, thresholds=(120,))]).next
+    buckets = {bucket_name(one.slot, one.window, NOW_MS): 1300 for one in layout.limits}
+    rising = judge(layout, buckets, {}, NOW_MS)
+    falling = judge(layout, {}, rising.states, NOW_MS + 90 * 86_400_000)
+    removed = judge(NO_LIMITS, {}, rising.states, NOW_MS)
+    transitions = [*rising.transitions, *falling.transitions, *removed.transitions]
+    events = [transition_event("acme", profiles, one, now_ms=NOW_MS) for one in transitions]
+    month = layout.limits[1]
+    events.append(adjustment_event("acme", profiles, month, window_start_ms=NOW_MS, amount=5, rev=9, now_ms=NOW_MS))
+    events.append(
+        unattributed_event(
+            account_id="123456789012",
+            region="us-east-1",
+            profile="p",
+            day="2026-11-24",
+            model="-",
+            event_ms=NOW_MS,
+            now_ms=NOW_MS,
+        )
+    )
+    return events
+
+
+def test_every_event_that_is_made_is_valid() -> None:
+    events = made()
+    for event in events:
+        validate(event)
+    assert {event.detail_type for event in events} == DETAIL_TYPES
+
+
+def test_ids_tell_events_apart_and_stay_the_same() -> None:
+    first, again = made(), made()
+    assert [event.id for event in first] == [event.id for event in again]
+    throttles = [event.id for event in first if event.detail_type != contracts.TENANT_THROTTLE_LIFTED]
+    assert len(set(throttles)) == len(throttles)
