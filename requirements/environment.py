@@ -1,4 +1,4 @@
-"""Makes one of the project's environments: ``python3 requirements/environment.py FOLDER REQUIREMENTS [--editable DIR]``.
+"""Makes one of the project's environments: ``python3 requirements/environment.py FOLDER PINS [--editable DIR]``.
 
 Runs with the machine's own Python before anything is installed, so it imports nothing else and says in one line what a
 machine lacks. Calling it again installs what changed; the Makefile calls it only when a requirement did.
@@ -14,16 +14,17 @@ from pathlib import Path
 OLDEST_PYTHON = (3, 11)
 
 
-def missing():
+def missing() -> str:
     """Return the one line that a person has to act on before an environment can be made; empty when all is there."""
     if sys.version_info < OLDEST_PYTHON:
-        return f"Python {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed; {sys.executable} is {sys.version.split()[0]}."
+        wanted = ".".join(map(str, OLDEST_PYTHON))
+        return f"Python {wanted} or newer is needed, and {sys.executable} is {sys.version.split()[0]}: set PYTHON=..."
     if importlib.util.find_spec("ensurepip") is None:
         return ("" if os.geteuid() == 0 else "sudo ") + "apt-get install --yes python3-venv"
     return ""
 
 
-def main():
+def main() -> int:
     """Command line; see the head of this file."""
     options = argparse.ArgumentParser(description="Make an environment from pinned requirements.")
     options.add_argument("folder", type=Path)

@@ -73,7 +73,7 @@ def pins(text: str) -> dict[str, Pin]:
     """Read a file of pins.
 
     Returns:
-        Pins by package name; a package that is pinned more than once, under different markers, has its marker in the key.
+        Pins by package name; one that is pinned again under another marker has that marker in its key.
 
     Raises:
         ValueError: A line is neither a pin, nor a hash, nor a comment: for example an index or a path.

@@ -1,7 +1,8 @@
-"""Runs the real `make deploy` against a local stack, again, and deletes the stack: ``python -m tests.template.deploy_locally``.
+"""Runs the real `make deploy` against a local stack, twice, then deletes the stack.
 
-Part of `make check` and not of the test suite, because it needs SAM. What it shows: the template that was built can be
-deployed with the committed settings; the same build deployed twice changes nothing; the tables survive the stack.
+``python -m tests.template.deploy_locally``; part of `make check` and not of the test suite, because it needs SAM. What
+it shows: the template that was built can be deployed with the committed settings; the same build deployed twice changes
+nothing; the tables survive the stack.
 """
 
 import os

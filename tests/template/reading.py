@@ -33,3 +33,58 @@ _Loader.add_multi_constructor("!", _short_tag)
 def load_template(path: Path = TEMPLATE) -> Any:
     """Return the parsed template; treat it as read-only."""
     return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader with more tags
+
+
+def resources(kind: str) -> dict[str, Any]:
+    """Resources of one type, by logical id."""
+    return {name: found for name, found in load_template()["Resources"].items() if found["Type"] == kind}
+
+
+def properties(logical_id: str) -> Any:
+    """Properties of one resource."""
+    return load_template()["Resources"][logical_id]["Properties"]
+
+
+FUNCTIONS = {
+    "RecordUsageFunction": "record_usage",
+    "EvaluateQuotasFunction": "evaluate_quotas",
+    "SweepFunction": "sweep",
+    "QuotaApiFunction": "quota_api",
+}
+"""Logical id of each function and its folder."""
+
+
+def environment(function: str) -> dict[str, Any]:
+    """Environment variables of a function, the global ones included."""
+    shared = load_template()["Globals"]["Function"]["Environment"]["Variables"]
+    return {**shared, **properties(function)["Environment"]["Variables"]}
+
+
+def words(value: Any) -> str:
+    """An intrinsic function in a line: ``LedgerTable.Arn``, ``LedgerTable``, the text of a Sub, or the value itself."""
+    if isinstance(value, dict):
+        (name, argument), *rest = value.items()
+        assert not rest, value
+        if name == "Fn::GetAtt":
+            return ".".join(argument)
+        if name == "Fn::Sub":
+            return str(argument if isinstance(argument, str) else argument[0])
+        if name == "Fn::If":
+            return f"{words(argument[1])} if {argument[0]} else {words(argument[2])}"
+        assert name == "Ref", value
+        return str(argument)
+    return str(value)
+
+
+def as_list(value: Any) -> list[Any]:
+    """One or many, as CloudFormation and IAM allow, always as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    """All policy statements of a role, conditional ones included."""
+    found: list[dict[str, Any]] = []
+    for policy in properties(role)["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            found.append(statement["Fn::If"][1] if "Fn::If" in statement else statement)
+    return found

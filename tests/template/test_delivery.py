@@ -1,0 +1,212 @@
+"""How records, changes and events travel: what is retried, how often, and where it goes when that does not help."""
+
+import ast
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bedrock_meter.alerts import contracts
+from bedrock_meter.alerts.contracts import transition_event
+from bedrock_meter.limits.gauge import Reading
+from bedrock_meter.limits.levels import Transition
+from bedrock_meter.limits.limit import InstalledLimit, Limit
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.windows import RollingWindow
+from bedrock_meter.storage.keys import GAUGE, OUTBOX_PREFIX, STATE, outbox_sort_key
+from tests.template.expanding import expanded_resources
+from tests.template.reading import FUNCTIONS, load_template, properties, resources, words
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ("ThrottledAlertRule", "ThresholdAlertRule", "ConsumerRule")
+
+
+def test_subscription_takes_every_record_and_waits_for_its_permission() -> None:
+    (name,) = resources("AWS::Logs::SubscriptionFilter")
+    assert load_template()["Resources"][name]["DependsOn"] == "InvocationLogPermission"
+    subscription = properties(name)
+    assert subscription["FilterPattern"] == ""
+    assert words(subscription["DestinationArn"]) == "RecordUsageFunction.Arn"
+    assert (
+        words(subscription["LogGroupName"])
+        == "InvocationLogGroup if MakesInvocationLogGroup else InvocationLogGroupName"
+    )
+
+
+def test_meter_does_not_read_its_own_logs() -> None:
+    """A subscription on a log group that a function writes to would feed itself."""
+    own = {words(properties(function)["LoggingConfig"]["LogGroup"]) for function in FUNCTIONS}
+    assert len(own) == len(FUNCTIONS)
+    subscribed = {
+        words(one["Properties"]["LogGroupName"]) for one in resources("AWS::Logs::SubscriptionFilter").values()
+    }
+    assert not [name for name in subscribed for group in own if group in name]
+
+
+def test_failed_delivery_is_retried_and_then_kept() -> None:
+    asynchronous = properties("RecordUsageFunction")["EventInvokeConfig"]
+    assert asynchronous["MaximumRetryAttempts"] == 2
+    assert asynchronous["MaximumEventAgeInSeconds"] == 6 * 3600
+    on_failure = asynchronous["DestinationConfig"]["OnFailure"]
+    assert on_failure["Type"] == "S3Bucket"
+    assert words(on_failure["Destination"]) == "FailureBucket.Arn"
+    expanded = expanded_resources()["RecordUsageFunctionEventInvokeConfig"]["Properties"]
+    assert words(expanded["DestinationConfig"]["OnFailure"]["Destination"]) == "FailureBucket.Arn"
+
+
+def stream_mapping() -> Any:
+    """The one event-source mapping, as CloudFormation gets it."""
+    (mapping,) = (
+        one["Properties"] for one in expanded_resources().values() if one["Type"] == "AWS::Lambda::EventSourceMapping"
+    )
+    return mapping
+
+
+def test_bad_change_cannot_hold_up_the_stream() -> None:
+    mapping = stream_mapping()
+    assert words(mapping["EventSourceArn"]) == "QuotasTable.StreamArn"
+    assert mapping["BisectBatchOnFunctionError"] is True
+    assert 0 < mapping["MaximumRetryAttempts"] <= 10
+    assert 60 <= mapping["MaximumRecordAgeInSeconds"] <= 6 * 3600
+    assert words(mapping["DestinationConfig"]["OnFailure"]["Destination"]) == "EvaluationFailuresQueue.Arn"
+
+
+def test_template_and_handler_agree_that_single_failures_are_reported() -> None:
+    assert stream_mapping()["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    tree = ast.parse((ROOT / "functions" / "evaluate_quotas" / "handler.py").read_text(encoding="utf-8"))
+    (handler,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "handler")
+    returned = [ast.unparse(node) for node in ast.walk(handler) if isinstance(node, ast.Return)]
+    assert returned
+    assert all("batchItemFailures" in one and "itemIdentifier" in one for one in returned)
+
+
+def is_matched(pattern: Any, record: Any) -> bool:
+    """Lambda's filter rules, as far as these patterns use them: exact values and prefixes."""
+    if isinstance(pattern, Mapping):
+        return isinstance(record, Mapping) and all(
+            name in record and is_matched(rule, record[name]) for name, rule in pattern.items()
+        )
+    return any(record.startswith(rule["prefix"]) if isinstance(rule, Mapping) else record == rule for rule in pattern)
+
+
+@pytest.mark.parametrize(
+    ("event_name", "sort_key", "is_wanted"),
+    [
+        ("INSERT", GAUGE, True),
+        ("MODIFY", GAUGE, True),
+        ("REMOVE", GAUGE, False),
+        ("INSERT", outbox_sort_key("abcdefabcdef", "2026-11-24"), True),
+        ("REMOVE", outbox_sort_key("abcdefabcdef", "2026-11-24"), False),
+        ("MODIFY", STATE, False),
+        ("INSERT", "RESERVATION#1", False),
+    ],
+)
+def test_evaluator_sees_gauges_and_announcements_and_never_its_own_verdicts(
+    event_name: str, sort_key: str, is_wanted: bool
+) -> None:
+    assert outbox_sort_key("a", "b").startswith(OUTBOX_PREFIX)
+    record = {"eventName": event_name, "dynamodb": {"Keys": {"pk": {"S": "acme"}, "sk": {"S": sort_key}}}}
+    patterns = [json.loads(one["Pattern"]) for one in stream_mapping()["FilterCriteria"]["Filters"]]
+    assert any(is_matched(pattern, record) for pattern in patterns) is is_wanted
+
+
+def test_sweep_runs_each_minute_and_never_beside_itself() -> None:
+    schedule = expanded_resources()["SweepFunctionEveryMinute"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert schedule.get("State", "ENABLED") == "ENABLED"
+    # Names of schedules are shared by all stacks of an account.
+    assert words(schedule["Name"]) == "${AWS::StackName}-sweep"
+    assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    assert properties("SweepFunction")["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+    assert properties("SweepFunction")["Timeout"] < 60
+
+
+def test_every_rule_listens_to_our_events_and_keeps_what_it_cannot_deliver() -> None:
+    rules = resources("AWS::Events::Rule")
+    assert set(rules) == set(RULES)
+    (policy,) = properties("UndeliveredEventsQueuePolicy")["PolicyDocument"]["Statement"]
+    allowed = " ".join(words(one) for one in policy["Condition"]["ArnEquals"]["aws:SourceArn"])
+    for name in RULES:
+        rule = properties(name)
+        assert words(rule["EventBusName"]) == "EventBus"
+        assert rule["EventPattern"]["source"] == [contracts.SOURCE]
+        (target,) = rule["Targets"]
+        assert words(target["DeadLetterConfig"]["Arn"]) == "UndeliveredEventsQueue.Arn"
+        assert f"{name}.Arn" in allowed
+
+
+def test_consumer_queue_gets_every_event_and_sets_aside_what_fails() -> None:
+    assert properties("ConsumerRule")["EventPattern"] == {"source": [contracts.SOURCE]}
+    redrive = properties("ConsumerQueue")["RedrivePolicy"]
+    assert words(redrive["deadLetterTargetArn"]) == "ConsumerDeadLetterQueue.Arn"
+    assert redrive["maxReceiveCount"] == 5
+
+
+def event(kind: Any, threshold: int) -> dict[str, Any]:
+    """An event as the bus carries it, made by the code that publishes."""
+    limit = Limit(name="hourly", meter=Meter.TOTAL_TOKENS, window=RollingWindow(3600), maximum=1000)
+    installed = InstalledLimit(limit=limit, slot="0", version=3, since_ms=None)
+    reading = Reading(
+        limit=installed,
+        used=1200,
+        remaining=0,
+        overage=200,
+        window_start_ms=1_800_000_000_000,
+        window_end_ms=1_800_003_600_000,
+        throttled_until_ms=1_800_007_200_000,
+        allowed=False,
+        frees_at_ms=1_800_003_900_000,
+    )
+    transition = Transition(kind, "hourly", 3, threshold, 1, installed, reading)
+    published = transition_event("acme", ["abcdefabcdef"], transition, now_ms=1_800_003_600_000)
+    return {"source": contracts.SOURCE, "detail-type": published.detail_type, "detail": dict(published.detail)}
+
+
+def sentence(rule: str, published: dict[str, Any]) -> str:
+    """What the rule's input transformer makes of an event."""
+    transformer = properties(rule)["Targets"][0]["InputTransformer"]
+    text = transformer["InputTemplate"]
+    for name, path in transformer["InputPathsMap"].items():
+        value: Any = published
+        for step in path.removeprefix("$.").split("."):
+            value = value[step]  # KeyError: the rule names something that events do not hold
+        text = text.replace(f"<{name}>", str(value))
+    assert "<" not in text, text
+    return str(json.loads(text))
+
+
+def test_throttle_is_a_readable_sentence() -> None:
+    published = event("throttled", 100)
+    assert properties("ThrottledAlertRule")["EventPattern"]["detail-type"] == [published["detail-type"]]
+    said = sentence("ThrottledAlertRule", published)
+    assert said.startswith("Tenant acme is throttled: 1200 of 1000 total_tokens used in its window 1h (limit hourly).")
+    assert f"Free again at {published['detail']['throttled_until']} if nothing more is used." in said
+
+
+def test_threshold_is_a_readable_sentence() -> None:
+    published = event("threshold", 80)
+    assert properties("ThresholdAlertRule")["EventPattern"]["detail-type"] == [published["detail-type"]]
+    said = sentence("ThresholdAlertRule", published)
+    assert said.startswith(
+        "Tenant acme has crossed 80 %: 1200 of 1000 total_tokens used in its window 1h (limit hourly)."
+    )
+
+
+def test_api_is_signed_throttled_and_logged() -> None:
+    api = expanded_resources()["QuotaApi"]["Properties"]
+    assert api["FailOnWarnings"] is True
+    body = api["Body"]
+    routes = {(path, method) for path, methods in body["paths"].items() for method in methods}
+    assert routes == {("/v1/tenants/{tenant}/quota", "get")}
+    for path, method in routes:
+        assert body["paths"][path][method]["security"] == [{"AWS_IAM": []}]
+    assert body["components"]["securitySchemes"]["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+    stage = expanded_resources()["QuotaApiApiGatewayDefaultStage"]["Properties"]
+    assert words(stage["DefaultRouteSettings"]["ThrottlingRateLimit"]) == "ApiRequestsPerSecond"
+    assert words(stage["DefaultRouteSettings"]["ThrottlingBurstLimit"]) == "ApiBurst"
+    assert words(stage["AccessLogSettings"]["DestinationArn"]) == "QuotaApiAccessLogGroup.Arn"
+    line = stage["AccessLogSettings"]["Format"]
+    assert json.loads(line)["caller"] == "$context.identity.userArn"
+    assert "\n" not in line

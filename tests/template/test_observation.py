@@ -1,0 +1,105 @@
+"""What the stack says about its own health: logs that end, and an alarm for each way in which something gets lost."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.template.expanding import expanded_resources
+from tests.template.reading import FUNCTIONS, environment, properties, resources, words
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ALARMS = {
+    # records on their way to us
+    "InvocationLogDeliveryAlarm": ("AWS/Bedrock", "ModelInvocationLogsCloudWatchDeliveryFailure", ""),
+    "SubscriptionDeliveryAlarm": ("AWS/Logs", "DeliveryErrors", "InvocationLogSubscription"),
+    "SubscriptionThrottledAlarm": ("AWS/Logs", "DeliveryThrottling", "InvocationLogSubscription"),
+    # recording
+    "RecordUsageErrorsAlarm": ("AWS/Lambda", "Errors", "RecordUsageFunction"),
+    "RecordUsageThrottledAlarm": ("AWS/Lambda", "Throttles", "RecordUsageFunction"),
+    "RecordUsageAgeAlarm": ("AWS/Lambda", "AsyncEventAge", "RecordUsageFunction"),
+    "RecordUsageGivenUpAlarm": ("AWS/Lambda", "AsyncEventsDropped", "RecordUsageFunction"),
+    "RecordUsageDestinationAlarm": ("AWS/Lambda", "DestinationDeliveryFailures", "RecordUsageFunction"),
+    "RecordsQuarantinedAlarm": ("BedrockMeter", "RecordsQuarantined", "AWS::StackName"),
+    "RecordsUnattributedAlarm": ("BedrockMeter", "RecordsUnattributed", "AWS::StackName"),
+    # verdicts
+    "EvaluateQuotasErrorsAlarm": ("AWS/Lambda", "Errors", "EvaluateQuotasFunction"),
+    "EvaluateQuotasAgeAlarm": ("AWS/Lambda", "IteratorAge", "EvaluateQuotasFunction"),
+    "EvaluationFailuresAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "EvaluationFailuresQueue.QueueName"),
+    "SweepErrorsAlarm": ("AWS/Lambda", "Errors", "SweepFunction"),
+    "SweepStoppedAlarm": ("AWS/Lambda", "Invocations", "SweepFunction"),
+    # events and answers
+    "EventsParkedAlarm": ("BedrockMeter", "EventsParked", "AWS::StackName"),
+    "UndeliveredEventsAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "UndeliveredEventsQueue.QueueName"),
+    "ConsumerDeadLettersAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "ConsumerDeadLetterQueue.QueueName"),
+    "QuotaApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "QuotaApi"),
+    "QuotaReadsFailedAlarm": ("BedrockMeter", "QuotaReadsFailed", "AWS::StackName"),
+}
+
+
+def subject(alarm: dict[str, Any]) -> str:
+    """What an alarm watches: the dimension that names a resource of ours, or nothing."""
+    dimensions = {one["Name"]: words(one["Value"]) for one in alarm.get("Dimensions", [])}
+    names = ("FunctionName", "QueueName", "ApiId", "FilterName", "service")
+    return next((dimensions[name] for name in names if name in dimensions), "")
+
+
+def test_each_way_to_lose_something_has_its_alarm() -> None:
+    found = {name: one["Properties"] for name, one in resources("AWS::CloudWatch::Alarm").items()}
+    assert {name: (one["Namespace"], one["MetricName"], subject(one)) for name, one in found.items()} == ALARMS
+
+
+@pytest.mark.parametrize("alarm", sorted(ALARMS))
+def test_alarm_tells_somebody_what_it_means(alarm: str) -> None:
+    found = properties(alarm)
+    assert [words(action) for action in found["AlarmActions"]] == ["AlertTopic"]
+    assert len(found["AlarmDescription"]) > 40
+    silence = "breaching" if alarm == "SweepStoppedAlarm" else "notBreaching"
+    assert found["TreatMissingData"] == silence
+
+
+def test_subscription_alarms_name_the_whole_metric() -> None:
+    """CloudWatch finds a metric by all of its dimensions or not at all."""
+    for name in ("SubscriptionDeliveryAlarm", "SubscriptionThrottledAlarm"):
+        dimensions = {one["Name"]: words(one["Value"]) for one in properties(name)["Dimensions"]}
+        assert dimensions == {
+            "LogGroupName": words(properties("InvocationLogSubscription")["LogGroupName"]),
+            "DestinationType": "Lambda",
+            "FilterName": "InvocationLogSubscription",
+        }
+
+
+def test_our_own_metrics_are_really_written() -> None:
+    """An alarm on a metric that nobody writes would be silent for ever."""
+    sources = [
+        *(ROOT / "functions").rglob("handler.py"),
+        *(ROOT / "layers" / "bedrock_meter" / "bedrock_meter").rglob("*.py"),
+    ]
+    written = {
+        name
+        for path in sources
+        for name in re.findall(r'\bcount(?:_once)?\(\s*"(\w+)"', path.read_text(encoding="utf-8"))
+    }
+    namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
+    watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
+    assert len(watched) == 4
+    assert watched <= written
+
+
+def test_every_log_group_ends() -> None:
+    groups = resources("AWS::Logs::LogGroup")
+    assert len(groups) == len(FUNCTIONS) + 2
+    retention = {name: words(one["Properties"]["RetentionInDays"]) for name, one in groups.items()}
+    assert retention.pop("InvocationLogGroup") == "InvocationLogRetentionDays"
+    assert set(retention.values()) == {"LogRetentionDays"}
+
+
+@pytest.mark.parametrize("function", sorted(FUNCTIONS))
+def test_function_logs_into_the_group_that_it_may_write(function: str) -> None:
+    group = words(expanded_resources()[function]["Properties"]["LoggingConfig"]["LogGroup"])
+    role = properties(words(properties(function)["Role"]).removesuffix(".Arn"))
+    log = role["Policies"][0]["PolicyDocument"]["Statement"][0]
+    assert log["Sid"] == "Log"
+    assert words(log["Resource"]) == f"{group}.Arn"

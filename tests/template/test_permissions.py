@@ -1,0 +1,180 @@
+"""Who may do what: one role for each function, every right written out, nothing granted that no code uses."""
+
+import re
+
+import pytest
+
+from bedrock_meter.alerts.contracts import SOURCE
+from tests.template.expanding import expanded_resources
+from tests.template.reading import (
+    FUNCTIONS,
+    as_list,
+    environment,
+    load_template,
+    properties,
+    resources,
+    statements,
+    words,
+)
+
+LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
+
+GRANTED: dict[str, dict[str, set[str]]] = {
+    "RecordUsageRole": {
+        "RecordUsageLogGroup.Arn": LOG,
+        "LedgerTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "UsageTable.Arn": {"dynamodb:UpdateItem"},
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "TenantsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem"},
+        "${FailureBucket.Arn}/*": {"s3:PutObject"},
+        "FailureBucket.Arn": {"s3:ListBucket"},
+        "FailureStoreKeyArn": {"kms:GenerateDataKey"},
+    },
+    "EvaluateQuotasRole": {
+        "EvaluateQuotasLogGroup.Arn": LOG,
+        "QuotasTable.StreamArn": {
+            "dynamodb:DescribeStream",
+            "dynamodb:GetRecords",
+            "dynamodb:GetShardIterator",
+            "dynamodb:ListStreams",
+        },
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "TenantsTable.Arn": {"dynamodb:GetItem"},
+        "EventBus.Arn": {"events:PutEvents"},
+        "EvaluationFailuresQueue.Arn": {"sqs:SendMessage"},
+    },
+    "SweepRole": {
+        "SweepLogGroup.Arn": LOG,
+        "${QuotasTable.Arn}/index/due": {"dynamodb:Query"},
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "TenantsTable.Arn": {"dynamodb:GetItem"},
+        "EventBus.Arn": {"events:PutEvents"},
+    },
+    "QuotaApiRole": {
+        "QuotaApiLogGroup.Arn": LOG,
+        "QuotasTable.Arn": {"dynamodb:GetItem"},
+    },
+    "SweepScheduleRole": {"SweepFunction.Arn": {"lambda:InvokeFunction"}},
+    "InvocationLoggingRole": {
+        "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${InvocationLogGroup}:"
+        "log-stream:aws/bedrock/modelinvocations": LOG,
+    },
+}
+
+TRUSTED = {
+    "RecordUsageRole": "lambda.amazonaws.com",
+    "EvaluateQuotasRole": "lambda.amazonaws.com",
+    "SweepRole": "lambda.amazonaws.com",
+    "QuotaApiRole": "lambda.amazonaws.com",
+    "SweepScheduleRole": "scheduler.amazonaws.com",
+    "InvocationLoggingRole": "bedrock.amazonaws.com",
+}
+
+
+def test_every_role_of_the_stack_is_written_out_here() -> None:
+    expanded = expanded_resources()
+    assert {name for name, one in expanded.items() if one["Type"] == "AWS::IAM::Role"} == set(GRANTED) == set(TRUSTED)
+    kinds = {one["Type"] for one in expanded.values() if one["Type"].startswith("AWS::IAM::")}
+    assert kinds == {"AWS::IAM::Role"}
+
+
+@pytest.mark.parametrize("role", sorted(GRANTED))
+def test_role_grants_exactly_this(role: str) -> None:
+    granted: dict[str, set[str]] = {}
+    for statement in statements(role):
+        assert statement["Effect"] == "Allow"
+        assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
+        for resource in as_list(statement["Resource"]):
+            granted.setdefault(words(resource), set()).update(as_list(statement["Action"]))
+    assert granted == GRANTED[role]
+    assert "ManagedPolicyArns" not in properties(role)
+
+
+@pytest.mark.parametrize("role", sorted(TRUSTED))
+def test_role_trusts_one_service(role: str) -> None:
+    (statement,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": TRUSTED[role]}
+    assert statement["Action"] == "sts:AssumeRole"
+    if TRUSTED[role] != "lambda.amazonaws.com":  # Lambda assumes roles without saying for which account
+        assert words(statement["Condition"]["StringEquals"]["aws:SourceAccount"]) == "AWS::AccountId"
+
+
+def test_functions_share_no_role() -> None:
+    roles = [words(properties(function)["Role"]).removesuffix(".Arn") for function in FUNCTIONS]
+    assert sorted(roles) == sorted(role for role, service in TRUSTED.items() if service == "lambda.amazonaws.com")
+
+
+@pytest.mark.parametrize("function", sorted(FUNCTIONS))
+def test_function_is_told_exactly_the_tables_that_it_may_touch(function: str) -> None:
+    told = {words(value) for name, value in environment(function).items() if name.endswith("_TABLE")}
+    role = words(properties(function)["Role"]).removesuffix(".Arn")
+    named = {re.match(r"(?:\$\{)?(\w+Table)\.Arn", words(one["Resource"])) for one in statements(role)}
+    assert told == {match[1] for match in named if match}
+
+
+@pytest.mark.parametrize("role", ["EvaluateQuotasRole", "SweepRole"])
+def test_events_are_published_in_our_name_only(role: str) -> None:
+    (publish,) = (one for one in statements(role) if one["Action"] == "events:PutEvents")
+    assert publish["Condition"] == {"StringEquals": {"events:source": SOURCE}}
+
+
+def test_no_right_is_a_pattern() -> None:
+    every = [(role, statement) for role in GRANTED for statement in statements(role)]
+    for role, statement in every:
+        for action in as_list(statement["Action"]):
+            assert re.fullmatch(r"[a-z0-9]+:[A-Za-z]+", action), (role, action)
+        for resource in map(words, as_list(statement["Resource"])):
+            # Lambda refuses a bucket as a destination unless the role may write anywhere in it.
+            assert "*" not in resource or resource == "${FailureBucket.Arn}/*", (role, resource)
+
+
+def test_every_service_that_may_use_a_resource_says_for_whom() -> None:
+    kinds = ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::S3::BucketPolicy")
+    policies = [(name, one) for kind in kinds for name, one in resources(kind).items()]
+    assert len(policies) == 4
+    for name, policy in policies:
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Deny":
+                continue
+            assert set(statement["Principal"]) == {"Service"}, name
+            conditions = {key for block in statement["Condition"].values() for key in block}
+            assert "aws:SourceArn" in conditions, (name, statement["Sid"])
+
+
+def test_functions_are_invoked_by_named_sources_only() -> None:
+    permissions = {
+        name: one["Properties"]
+        for name, one in expanded_resources().items()
+        if one["Type"] == "AWS::Lambda::Permission"
+    }
+    assert set(permissions) == {"InvocationLogPermission", "QuotaApiFunctionReadQuotaPermission"}
+    assert all("SourceArn" in one for one in permissions.values())
+    logs = properties("InvocationLogPermission")
+    assert words(logs["SourceAccount"]) == "AWS::AccountId"
+    assert words(logs["SourceArn"]).endswith(":log-group:${Name}:*")
+
+
+def test_failure_store_is_private() -> None:
+    bucket = properties("FailureBucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert (
+        words(encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"])
+        == "aws:kms if HasFailureStoreKey else AES256"
+    )
+    (statement,) = properties("FailureBucketPolicy")["PolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Deny"
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    lives = {rule.get("Prefix"): rule.get("ExpirationInDays") for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    assert words(lives["aws/lambda/"]) == "FailureRetentionDays"
+    assert load_template()["Parameters"]["FailureRetentionDays"]["Default"] <= 30
+    assert lives["quarantine/"] == 90
+    # Nobody reads it but people who were given that right.
+    assert not [one for role in GRANTED for one in statements(role) if "s3:GetObject" in as_list(one["Action"])]
+
+
+def test_queues_are_encrypted() -> None:
+    queues = resources("AWS::SQS::Queue")
+    assert len(queues) == 4
+    assert all(queue["Properties"]["SqsManagedSseEnabled"] is True for queue in queues.values())
