@@ -45,14 +45,19 @@ def standard_settings(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture
-def tables(standard_settings: None) -> Tables:
-    """Four empty tables."""
+def make_tables() -> Tables:
+    """Make four empty tables where the standard AWS settings point to."""
     number = next(_numbers)
     made = Tables(*(f"{name}-{number}" for name in ("ledger", "usage", "quotas", "tenants")))
     for model, name in zip((LedgerModel, UsageModel, QuotasModel, MappingModel), vars_of(made), strict=True):
         bound(model, name).create_table(wait=True, billing_mode="PAY_PER_REQUEST")
     return made
+
+
+@pytest.fixture
+def tables(standard_settings: None) -> Tables:
+    """Four empty tables."""
+    return make_tables()
 
 
 def vars_of(tables: Tables) -> tuple[str, ...]:
