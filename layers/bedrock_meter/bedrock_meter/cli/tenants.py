@@ -1,0 +1,58 @@
+"""Loading a tenants file into a deployed stack: a local one, or one on AWS."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from bedrock_meter.clock import now_ms
+from bedrock_meter.errors import ConfigurationError, InvalidDefinition
+from bedrock_meter.local.failures import BadInput
+from bedrock_meter.settings import Tables
+from bedrock_meter.tenants.onboarding import Applied, apply
+from bedrock_meter.tenants.tenant import TenantDefinition
+
+
+def load_tenants(path: Path) -> tuple[TenantDefinition, ...]:
+    """Read a tenants file.
+
+    Raises:
+        BadInput: It cannot be read, or something in it is wrong.
+    """
+    from bedrock_meter.tenants.file import load
+
+    try:
+        return load(path)
+    except InvalidDefinition as problem:
+        raise BadInput(str(problem)) from problem
+
+
+def apply_tenants(definitions: Sequence[TenantDefinition], outputs: Mapping[str, str]) -> Iterator[Applied]:
+    """Apply definitions to the stack with these outputs, with this process's AWS settings."""
+    from bedrock_meter.storage.dynamodb import client
+    from bedrock_meter.storage.installation import DynamoDBInstallationStore
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
+
+    tables = Tables(*(outputs[f"{name}Table"] for name in ("Ledger", "Usage", "Quotas", "Tenants")))
+    installation = DynamoDBInstallationStore(client("dynamodb"), tables)
+    return apply(definitions, PynamoDBTenantStore(tables), installation, clock=now_ms, new_id=lambda: uuid4().hex)
+
+
+def outputs_on_aws(stack_name: str) -> dict[str, str]:
+    """Return the outputs of a stack on AWS.
+
+    Raises:
+        ConfigurationError: There is no such stack, or it is not one of ours.
+    """
+    from bedrock_meter.local.deployment import outputs_of
+    from bedrock_meter.storage.dynamodb import session
+
+    cloudformation: Any = session().create_client("cloudformation")
+    try:
+        stacks = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
+    except cloudformation.exceptions.ClientError as refusal:
+        raise ConfigurationError(f"stack {stack_name}: {refusal.response['Error']['Message']}") from refusal
+    outputs = outputs_of(stacks[0])
+    if "TenantsTable" not in outputs:
+        raise ConfigurationError(f"stack {stack_name} is no bedrock-meter: it has no output TenantsTable")
+    return outputs
