@@ -20,9 +20,10 @@ def dependencies() -> Path:
 
 
 def services_in_use() -> set[str]:
-    """Names of the AWS services that the functions make clients for."""
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "functions").glob("*/handler.py")]
-    return {name for source in sources for name in re.findall(r'\bclient\("([a-z0-9-]+)"\)', source)}
+    """Names of the AWS services that the functions make clients for, at once or when first needed."""
+    paths = [*(ROOT / "functions").glob("*/handler.py"), *build.package_files()]
+    sources = [path.read_text(encoding="utf-8") for path in paths if path.suffix == ".py"]
+    return {name for source in sources for name in re.findall(r'\bclient(?:\(|,\s*)"([a-z0-9-]+)"', source)}
 
 
 def test_botocore_describes_the_services_that_the_functions_use_and_no_others(dependencies: Path) -> None:

@@ -33,13 +33,10 @@ def test_pinned_versions_satisfy_what_the_package_asks_for() -> None:
     project = tomllib.loads((ROOT / lock.PACKAGE).read_text(encoding="utf-8"))["project"]
     held = lock.pins((ROOT / "requirements" / "run.txt").read_text(encoding="utf-8"))
     asked = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    checked = 0
-    for requirement in map(Requirement, asked):
-        if requirement.name == project["name"]:
-            continue
-        assert requirement.specifier.contains(held[requirement.name.lower()].version), str(requirement)
-        checked += 1
-    assert checked == 8
+    requirements = [one for one in map(Requirement, asked) if one.name != project["name"]]
+    assert len(requirements) >= 8
+    for one in requirements:
+        assert one.specifier.contains(held[one.name.lower()].version), str(one)
 
 
 @pytest.fixture
