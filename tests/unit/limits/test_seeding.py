@@ -68,7 +68,7 @@ def test_a_row_goes_to_the_bucket_of_its_last_instant(row: int, bucket: float | 
 
 
 def test_rows_of_one_bucket_add_up() -> None:
-    rows = [(minutes(0), 7), (minutes(-15), 1), (minutes(0), 5), (minutes(-15), 0)]
+    rows = [(minutes(0), 7), (minutes(-15), 1), (minutes(0), 5), (minutes(-30), 0)]
     assert seed(HOUR, installed(HOUR), rows, minutes(20)) == {
         bucket_name("0", HOUR, minutes(14)): 12,
         bucket_name("0", HOUR, minutes(-1)): 1,

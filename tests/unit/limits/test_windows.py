@@ -218,6 +218,9 @@ BOUNDS = [
     ("Africa/Cairo", "day", "2024-04-26T12:00", "2024-04-25T22:00", "2024-04-26T21:00"),
     ("Africa/Cairo", "day", "2024-04-25T21:59:59.999", "2024-04-24T22:00", "2024-04-25T22:00"),
     ("America/Sao_Paulo", "month@4", "2018-11-04T03:00", "2018-11-04T03:00", "2018-12-04T02:00"),
+    # A gap that begins before midnight and ends after it: 23:30 became 00:30.
+    ("America/Toronto", "day", "1919-03-31T04:29:59.999", "1919-03-30T05:00", "1919-03-31T04:30"),
+    ("America/Toronto", "day", "1919-03-31T04:30", "1919-03-31T04:30", "1919-04-01T04:00"),
     # Midnight happens twice: the first one counts, the repeated minutes of the evening belong to the new day.
     ("America/Havana", "day", "2026-11-01T04:30", "2026-11-01T04:00", "2026-11-02T05:00"),
     ("America/St_Johns", "day", "2010-11-07T02:29:59.999", "2010-11-06T02:30", "2010-11-07T02:30"),
