@@ -25,7 +25,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "LedgerTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:UpdateItem"},
         "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
-        "TenantsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem"},
+        "TenantsTable.Arn": {"dynamodb:BatchGetItem"},
         "${FailureBucket.Arn}/*": {"s3:PutObject"},
         "FailureBucket.Arn": {"s3:ListBucket"},
         "FailureStoreKeyArn": {"kms:GenerateDataKey"},
