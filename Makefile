@@ -54,7 +54,7 @@ deploy: build ## put the stack on AWS; CONFIG=local: on a local stack at AWS_END
 	@.venv-sam/bin/sam deploy --config-env $(CONFIG)
 
 clean: ## remove environments and everything built
-	rm -rf .venv .venv-* .build .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .build .local .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(RUN):
 	@$(PYTHON) requirements/environment.py .venv requirements/run.txt --editable layers/bedrock_meter
