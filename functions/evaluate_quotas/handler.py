@@ -1,5 +1,8 @@
 """Judges tenants whose usage or limits changed, and publishes what follows."""
 
+from bedrock_meter import coldstart  # isort: skip - first, see there
+
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.alerts.evaluator import Evaluated
@@ -11,7 +14,7 @@ from bedrock_meter.storage.dynamodb import client
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_worklist = worklist(client("dynamodb"), client("events"), Tables.from_environment(), required("EVENT_BUS"))
+_worklist = worklist(client("dynamodb"), partial(client, "events"), Tables.from_environment(), required("EVENT_BUS"))
 
 
 @metrics.log_metrics
@@ -30,3 +33,6 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, list[d
     for failure in failures:
         logger.error("a change could not be evaluated", item=failure.item, exc_info=failure.error)
     return {"batchItemFailures": [{"itemIdentifier": changes[failure.item]} for failure in failures]}
+
+
+coldstart.ready()

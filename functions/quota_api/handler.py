@@ -1,5 +1,7 @@
 """Answers what a tenant may still use."""
 
+from bedrock_meter import coldstart  # isort: skip - first, see there
+
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.api.quota import quota_api
@@ -23,3 +25,6 @@ _api = quota_api(client("dynamodb"), required("QUOTAS_TABLE"), failed=_storage_f
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Route one request."""
     return _api.resolve(event, context)
+
+
+coldstart.ready()

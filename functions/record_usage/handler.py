@@ -1,5 +1,8 @@
 """Records what Bedrock logged: one delivery of the invocation log in, usage recorded exactly once."""
 
+from bedrock_meter import coldstart  # isort: skip - first, see there
+
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.observability import MILLISECONDS, count, logger, metrics
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 _ingestion = ingestion(
     client("dynamodb"),
-    client("s3"),
+    partial(client, "s3"),
     Tables.from_environment(),
     required("FAILURE_BUCKET"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
@@ -38,3 +41,6 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> None:
         metrics.add_metric(name="RecordLag", unit=MILLISECONDS, value=report.lag_ms)
         if report.reasons:
             logger.warning("records went to quarantine", reasons=report.reasons)
+
+
+coldstart.ready()

@@ -1,5 +1,8 @@
 """Looks, each minute, at what time alone has changed: throttles that end, events that still wait."""
 
+from bedrock_meter import coldstart  # isort: skip - first, see there
+
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.alerts.evaluator import Evaluated
@@ -12,7 +15,7 @@ from bedrock_meter.storage.dynamodb import client
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_worklist = worklist(client("dynamodb"), client("events"), Tables.from_environment(), required("EVENT_BUS"))
+_worklist = worklist(client("dynamodb"), partial(client, "events"), Tables.from_environment(), required("EVENT_BUS"))
 
 
 @metrics.log_metrics
@@ -28,3 +31,6 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> None:
         logger.error("a due item could not be handled", item=failure.item, exc_info=failure.error)
     if failures:
         raise DeliverAgain(f"{len(failures)} due items could not be handled; they stay due")
+
+
+coldstart.ready()

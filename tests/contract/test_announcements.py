@@ -10,9 +10,10 @@ from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
-from bedrock_meter.storage.announcements import DynamoDBAnnouncer, DynamoDBOutboxStore
+from bedrock_meter.storage.announcements import DynamoDBAnnouncer
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.keys import outbox_sort_key
+from bedrock_meter.storage.outboxes import DynamoDBOutboxStore
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import LedgerEntry, entry_for
 from tests.doubles.memory import MemoryBus
@@ -35,7 +36,7 @@ class Scene:
         return DynamoDBAnnouncer(self.client, self.tables)
 
     def worklist(self) -> Worklist:
-        made = worklist(self.client, None, self.tables, "bus", now=lambda: self.now_ms)
+        made = worklist(self.client, lambda: None, self.tables, "bus", now=lambda: self.now_ms)
         made._bus = made._evaluator._bus = self.bus
         return made
 

@@ -82,7 +82,7 @@ class World:
         calls = itertools.count()
         meter = ingestion(
             Killing(self.dynamodb, calls, kill_at, after),
-            Killing(self.s3, calls, kill_at, after),
+            lambda: Killing(self.s3, calls, kill_at, after),
             self.tables,
             self.bucket,
             retention_ms=400 * DAY_MS,

@@ -33,7 +33,7 @@ class Events:
 
 def test_events_go_ten_in_a_request_and_in_order() -> None:
     events = Events()
-    outcome = EventBridgeBus(events, "bus").publish(pending(23), NOW_MS)
+    outcome = EventBridgeBus(lambda: events, "bus").publish(pending(23), NOW_MS)
     assert [len(call) for call in events.calls] == [10, 10, 3]
     assert outcome.accepted == {f"e{number}" for number in range(23)}
     first = events.calls[0][0]
@@ -43,7 +43,7 @@ def test_events_go_ten_in_a_request_and_in_order() -> None:
 def test_only_failed_entries_are_kept_and_only_refusals_count_against_them() -> None:
     events = Events({1: "ThrottlingException", 2: "NotAuthorizedForSourceException"})
     waiting = pending(4)
-    outcome = EventBridgeBus(events, "bus").publish(waiting, NOW_MS)
+    outcome = EventBridgeBus(lambda: events, "bus").publish(waiting, NOW_MS)
     assert outcome.accepted == {"e0", "e3"}
     assert dict(outcome.failed) == {"e1": "ThrottlingException"}
     assert dict(outcome.refused) == {"e2": "NotAuthorizedForSourceException"}
@@ -51,7 +51,7 @@ def test_only_failed_entries_are_kept_and_only_refusals_count_against_them() -> 
 
 
 def test_an_unreachable_bus_refuses_nothing() -> None:
-    outcome = EventBridgeBus(Events(raises=EndpointConnectionError(endpoint_url="x")), "bus").publish(
+    outcome = EventBridgeBus(lambda: Events(raises=EndpointConnectionError(endpoint_url="x")), "bus").publish(
         pending(2), NOW_MS
     )
     assert set(outcome.failed) == {"e0", "e1"}
@@ -60,5 +60,5 @@ def test_an_unreachable_bus_refuses_nothing() -> None:
 
 def test_a_denied_request_is_a_refusal_of_each_of_its_events() -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "PutEvents")
-    outcome = EventBridgeBus(Events(raises=denied), "bus").publish(pending(2), NOW_MS)
+    outcome = EventBridgeBus(lambda: Events(raises=denied), "bus").publish(pending(2), NOW_MS)
     assert set(outcome.refused) == {"e0", "e1"}

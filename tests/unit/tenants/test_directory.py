@@ -1,9 +1,9 @@
 """Attribution: by profile, at event time, from answers of a bounded age."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution, MappingPeriod, attribute
 from bedrock_meter.tenants.directory import KNOWN_FOR_MS, UNKNOWN_FOR_MS, CachedDirectory

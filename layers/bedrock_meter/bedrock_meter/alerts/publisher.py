@@ -5,8 +5,9 @@ nobody's refusal, so the events stay due and nothing is counted against them.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from bedrock_meter.alerts.contracts import SOURCE
@@ -18,10 +19,10 @@ PASSING_ENTRY_CODES = frozenset({"InternalException", "InternalFailure", "Thrott
 
 
 class EventBridgeBus:
-    """``Bus`` over one event bus."""
+    """``Bus`` over one event bus. Connects when the first event is published: most evaluations publish nothing."""
 
-    def __init__(self, client: Any, bus_name: str) -> None:
-        self._client = client
+    def __init__(self, connect: Callable[[], Any], bus_name: str) -> None:
+        self._connect = cache(connect)
         self._bus_name = bus_name
 
     def publish(self, events: Sequence[Pending], now_ms: int) -> PublishOutcome:
@@ -32,7 +33,7 @@ class EventBridgeBus:
         for start in range(0, len(events), MAXIMUM_ENTRIES):
             chunk = events[start : start + MAXIMUM_ENTRIES]
             try:
-                answer = self._client.put_events(Entries=[self._entry(one, now_ms) for one in chunk])
+                answer = self._connect().put_events(Entries=[self._entry(one, now_ms) for one in chunk])
             except AWS_ERRORS as error:
                 code = error_code(error)
                 target = failed if is_passing(error) else refused

@@ -11,14 +11,14 @@ from bedrock_meter.alerts.evaluator import Evaluator
 from bedrock_meter.alerts.publisher import EventBridgeBus
 from bedrock_meter.alerts.sweep import Worklist
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage.announcements import DynamoDBOutboxStore, is_outbox
+from bedrock_meter.storage.outboxes import DynamoDBOutboxStore, is_outbox
 from bedrock_meter.storage.states import DynamoDBEvaluationStore
 
 
 def worklist(
-    dynamodb: Any, events: Any, tables: Tables, bus_name: str, *, now: Callable[[], int] = clock.now_ms
+    dynamodb: Any, events: Callable[[], Any], tables: Tables, bus_name: str, *, now: Callable[[], int] = clock.now_ms
 ) -> Worklist:
-    """Return the list that both functions work through."""
+    """Return the list that both functions work through; ``events`` makes the EventBridge client when it is needed."""
     bus = EventBridgeBus(events, bus_name)
     evaluator = Evaluator(DynamoDBEvaluationStore(dynamodb, tables), bus, clock=now)
     return Worklist(evaluator, DynamoDBOutboxStore(dynamodb, tables), bus, is_outbox=is_outbox, clock=now)

@@ -5,11 +5,10 @@ so the four counts are disjoint and add up; the record never says which base mod
 stands for.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCounts:
+class TokenCounts(Struct, frozen=True):
     """Tokens of one call or a sum of calls, by kind. The kinds are disjoint: ``total`` is their plain sum.
 
     Source: AWS documents ``inputTokens`` as the non-cached part only (user guide, prompt caching).
@@ -54,8 +53,7 @@ class TokenCounts:
 NO_TOKENS = TokenCounts()
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(Struct, frozen=True):
     """An invocation record that was read and may be recorded.
 
     Attributes:

@@ -4,8 +4,10 @@ A meter turns one invocation, or a sum of invocations, into the one integer that
 """
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from bedrock_meter.invocations.record import TokenCounts
+if TYPE_CHECKING:  # the evaluator and the API weigh nothing, so they need not load what reads records
+    from bedrock_meter.invocations.record import TokenCounts
 
 
 class Meter(StrEnum):
@@ -19,7 +21,7 @@ class Meter(StrEnum):
     CACHE_WRITE_TOKENS = "cache_write_tokens"
 
 
-def amount(meter: Meter, requests: int, tokens: TokenCounts) -> int:
+def amount(meter: Meter, requests: int, tokens: "TokenCounts") -> int:
     """Return what ``requests`` calls with ``tokens`` in sum add to a bucket of ``meter``.
 
     Linear: the amount of a sum is the sum of the amounts, so batches can be added up first. ``total_tokens`` is the sum

@@ -4,15 +4,17 @@ Outbox entries are flat attributes ``out:<event id>`` (``refusals|event``), park
 parent map to miss, and two workers never rewrite each other's entries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bedrock_meter.alerts.contracts import Event
 from bedrock_meter.alerts.outbox import Pending, PublishOutcome
+from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import Item, get_text, number, text
-from bedrock_meter.storage.keys import due_shard
+from bedrock_meter.storage.keys import DUE_SHARDS, OUTBOX_PREFIX, due_shard
 
 OUT = "out:"
+DUE_INDEX = "due"
 PARKED = "parked:"
 
 
@@ -99,3 +101,53 @@ def outbox_update(outcome: PublishOutcome, pending: Sequence[Pending]) -> Update
             else:
                 update.set(f"{OUT}{one.event.id}", pending_text(one))
     return update
+
+
+class DynamoDBOutboxStore:
+    """Outbox items that stand alone (announcements), and what is due."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._client = client
+        self._tables = tables
+
+    def due(self, now_ms: int) -> Iterator[tuple[str, str]]:
+        """Yield the (partition, sort key) of all items whose time has come, page by page."""
+        for shard in DUE_SHARDS:
+            request: dict[str, Any] = {
+                "TableName": self._tables.quotas,
+                "IndexName": DUE_INDEX,
+                "KeyConditionExpression": "due_shard = :shard AND next_due_ms <= :now",
+                "ExpressionAttributeValues": {":shard": text(shard), ":now": number(now_ms)},
+            }
+            while True:
+                page = self._client.query(**request)
+                for item in page.get("Items", []):
+                    yield get_text(item, "pk"), get_text(item, "sk")
+                if not page.get("LastEvaluatedKey"):
+                    break
+                request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def pending(self, partition: str, sort_key: str) -> tuple[Pending, ...]:
+        """Read the outbox of one item consistently."""
+        answer = self._client.get_item(
+            TableName=self._tables.quotas, Key=item_key(partition, sort_key), ConsistentRead=True
+        )
+        return pending_of(answer.get("Item", {}))
+
+    def cleared(
+        self,
+        partition: str,
+        sort_key: str,
+        outcome: PublishOutcome,
+        pending: Sequence[Pending],
+        next_due_ms: int | None,
+    ) -> None:
+        """Take accepted events out; the item itself stays until it expires, so that the day is announced once."""
+        update = outbox_update(outcome, pending)
+        update.due(sort_key, next_due_ms)
+        self._client.update_item(**update.request(self._tables.quotas, item_key(partition, sort_key)))
+
+
+def is_outbox(sort_key: str) -> bool:
+    """Whether a Quotas item is an announcement."""
+    return sort_key.startswith(OUTBOX_PREFIX)

@@ -7,9 +7,12 @@ counted, announced, and moved when the mapping appears.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bedrock_meter.invocations.identifiers import last_segment, profile_candidate
-from bedrock_meter.invocations.record import Invocation
+
+if TYPE_CHECKING:
+    from bedrock_meter.invocations.record import Invocation
 
 UNATTRIBUTED = "unattributed"
 """Stands where a tenant would: usage that has none yet. No tenant can have this id."""
@@ -57,7 +60,7 @@ class Attribution:
         return self.tenant != UNATTRIBUTED
 
 
-def attribute(invocation: Invocation, mappings: Mapping[str, Sequence[MappingPeriod]]) -> Attribution:
+def attribute(invocation: "Invocation", mappings: Mapping[str, Sequence[MappingPeriod]]) -> Attribution:
     """Attribute one invocation at its event time.
 
     Args:

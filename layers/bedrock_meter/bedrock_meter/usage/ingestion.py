@@ -5,8 +5,9 @@ everything else is recorded first, so that a quarantine that is out of order cos
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from bedrock_meter.errors import DeliverAgain, UnreadablePayload
 from bedrock_meter.invocations.admission import inadmissible
@@ -23,8 +24,7 @@ class Quarantine(Protocol):
         """Note one; the same one again changes nothing. False if the store is busy."""
 
 
-@dataclass(slots=True)
-class Ingested:
+class Ingested(Struct):
     """What became of one delivery.
 
     Unless it has to be delivered again, ``read = recorded + duplicates + errors + quarantined``.

@@ -7,15 +7,15 @@ deliveries end in the same counts. Tenant, time, profile and model are those of 
 correction goes where the first one was counted.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.rollup import RollupKey, Sums, quarter_start
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
+class LedgerEntry(Struct, frozen=True):
     """One accepted invocation.
 
     Attributes:
@@ -88,8 +88,7 @@ def entry_for(invocation: Invocation, attribution: Attribution, *, now_ms: int, 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One conditional write to the ledger: a new entry, or a held one raised by its twin.
 
     Attributes:

@@ -6,7 +6,8 @@ kept whole where it fits, because each chunk that it is split over pays for its 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from bedrock_meter.limits.gauge import bucket_for
 from bedrock_meter.limits.limit import Layout
@@ -22,8 +23,7 @@ met.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """Changes that are written together or not at all.
 
     Attributes:
@@ -37,8 +37,7 @@ class Chunk:
     ready_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Writes:
+class Writes(Struct, frozen=True):
     """All that one transaction writes.
 
     Attributes:
@@ -94,8 +93,7 @@ def _meets_gauge(change: Change) -> bool:
     return change.entry.tenant != UNATTRIBUTED and change.entry.error_code is None
 
 
-@dataclass(slots=True)
-class _Load:
+class _Load(Struct):
     """What an open chunk already needs."""
 
     layouts: Mapping[str, Layout]

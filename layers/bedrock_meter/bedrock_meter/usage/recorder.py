@@ -12,8 +12,10 @@ so redelivery, other batches, lost replies and crashes are all the same case: se
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bedrock_meter.errors import DeliverAgain, OutOfTime
 from bedrock_meter.invocations.record import Invocation
@@ -29,16 +31,14 @@ LAST_CALL_MS = 1_500
 """Time kept back to report and return; an invocation that is killed reports nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class GaugeHead:
+class GaugeHead(Struct, frozen=True):
     """What the recorder must know of a gauge: the limits it counts for, and whether they are being changed."""
 
     layout: Layout
     lease: Lease | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """Why a transaction did not happen. Nothing of it was written.
 
     Attributes:
@@ -93,8 +93,7 @@ class UnacceptableWrites(Exception):
     """The store refuses a transaction for what it is, not for what is there."""
 
 
-@dataclass(slots=True)
-class Recorded:
+class Recorded(Struct):
     """What became of the invocations of one call. Sums of these add up over any number of deliveries.
 
     Attributes:

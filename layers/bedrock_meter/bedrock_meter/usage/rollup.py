@@ -4,7 +4,7 @@ Quarter-hours, because civil time zones are offset from UTC by multiples of fift
 whole number of rows. A row can be rebuilt from the ledger at any time; it is never the source of truth.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
 
@@ -16,8 +16,7 @@ def quarter_start(event_ms: int) -> int:
     return event_ms - event_ms % QUARTER_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(Struct, frozen=True):
     """What a set of invocations adds up to.
 
     ``requests`` are successful calls; failed ones are ``errors`` and nothing else.
@@ -37,8 +36,7 @@ class Sums:
 NOTHING = Sums()
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RollupKey:
+class RollupKey(Struct, frozen=True, order=True):
     """One row: a tenant (or ``unattributed``), a quarter-hour, a profile and a model."""
 
     tenant: str

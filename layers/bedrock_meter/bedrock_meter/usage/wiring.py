@@ -25,7 +25,7 @@ def _sleep_ms(duration_ms: int) -> None:
 
 def ingestion(
     dynamodb: Any,
-    s3: Any,
+    s3: Callable[[], Any],
     tables: Tables,
     bucket: str,
     *,
@@ -34,7 +34,7 @@ def ingestion(
     sleep_ms: Callable[[int], None] = _sleep_ms,
     uniform: Callable[[], float] = random.random,
 ) -> Ingestion:
-    """Return what takes in deliveries of log records."""
+    """Return what takes in deliveries of log records; ``s3`` makes the client when a record is rejected."""
     recorder = Recorder(
         DynamoDBRecordingStore(dynamodb, tables),
         CachedDirectory(DynamoDBDirectoryStore(dynamodb, tables)),

@@ -1,0 +1,75 @@
+"""What each function loads when it starts: a heavy module on the Lambda path is paid for at every cold start."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SETTINGS = {
+    "LEDGER_TABLE": "l",
+    "USAGE_TABLE": "u",
+    "QUOTAS_TABLE": "q",
+    "TENANTS_TABLE": "t",
+    "EVENT_BUS": "bus",
+    "FAILURE_BUCKET": "bucket",
+    "LEDGER_RETENTION_DAYS": "400",
+    "POWERTOOLS_SERVICE_NAME": "test",
+    "POWERTOOLS_METRICS_NAMESPACE": "BedrockMeter",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "x",
+    "AWS_SECRET_ACCESS_KEY": "x",
+}
+HEAVY = {"aws_xray_sdk", "boto3", "jsonschema", "moto", "pydantic", "pynamodb", "requests", "rich", "typer", "yaml"}
+FOREIGN = {
+    "record_usage": HEAVY | {"aws_lambda_powertools.event_handler"},
+    "evaluate_quotas": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
+    "sweep": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
+    "quota_api": HEAVY | {"msgspec"},
+}
+
+
+def loaded_by(function: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Import a function's handler in a process of its own; prints the names of all modules."""
+    code = f"import functions.{function}.handler, json, sys; print(json.dumps(sorted(sys.modules)))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}", **settings}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_function_is_listed() -> None:
+    assert {path.parent.name for path in (ROOT / "functions").glob("*/handler.py")} == set(FOREIGN)
+
+
+@pytest.mark.parametrize("function", sorted(FOREIGN))
+def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
+    done = loaded_by(function, SETTINGS)
+    assert done.returncode == 0, done.stderr
+    assert FOREIGN[function] & set(json.loads(done.stdout)) == set()
+
+
+@pytest.mark.parametrize(
+    ("function", "missing"),
+    [
+        ("record_usage", "FAILURE_BUCKET"),
+        ("record_usage", "LEDGER_RETENTION_DAYS"),
+        ("evaluate_quotas", "EVENT_BUS"),
+        ("sweep", "EVENT_BUS"),
+        ("quota_api", "QUOTAS_TABLE"),
+    ],
+)
+def test_a_function_without_a_setting_refuses_to_start_and_names_it(function: str, missing: str) -> None:
+    done = loaded_by(function, {name: value for name, value in SETTINGS.items() if name != missing})
+    assert done.returncode != 0
+    assert f"ConfigurationError: the environment variable {missing} is not set" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "", "1.5"])
+def test_a_retention_that_is_no_number_of_days_is_refused(value: str) -> None:
+    done = loaded_by("record_usage", {**SETTINGS, "LEDGER_RETENTION_DAYS": value})
+    assert "LEDGER_RETENTION_DAYS" in done.stderr
+    assert done.returncode != 0
