@@ -7,12 +7,12 @@ from tests.bench import capacity, decode, imports
 
 def main() -> int:
     """Run all benches; 1 if a target is missed."""
-    reached = []
+    missed = 0
     for bench in (decode, capacity, imports):
-        reached.append(bench.main())
+        missed += bench.main()
         print()
-    print("all targets reached" if all(reached) else "a target was missed")
-    return 0 if all(reached) else 1
+    print(f"{missed} of the benches missed a target" if missed else "all targets reached")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def prepare(dynamodb: Any, tables: Tables, tenants: list[str]) -> None:
         definitions.put_periods(profile_of(tenant), 0, [MappingPeriod(tenant, 0, None, longest("a.model", 0, 64))])
         gauge = gauges.load_one(dynamodb, tables.quotas, tenant)
         assert gauge is not None
-        buckets = {}
+        buckets: dict[str, int] = {}
         for installed in gauge.layout.limits:
             window = installed.window
             assert isinstance(window, RollingWindow)
@@ -161,16 +161,14 @@ def measure(endpoint: Endpoint, records: int, tenants: int) -> Counting:
     return counting
 
 
-def main() -> bool:
-    """Print the table; whether the targets are reached."""
+def main() -> int:
+    """Print the table; return 0 if the targets are reached, else 1."""
     reached = True
     print(
         f"Recording: write units and requests per record (floor {FLOOR}), identifiers of maximum length, full buckets"
     )
-    print(
-        f"{'records':>8}{'tenants':>9}{'units':>8}{'a record':>10}{'to reach':>10}{'requests':>10}  largest items
-        (bytes)"
-    )
+    heads = (("records", 8), ("tenants", 9), ("units", 8), ("a record", 10), ("to reach", 10), ("requests", 10))
+    print("".join(f"{head:>{width}}" for head, width in heads) + "  largest items (bytes)")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         with serving(find_project().stack_python(), place / "stack.log", place / "scratch") as (endpoint, _):
@@ -183,4 +181,4 @@ def main() -> bool:
                 largest = ", ".join(f"{name} {size}" for name, size in counting.largest.items())
                 requests = sum(counting.requests.values())
                 print(f"{records:>8}{tenants:>9}{units:>8}{each:>10.2f}{target:>10.1f}{requests:>10}  {largest}")
-    return reached
+    return 0 if reached else 1
