@@ -206,4 +206,6 @@ def main() -> NoReturn:
     """Entry point of the command."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
+    # Shells start background commands deaf to it; ours must stay stoppable.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(execute(sys.argv[1:]))

@@ -22,17 +22,27 @@ class Endpoint:
     url: str
 
     def client(self, service: str) -> Any:
-        """Return a client of one service."""
+        """Return a client of one service. It takes nothing from the user's AWS settings."""
         from botocore.config import Config
+        from botocore.configprovider import ConstantProvider
         from botocore.session import get_session
 
-        return get_session().create_client(
+        session = get_session()
+        settings = session.get_component("config_store")
+        for name, value in {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}.items():
+            settings.set_config_provider(name, ConstantProvider(value))
+        return session.create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
             aws_access_key_id=OPERATOR,
             aws_secret_access_key=OPERATOR,
-            config=Config(read_timeout=_READ_TIMEOUT_S, retries={"mode": "standard", "total_max_attempts": 2}),
+            config=Config(
+                read_timeout=_READ_TIMEOUT_S,
+                retries={"mode": "standard", "total_max_attempts": 2},
+                use_dualstack_endpoint=False,
+                use_fips_endpoint=False,
+            ),
         )
 
     def environment(self) -> dict[str, str]:

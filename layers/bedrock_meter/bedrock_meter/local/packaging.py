@@ -86,8 +86,10 @@ def load_template(text: str) -> dict[str, Any]:
             value = loader.construct_scalar(node)
         elif isinstance(node, yaml.SequenceNode):
             value = loader.construct_sequence(node, deep=True)
-        else:
+        elif isinstance(node, yaml.MappingNode):
             value = loader.construct_mapping(node, deep=True)
+        else:
+            raise TypeError(f"a YAML node of an unknown kind: {node}")
         if suffix == "GetAtt" and isinstance(value, str):
             value = value.split(".", 1)
         return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}

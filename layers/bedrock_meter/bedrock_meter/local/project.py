@@ -7,6 +7,7 @@ from pathlib import Path
 from bedrock_meter.errors import ConfigurationError
 
 STACK_PYTHON_VARIABLE = "BEDROCK_METER_LOCAL_STACK_PYTHON"
+STATE_VARIABLE = "BEDROCK_METER_LOCAL_STATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,9 @@ class Project:
 
     @property
     def state(self) -> Path:
-        """What local stacks leave behind; ignored by git."""
-        return self.root / ".local"
+        """What local stacks leave behind, and how commands find the one that is served; ignored by git."""
+        override = os.environ.get(STATE_VARIABLE, "")
+        return Path(override) if override else self.root / ".local"
 
     @property
     def samples(self) -> Path:

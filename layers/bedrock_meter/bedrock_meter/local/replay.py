@@ -25,15 +25,15 @@ from bedrock_meter.local.stored import Stored, read_stored
 from bedrock_meter.storage.gauges import gauge_of
 from bedrock_meter.storage.keys import GAUGE
 
-RECORD_S = 180
+RECORD_S = 130
 """How long one batch may take: the recorder's own time-out, and some for the machine."""
 
 SETTLE_S = 90
 """How long judging and publishing may take after everything is recorded: longer than a sweep's minute."""
 
-QUIET_S = 5
-"""After so long without news the functions are called once more, for nothing: a log line that the local stack holds
-back comes with the next call."""
+QUIET_S = 8
+"""As often the functions are called for nothing while we wait: a log line that the local stack held back comes with the
+next call."""
 
 _POLL_S = 0.05
 _SETTLE_POLL_S = 0.2
@@ -99,26 +99,21 @@ class Replay:
 
     def _await_recorded(self, batch: Batch, expected: int) -> None:
         """Wait until the recorder has reported all records sent so far."""
-        started = time.monotonic()
-        nudged = False
+        patience = _Patience(RECORD_S)
         while True:
             self._recorder.poll()
             read = self._recorder.sums[READ]
             if read >= expected:
                 return
-            waited = time.monotonic() - started
-            if waited > RECORD_S or (nudged and waited > 2 * QUIET_S and not self._is_running(started)):
-                raise Unaccounted(
-                    [f"{expected - read} of {expected} records sent were not recorded; {self._ask(batch)}"]
-                )
-            if waited > QUIET_S and not nudged:
+            if patience.is_exhausted():
+                lost = f"{expected - read} of {expected} records sent were not recorded within {RECORD_S} s"
+                raise Unaccounted([f"{lost}; {self._ask(batch)}"])
+            if patience.wants_nudge():
                 self._nudge()
-                nudged = True
             time.sleep(_POLL_S)
 
     def _settle(self, sent: int) -> Replayed:
-        started = time.monotonic()
-        nudged = False
+        patience = _Patience(SETTLE_S)
         while True:
             self._recorder.poll()
             for measurements in self._publishers:
@@ -137,12 +132,10 @@ class Replay:
                 if not problems:
                     gauges = {tenant: gauge_of(items[GAUGE]) for tenant, items in quotas.items() if GAUGE in items}
                     return Replayed(counts, added, tuple(self._consumer.events), gauges, at_ms)
-            waited = time.monotonic() - started
-            if waited > SETTLE_S:
+            if patience.is_exhausted():
                 raise Unaccounted(problems)
-            if waited > QUIET_S and not nudged:
+            if patience.wants_nudge():
                 self._nudge()
-                nudged = True
             time.sleep(_SETTLE_POLL_S)
 
     def _stored(self) -> Stored:
@@ -160,15 +153,6 @@ class Replay:
         self._invoke("EvaluateQuotasFunction", {"Records": []})
         self._invoke("SweepFunction", {})
 
-    def _is_running(self, since: float) -> bool:
-        """Whether the recorder may still be at work: fewer calls have ended than were made."""
-        ended = self._logs.filter_log_events(
-            logGroupName=self._recorder.group,
-            startTime=self._clock() - round((time.monotonic() - since) * 1000),
-            filterPattern='"REPORT RequestId"',
-        )["events"]
-        return len(ended) < 2  # the batch and the nudge
-
     def _ask(self, batch: Batch) -> str:
         """Deliver a batch once more and directly: the answer says what the lost delivery would have."""
         return (
@@ -183,6 +167,24 @@ class Replay:
             return ""
         document = payload if isinstance(payload, dict) else {}
         return f"{function} says: {document.get('errorType', 'error')}: {document.get('errorMessage', 'no reason')}"
+
+
+class _Patience:
+    """How long to wait, and when to do something about it meanwhile."""
+
+    def __init__(self, limit_s: float) -> None:
+        now_s = time.monotonic()
+        self._end_s = now_s + limit_s
+        self._nudge_s = now_s + QUIET_S
+
+    def is_exhausted(self) -> bool:
+        return time.monotonic() >= self._end_s
+
+    def wants_nudge(self) -> bool:
+        if time.monotonic() < self._nudge_s:
+            return False
+        self._nudge_s = time.monotonic() + QUIET_S
+        return True
 
 
 def _delivery(message_type: str, events: Sequence[tuple[int, str]]) -> dict[str, Any]:
