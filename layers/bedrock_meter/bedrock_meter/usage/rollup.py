@@ -7,8 +7,7 @@ whole number of rows. A row can be rebuilt from the ledger at any time; it is ne
 from msgspec import Struct
 
 from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
-
-QUARTER_MS = 900_000
+from bedrock_meter.limits.windows import QUARTER_MS
 
 
 def quarter_start(event_ms: int) -> int:
