@@ -109,6 +109,7 @@ def test_what_is_no_record_is_quarantined_alone(served: Command, tmp_path: Path)
         record("alone-1", "alone0000001"),
         '{"schemaType": "ModelInvocationLog", "requestId": ',
         "plain text",
+        "plain text",
         record("alone-2", "alone0000001", input={"inputTokenCount": -1}),
         '{"n": 123456789012345678901234567890}',
         record("alone-3", "alone0000001", input={"inputTokenCount": 2**53 + 1}),
@@ -116,9 +117,9 @@ def test_what_is_no_record_is_quarantined_alone(served: Command, tmp_path: Path)
     ]
     document = served.replay("--time", "now", write_lines(tmp_path / "x.jsonl", lines))
     assert {name: document[name] for name in ("read", "recorded", "quarantined", "unattributed")} == {
-        "read": 7,
+        "read": 8,
         "recorded": 2,
-        "quarantined": 5,
+        "quarantined": 6,
         "unattributed": 2,
     }
     assert document["profiles"] == {

@@ -30,6 +30,12 @@ def test_run_shows_usage_limits_events_and_an_answer_and_ends(fresh: Command) ->
     assert not list(Path(fresh.environment["BEDROCK_METER_LOCAL_STATE"]).glob("scratch-*"))
 
 
+def test_one_served_stack_is_enough(up: Up, served: Command) -> None:
+    done = served("up")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "already" in done.stderr.splitlines()[-1]
+
+
 def test_the_printed_curl_line_works(up: Up) -> None:
     done = subprocess.run(up.curl, shell=True, capture_output=True, text=True, check=True)  # noqa: S602 - as users do
     answer = json.loads(done.stdout)

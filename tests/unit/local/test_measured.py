@@ -34,8 +34,9 @@ class Logs:
         class ResourceNotFoundException(Exception):
             pass
 
-    def __init__(self) -> None:
+    def __init__(self, page: int = 10_000) -> None:
         self.events: list[tuple[int, str, str]] | None = None
+        self.page = page
 
     def filter_log_events(self, *, startTime: int = 0, **_: str) -> dict[str, Any]:  # noqa: N803
         if self.events is None:
@@ -45,7 +46,7 @@ class Logs:
                 {"timestamp": time_ms, "logStreamName": stream, "message": message}
                 for time_ms, stream, message in self.events
                 if time_ms >= startTime
-            ]
+            ][: self.page]
         }
 
 
@@ -71,3 +72,13 @@ def test_what_was_there_before_can_be_left_out() -> None:
     logs.events.append((10, "b", line(RecordsRead=[2.0])))
     measurements.poll()
     assert measurements.sums["RecordsRead"] == 2
+
+
+def test_more_than_one_answer_holds_is_taken_in_too() -> None:
+    logs = Logs(page=3)
+    logs.events = [(n, str(n), line(n, RecordsRead=[1.0])) for n in range(10)]
+    measurements = Measurements(logs, "g")
+    measurements.skip()
+    logs.events += [(n, str(n), line(n, RecordsRead=[1.0])) for n in range(10, 17)]
+    measurements.poll()
+    assert measurements.sums["RecordsRead"] == 7

@@ -17,46 +17,43 @@ class Measurements:
     """Adds up the metrics of one function, from a point in its log on.
 
     Attributes:
-        group: Its log group.
         sums: Totals by metric name.
-        lines: How many metric lines they come from.
     """
 
     def __init__(self, logs: Any, group: str) -> None:
         self._logs = logs
-        self.group = group
+        self._group = group
         self._from_ms = 0
         self._seen: set[tuple[str, int, str]] = set()
         self.sums: Counter[str] = Counter()
-        self.lines = 0
 
     def skip(self) -> None:
         """Leave out everything measured so far."""
         self.poll()
         self.sums.clear()
-        self.lines = 0
 
     def poll(self) -> None:
         """Take in what is new. Counters add up; so does everything else, which only makes sense for counters."""
-        newest_ms = self._from_ms
+        while self._take_page():
+            pass
+
+    def _take_page(self) -> bool:
+        """Take in what one request shows; returns whether there was anything new, so that there may be more."""
+        found = False
         for event in self._events():
-            newest_ms = max(newest_ms, event["timestamp"])
+            self._from_ms = max(self._from_ms, event["timestamp"])
             identity = (event["logStreamName"], event["timestamp"], event["message"])
             if identity not in self._seen:
                 self._seen.add(identity)
-                values = metrics_in(event["message"])
-                self.sums.update(values)
-                self.lines += bool(values)
-        self._from_ms = newest_ms
-
-    def complaints(self) -> list[str]:
-        """Return what the function itself reported as an error, newest last."""
-        found = self._logs.filter_log_events(logGroupName=self.group)["events"]
-        return [event["message"].rstrip() for event in found if '"level":"ERROR"' in event["message"]]
+                self.sums.update(metrics_in(event["message"]))
+                found = True
+        return found
 
     def _events(self) -> list[Any]:
         try:
-            answer = self._logs.filter_log_events(logGroupName=self.group, startTime=self._from_ms, filterPattern=_MARK)
+            answer = self._logs.filter_log_events(
+                logGroupName=self._group, startTime=self._from_ms, filterPattern=_MARK
+            )
         except self._logs.exceptions.ResourceNotFoundException:
             return []
         found: list[Any] = answer["events"]

@@ -65,7 +65,7 @@ def zipped(folder: Path, *, keep_byte_code: bool = False) -> bytes:
     """Return the folder's files as a zip file; not compressed, since it only moves on this machine."""
     content = io.BytesIO()
     unwanted = frozenset() if keep_byte_code else _UNWANTED
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for file in sorted(folder.rglob("*")):
             inside = file.relative_to(folder)
             if file.is_file() and not unwanted.intersection(inside.parts):

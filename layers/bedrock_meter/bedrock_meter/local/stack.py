@@ -69,6 +69,8 @@ def launched(project: Project, tell: Tell, *, announce: bool = False) -> Iterato
         ConfigurationError: The local stack is not installed.
     """
     python = project.stack_python()
+    if announce and served_stack(project) is not None:
+        raise LocalStackFailed("a local stack is being served already: one is enough, or stop it first")
     _prepare(project.state)
     tell("building the layers for this machine")
     build_layers(project, python)
