@@ -23,7 +23,11 @@ def messages(folder: Path) -> list[str]:
     """Return all log messages in the files below ``folder``."""
     found: list[str] = []
     for file in sorted(folder.rglob("*")):
-        if not file.is_file() or "published" in file.parts or not file.name.endswith((".json", ".jsonl", ".gz")):
+        if (
+            not file.is_file()
+            or "published" in file.parts
+            or not file.name.endswith((".json", ".jsonl", ".log", ".gz"))
+        ):
             continue
         content = file.read_bytes()
         text = (gzip.decompress(content) if file.name.endswith(".gz") else content).decode()
@@ -73,8 +77,10 @@ def count(logged: list[str], owners: dict[str, str], tenants_known: Iterable[str
     tenants: dict[str, dict[str, int]] = {tenant: _zero() for tenant in tenants_known}
     profiles: dict[str, dict[str, int]] = defaultdict(_zero)
     for records in calls.values():
-        profile = records[0]["modelId"].rpartition("/")[2]
-        owner = owners.get(profile)
+        called = records[0]["modelId"]
+        profile = called.rpartition("/")[2]
+        # A deployment or another resource may end in the same letters as somebody's profile.
+        owner = owners.get(profile) if "inference-profile/" in called or not called.startswith("arn:") else None
         sums = [profiles[profile]] + ([tenants[owner]] if owner is not None else [])
         if all("errorCode" in record for record in records):
             counts["errors"] += 1

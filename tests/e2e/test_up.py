@@ -121,3 +121,28 @@ def test_tenants_can_be_applied_to_a_served_stack_again_and_again(
     assert (status, answer["allowed"], answer["limits"][0]["max"]) == (200, False, 0)
     again = served("tenants", "apply", file, "--stack", "local")
     assert again.stdout.startswith("later: as it was")
+
+
+def test_tenants_can_be_applied_to_any_stack_by_name(up: Up, tmp_path: Path) -> None:
+    """As on AWS, with the standard settings of an AWS SDK: here they lead to the local stack."""
+    from bedrock_meter.local.endpoint import Endpoint
+
+    file = tmp_path / "tenants.yaml"
+    file.write_text("tenants: [{id: by-name, limits: [{meter: requests, window: day, max: 5}]}]\n")
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    by_name = Command({**elsewhere, **Endpoint(up.state["endpoint"]).environment()})
+    done = by_name("tenants", "apply", file, "--stack", up.state["stack_name"])
+    assert (done.returncode, done.stdout.partition(";")[0]) == (0, "by-name: limits, tenant"), done.stderr
+    for stack in ("nonexistent", "-"):
+        refused = by_name("tenants", "apply", file, "--stack", stack)
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1), refused.stderr
+
+
+def test_missing_aws_settings_are_said_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "tenants.yaml"
+    file.write_text("tenants: [{id: acme}]\n")
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    bare |= {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    for environment in (bare, {**bare, "AWS_REGION": "eu-central-1"}, {**bare, "AWS_PROFILE": "missing"}):
+        refused = Command(environment)("tenants", "apply", file, "--stack", "bedrock-meter")
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1), refused.stderr

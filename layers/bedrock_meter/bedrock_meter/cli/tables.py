@@ -4,10 +4,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-_WIDTH_WITHOUT_TERMINAL = 150
+_WIDTH_WITHOUT_TERMINAL = 110
 _SUMS = ("requests", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
 
@@ -21,9 +22,9 @@ def print_outcome(document: Mapping[str, Any], unattributed: Mapping[str, int]) 
     console = (
         Console(highlight=False) if sys.stdout.isatty() else Console(width=_WIDTH_WITHOUT_TERMINAL, highlight=False)
     )
-    console.print(_tenants_table(document, unattributed))
-    console.print(_limits_table(document))
-    console.print(_events_table(document))
+    for table in (_tenants_table(document, unattributed), _limits_table(document), _events_table(document)):
+        console.print(table)
+        console.print()
     console.print(
         f"{document['read']:,} records read = {document['recorded']:,} recorded + {document['duplicates']:,} duplicates"
         f" + {document['errors']:,} errors + {document['quarantined']:,} quarantined;"
@@ -34,9 +35,9 @@ def print_outcome(document: Mapping[str, Any], unattributed: Mapping[str, int]) 
 
 def _tenants_table(document: Mapping[str, Any], unattributed: Mapping[str, int]) -> Table:
     table = _table("Usage")
-    table.add_column("tenant")
+    table.add_column("tenant", overflow="fold")
     for name in ("requests", "input", "output", "cache read", "cache write"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for tenant, usage in document["tenants"].items():
         table.add_row(tenant, *_numbers(usage))
     if any(unattributed.values()):
@@ -47,13 +48,13 @@ def _tenants_table(document: Mapping[str, Any], unattributed: Mapping[str, int])
 def _limits_table(document: Mapping[str, Any]) -> Table:
     table = _table("Limits")
     for name in ("tenant", "limit", "window"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("used", "max", "remaining"):
-        table.add_column(name, justify="right")
-    table.add_column("throttled until")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("throttled until UTC", no_wrap=True)
     for tenant, usage in document["tenants"].items():
         for limit in usage["limits"]:
-            throttled = "" if limit["allowed"] else limit["throttled_until"] or "for ever"
+            throttled = "" if limit["allowed"] else _instant(limit["throttled_until"]) or "for ever"
             table.add_row(
                 tenant,
                 limit["name"],
@@ -69,10 +70,10 @@ def _limits_table(document: Mapping[str, Any]) -> Table:
 
 def _events_table(document: Mapping[str, Any]) -> Table:
     table = _table("Events that the consumer queue received")
-    for name in ("event", "tenant", "about", "event id"):
-        table.add_column(name)
+    for name in ("event", "tenant", "about"):
+        table.add_column(name, overflow="fold")
     for event in document["events"]:
-        table.add_row(event["detail-type"], event["tenant"] or "-", _about(event["detail"]), event["id"])
+        table.add_row(event["detail-type"], event["tenant"] or "-", _about(event["detail"]))
     return table
 
 
@@ -87,9 +88,17 @@ def _about(detail: Mapping[str, Any]) -> str:
     return words
 
 
+def _instant(text: str | None) -> str:
+    """Return ``2026-11-24T03:45:00.000Z`` as ``2026-11-24 03:45:00``."""
+    return f"{text[:10]} {text[11:19]}" if text else ""
+
+
 def _numbers(usage: Mapping[str, int]) -> list[str]:
     return [f"{usage[name]:,}" for name in _SUMS]
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold")
+    style = box.SIMPLE_HEAD
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=style, padding=(0, 1, 0, 0), show_edge=False
+    )

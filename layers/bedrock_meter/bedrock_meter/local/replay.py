@@ -93,8 +93,7 @@ class Replay:
             put(self._logs, self._outputs["InvocationLogGroup"], batch)
             sent += batch.records
             self._await_recorded(batch, sent)
-        tell(f"recorded {sent} of {total} records")
-        tell("waiting for verdicts and events")
+        tell(f"all {total} records are recorded; waiting for verdicts and events")
         return self._settle(sent)
 
     def _await_recorded(self, batch: Batch, expected: int) -> None:
