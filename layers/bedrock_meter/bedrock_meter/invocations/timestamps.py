@@ -12,7 +12,7 @@ _FIRST_MS = 100_000_000_000
 _LAST_MS = 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_SHORTEST_INSTANT = len("20261124T0102")
+_DAY_LENGTH = len("2026-11-24")
 
 
 def parse_timestamp(value: object) -> int | None:
@@ -33,7 +33,7 @@ def parse_timestamp(value: object) -> int | None:
 
 
 def _iso(text: str) -> int | None:
-    if len(text) < _SHORTEST_INSTANT:
+    if len(text) <= _DAY_LENGTH:
         return None
     try:
         at = datetime.fromisoformat(text.upper())
