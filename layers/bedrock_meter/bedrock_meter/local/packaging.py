@@ -47,8 +47,16 @@ def packaged_template(project: Project, upload: Callable[[str, bytes], str]) -> 
     Args:
         project: The checkout.
         upload: Takes a name and a zip file, returns its ``s3://`` address.
+
+    Raises:
+        LocalStackFailed: The template is not valid YAML.
     """
-    template = load_template(project.template.read_text(encoding="utf-8"))
+    import yaml
+
+    try:
+        template = load_template(project.template.read_text(encoding="utf-8"))
+    except yaml.YAMLError as problem:
+        raise LocalStackFailed(f"{project.template} is not valid YAML: {problem}") from problem
     for name, resource in template["Resources"].items():
         code = CODE_PROPERTIES.get(resource["Type"])
         if code is None:

@@ -104,11 +104,11 @@ class Replay:
             read = self._recorder.sums[READ]
             if read >= expected:
                 return
+            lost = f"{expected - read} of {expected} records sent were not recorded"
             if patience.is_exhausted():
-                lost = f"{expected - read} of {expected} records sent were not recorded within {RECORD_S} s"
-                raise Unaccounted([f"{lost}; {self._ask(batch)}"])
-            if patience.wants_nudge():
-                self._nudge()
+                raise Unaccounted([f"{lost} within {RECORD_S} s; {self._ask(batch)}"])
+            if patience.wants_nudge() and (complaints := self._nudge()):
+                raise Unaccounted([lost, *complaints])
             time.sleep(_POLL_S)
 
     def _settle(self, sent: int) -> Replayed:
@@ -133,8 +133,8 @@ class Replay:
                     return Replayed(counts, added, tuple(self._consumer.events), gauges, at_ms)
             if patience.is_exhausted():
                 raise Unaccounted(problems)
-            if patience.wants_nudge():
-                self._nudge()
+            if patience.wants_nudge() and (complaints := self._nudge()):
+                raise Unaccounted([*problems, *complaints])
             time.sleep(_SETTLE_POLL_S)
 
     def _stored(self) -> Stored:
@@ -146,11 +146,15 @@ class Replay:
         group: str = configuration.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{name}"
         return group
 
-    def _nudge(self) -> None:
-        """Call each function with nothing to do."""
-        self._invoke("RecordUsageFunction", _delivery("CONTROL_MESSAGE", []))
-        self._invoke("EvaluateQuotasFunction", {"Records": []})
-        self._invoke("SweepFunction", {})
+    def _nudge(self) -> list[str]:
+        """Call each function with nothing to do; returns the complaints of those that cannot even do that."""
+        calls = {
+            "RecordUsageFunction": _delivery("CONTROL_MESSAGE", []),
+            "EvaluateQuotasFunction": {"Records": []},
+            "SweepFunction": {},
+        }
+        answers = [self._invoke(function, event) for function, event in calls.items()]
+        return [answer for answer in answers if answer]
 
     def _ask(self, batch: Batch) -> str:
         """Deliver a batch once more and directly: the answer says what the lost delivery would have."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from bedrock_meter.local.deployment import Deployment, deploy
 from bedrock_meter.local.endpoint import Endpoint
-from bedrock_meter.local.failures import LocalStackFailed
+from bedrock_meter.local.failures import LocalStackFailed, Unaccounted
 from bedrock_meter.local.packaging import build_layers
 from bedrock_meter.local.project import Project
 from bedrock_meter.local.routes import ApiAccess, open_api
@@ -86,9 +86,10 @@ def launched(project: Project, tell: Tell, *, announce: bool = False) -> Iterato
                 _write(project.state, stack, process_id)
             try:
                 yield stack
-            except Exception:
-                keep_function_logs(stack, project.state / FUNCTION_LOGS)
-                raise
+            except Unaccounted as failure:
+                file = project.state / FUNCTION_LOGS
+                keep_function_logs(stack, file)
+                raise Unaccounted([*failure.problems, f"what the functions logged is in {file}"]) from failure
             finally:
                 if announce:
                     _state_file(project.state).unlink(missing_ok=True)
@@ -147,6 +148,7 @@ def _prepare(state: Path) -> None:
     """Make the folder, keep git out of it, and remove what killed processes left behind."""
     state.mkdir(exist_ok=True)
     (state / ".gitignore").write_text("*\n", encoding="utf-8")
+    (state / FUNCTION_LOGS).unlink(missing_ok=True)
     for leftover in (*state.glob("scratch-*"), *state.glob("ministack-*.log")):
         if not _is_alive(leftover.stem.partition("-")[2]):
             if leftover.is_dir():
