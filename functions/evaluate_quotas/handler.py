@@ -30,6 +30,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, list[d
     count("EventsPublished", report.published)
     count("EventsRefused", report.refused)
     count("EventsParked", report.parked)
+    if report.reasons:
+        logger.warning("the bus did not take all events", reasons=report.reasons)
     for failure in failures:
         logger.error("a change could not be evaluated", item=failure.item, exc_info=failure.error)
     return {"batchItemFailures": [{"itemIdentifier": changes[failure.item]} for failure in failures]}

@@ -27,6 +27,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> None:
     count("EventsPublished", report.published)
     count("EventsRefused", report.refused)
     count("EventsParked", report.parked)
+    if report.reasons:
+        logger.warning("the bus did not take all events", reasons=report.reasons)
     for failure in failures:
         logger.error("a due item could not be handled", item=failure.item, exc_info=failure.error)
     if failures:

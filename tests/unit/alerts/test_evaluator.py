@@ -153,8 +153,10 @@ def test_an_outage_of_the_bus_parks_nothing_and_a_refusal_is_parked_in_the_end()
         scene.evaluate()
     assert [pending.refusals for pending in scene.state.pending] == [0]
     scene.bus.fail, scene.bus.refuse = None, "NotAuthorizedForSourceException"
+    report = Evaluated()
     for _ in range(MAXIMUM_REFUSALS):
-        scene.evaluate()
+        scene.evaluator.evaluate("acme", report)
+    assert report.reasons == {"NotAuthorizedForSourceException": MAXIMUM_REFUSALS}
     assert not scene.state.pending
     assert [one.event.detail_type for one in scene.tables.parked] == [TENANT_THROTTLED]
 

@@ -85,6 +85,7 @@ def test_a_profile_that_is_not_named_any_more_leaves(scene: Scene) -> None:
     scene.apply(definition("acme", "p1", "p2"))
     (applied,) = scene.apply(definition("acme", "p2"))
     assert applied.changed == ("profile p1 removed", "tenant")
+    assert applied.effective_ms == NOW_MS + HANDOVER_MS
     assert scene.periods("p1") == [MappingPeriod("acme", 0, NOW_MS + HANDOVER_MS, "a.model")]
     scene.now_ms += 10 * HANDOVER_MS
     scene.apply(definition("acme", "p1", "p2"))

@@ -91,12 +91,31 @@ class Bus(Protocol):
 
 @dataclass(slots=True)
 class Evaluated:
-    """What evaluating some tenants did."""
+    """What evaluating some tenants did.
+
+    Attributes:
+        tenants: How many were judged.
+        published: Events that the bus accepted.
+        refused: Events that still wait.
+        parked: Events that were given up until somebody looks.
+        reasons: The bus's error codes, and how many events each of them kept back.
+    """
 
     tenants: int = 0
     published: int = 0
     refused: int = 0
     parked: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def note(self, outcome: PublishOutcome, left: Sequence[Pending]) -> list[Pending]:
+        """Count an answer of the bus; returns what is still to be published of ``left``."""
+        waiting = [one for one in left if not one.is_parked]
+        self.published += len(outcome.accepted)
+        self.refused += len(waiting)
+        self.parked += len(left) - len(waiting)
+        for code in (*outcome.refused.values(), *outcome.failed.values()):
+            self.reasons[code] = self.reasons.get(code, 0) + 1
+        return waiting
 
 
 class Evaluator:
@@ -173,12 +192,9 @@ class Evaluator:
             return
         outcome = self._bus.publish(state.pending, now_ms)
         pending = settle(state.pending, outcome)
-        waiting = [one for one in pending if not one.is_parked]
+        waiting = report.note(outcome, pending)
         due_ms = _earliest(next_due_ms, now_ms + REPUBLISH_AFTER_MS if waiting else None)
         self._store.cleared(tenant, state, outcome, pending, due_ms)
-        report.published += len(outcome.accepted)
-        report.refused += len(waiting)
-        report.parked += len(pending) - len(waiting)
 
 
 def _is_news(gauge: Gauge, before: TenantState, verdict: Verdict, now_ms: int) -> bool:

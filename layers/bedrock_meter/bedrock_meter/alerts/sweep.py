@@ -71,12 +71,9 @@ class Worklist:
         now_ms = self._clock()
         outcome = self._bus.publish(events, now_ms)
         left = settle(events, outcome)
-        waiting = [one for one in left if not one.is_parked]
+        waiting = report.note(outcome, left)
         due_ms = now_ms + REPUBLISH_AFTER_MS if waiting else None
         self._outboxes.cleared(partition, sort_key, outcome, left, due_ms)
-        report.published += len(outcome.accepted)
-        report.refused += len(waiting)
-        report.parked += len(left) - len(waiting)
 
     def handle_all(self, items: Iterable[tuple[str, str]], report: Evaluated) -> list[Failure]:
         """Handle each distinct item once. One that fails does not hold up the others; the caller answers for it."""

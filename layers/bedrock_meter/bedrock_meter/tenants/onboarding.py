@@ -81,8 +81,10 @@ def apply(
                 effective_ms = max(effective_ms, from_ms)
         named = {profile.id for profile in definition.profiles}
         for profile in known.profiles if known is not None else ():
-            if profile.id not in named and _unmap(tenants, profile.id, definition.id, now_ms):
+            to_ms = None if profile.id in named else _unmap(tenants, profile.id, definition.id, now_ms)
+            if to_ms is not None:
                 changed.append(f"profile {profile.id} removed")
+                effective_ms = max(effective_ms, to_ms)
         if known != replace(definition, limits=()):
             tenants.put_tenant(definition, now_ms)
             changed.append("tenant")
@@ -110,14 +112,15 @@ def _map(tenants: TenantStore, profile: ProfileReference, tenant: str, now_ms: i
     raise LeaseLost(f"the mapping of profile {profile.id} was changed by others {ATTEMPTS} times meanwhile")
 
 
-def _unmap(tenants: TenantStore, profile: str, tenant: str, now_ms: int) -> bool:
-    """Take a profile from a tenant; False if it is not the tenant's any more."""
+def _unmap(tenants: TenantStore, profile: str, tenant: str, now_ms: int) -> int | None:
+    """Take a profile from a tenant; returns from when on, or None if it is not the tenant's any more."""
     for _ in range(ATTEMPTS):
         version, periods = tenants.periods(profile)
         last = periods[-1] if periods else None
         if last is None or last.tenant != tenant or last.to_ms is not None:
-            return False
-        ended = replace(last, to_ms=now_ms + HANDOVER_MS)
+            return None
+        to_ms = now_ms + HANDOVER_MS
+        ended = replace(last, to_ms=to_ms)
         if tenants.put_periods(profile, version, (*periods[:-1], ended)):
-            return True
+            return to_ms
     raise LeaseLost(f"the mapping of profile {profile} was changed by others {ATTEMPTS} times meanwhile")
