@@ -1,0 +1,263 @@
+"""Conservation: what must be true after every schedule, counted from the generated lines and not with our code.
+
+The one thing that is taken from the tables is a choice that the design leaves open: of twins that differ in time or
+owner, the one recorded first says where the call is counted. The oracle checks that the choice was one of them.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from tests.faults.naive import QUARTER_MS, Window, attribute
+from tests.faults.schedules import DAY_MS, KINDS, Line, Schedule
+from tests.faults.values import Item
+from tests.faults.world import World, message_of
+
+NOBODY = "unattributed"
+ADMITTED_MS = 393 * DAY_MS
+_CODES = {"t": "total_tokens", "r": "requests", "i": "input_tokens", "o": "output_tokens"}
+Sums = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A limit as the gauge holds it."""
+
+    slot: str
+    version: int
+    meter: str
+    window: Window
+    maximum: int
+    hard: bool
+
+
+def check(world: World, imbalances: list[str]) -> list[str]:
+    """Return what is not conserved, in words; nothing if all is exact."""
+    found = [f"a report does not add up: {one}" for one in imbalances]
+    found += _ledger(world)
+    if not found:
+        found += _rollups(world)
+        found += list(_gauges(world))
+    found += _quarantine(world)
+    found += _published(world)
+    found += levels(world)
+    return found
+
+
+def _is_admitted(line: Line, schedule: Schedule) -> bool:
+    if line.broken is not None:
+        return False
+    return schedule.start_ms - ADMITTED_MS <= line.event_ms <= schedule.start_ms + 100 * DAY_MS
+
+
+def _calls(schedule: Schedule) -> dict[str, list[Line]]:
+    calls: dict[str, list[Line]] = defaultdict(list)
+    for line in schedule.lines.values():
+        if _is_admitted(line, schedule):
+            calls[line.call].append(line)
+    return calls
+
+
+def _ledger(world: World) -> list[str]:
+    found = []
+    entries = {key[0].rpartition("#")[2]: item for key, item in world.rows("ledger").items()}
+    calls = _calls(world.schedule)
+    missing, extra = calls.keys() - entries.keys(), entries.keys() - calls.keys()
+    if missing or extra:
+        found.append(f"ledger: {len(missing)} calls missing, {len(extra)} too many")
+    owners = {profile: {tenant} for tenant, all_of in world.schedule.tenants.items() for profile in all_of}
+    for _, profile, tenant in world.schedule.mappings:
+        owners.setdefault(profile, {NOBODY}).add(tenant)
+    for call, lines in calls.items():
+        item = entries.get(call)
+        if item is None:
+            continue
+        good = [line for line in lines if line.error is None]
+        counts = [max((line.counts[at] for line in good), default=0) for at in range(len(KINDS))]
+        if [int(item[name]["N"]) for name in KINDS] != counts:
+            found.append(f"ledger: {call} holds other counts than {counts}")
+        if ("error" in item) == bool(good):
+            found.append(f"ledger: {call} is a failure in the wrong way")
+        if int(item["event_ms"]["N"]) not in {line.event_ms for line in lines}:
+            found.append(f"ledger: {call} has a time of its own")
+        if item["tenant"]["S"] not in owners.get(lines[0].profile, {NOBODY}):
+            found.append(f"ledger: {call} belongs to {item['tenant']['S']}")
+    return found
+
+
+def _sums_of(item: Item | None) -> Sums:
+    if item is None:
+        return dict.fromkeys((*KINDS, "requests", "errors"), 0)
+    failed = "error" in item
+    tokens = {name: 0 if failed else int(item[name]["N"]) for name in KINDS}
+    return {**tokens, "requests": int(not failed), "errors": int(failed)}
+
+
+def _amount(sums: Sums, meter: str) -> int:
+    if meter == "requests":
+        return sums["requests"]
+    if meter == "total_tokens":
+        return sum(sums[name] for name in KINDS)
+    return sums[meter.removesuffix("_tokens")]
+
+
+def _rollups(world: World) -> list[str]:
+    expected: dict[tuple[str, str], Sums] = {}
+    for item in world.rows("ledger").values():
+        quarter_ms = int(item["event_ms"]["N"]) // QUARTER_MS * QUARTER_MS
+        label = datetime.fromtimestamp(quarter_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+        key = item["tenant"]["S"], f"{label}#{item['profile']['S']}#{item['model']['S']}"
+        held = expected.setdefault(key, _sums_of(None))
+        for name, amount in _sums_of(item).items():
+            held[name] += amount
+    actual = {
+        key: {name: int(item[name]["N"]) if name in item else 0 for name in _sums_of(None)}
+        for key, item in world.rows("usage").items()
+    }
+    if actual == expected:
+        return []
+    wrong = sorted(key for key in actual.keys() | expected.keys() if actual.get(key) != expected.get(key))
+    return [f"roll-ups: {len(wrong)} of {len(expected)} differ, first {wrong[0]}"]
+
+
+def layout(item: Item) -> list[Installed]:
+    """Read the limits that a gauge holds."""
+    text = json.loads(item["limits"]["S"])
+    found = []
+    for packed in text[1:]:
+        slot, version, code, spelled, maximum, *rest = packed
+        label, _, zone = spelled.partition(" ")
+        rolling = label[:-1].isdigit()
+        window = Window(label, "" if rolling else zone or text[0])
+        found.append(Installed(slot, version, _CODES[code], window, maximum, bool(rest and rest[0])))
+    return found
+
+
+def buckets_of(world: World, tenant: str, installed: Installed) -> dict[int, int]:
+    """Return what the buckets of a limit must hold, from the ledger's changes and the moment it was installed."""
+    began, seeded_ms = -1, 0
+    held: dict[str, tuple[str, Window]] = {}
+    for sequence, at_ms, whose, limits in world.installed:
+        if whose != tenant:
+            continue
+        now = {one.slot: (one.meter, one.window) for one in layout({"limits": {"S": limits}})}
+        wanted = (installed.meter, installed.window)
+        if now.get(installed.slot) == wanted and held.get(installed.slot) != wanted:
+            began, seeded_ms = sequence, at_ms
+        held = now
+    buckets: dict[int, int] = defaultdict(int)
+    first_ms = installed.window.first_seeded_ms(seeded_ms)
+    for write in world.double.trace:
+        if write.table != "ledger" or write.after is None or write.after["tenant"]["S"] != tenant:
+            continue
+        amount = _amount(_sums_of(write.after), installed.meter) - _amount(_sums_of(write.before), installed.meter)
+        at_ms = int(write.after["event_ms"]["N"])
+        if write.sequence < began:
+            quarter_ms = at_ms // QUARTER_MS * QUARTER_MS
+            if first_ms is None or quarter_ms < first_ms:
+                continue
+            at_ms = min(quarter_ms + QUARTER_MS - 1, max(seeded_ms, quarter_ms))
+        buckets[installed.window.bucket(at_ms)] += amount
+    return buckets
+
+
+def _gauges(world: World) -> Iterator[str]:
+    now_ms = world.scheduler.now_ms
+    for tenant in world.schedule.tenants:
+        gauge = world.rows("quotas").get((tenant, "GAUGE"))
+        if gauge is None:
+            continue
+        if "lease" in gauge:
+            yield f"gauge: {tenant} is still being changed"
+        for installed in layout(gauge):
+            expected = {
+                attribute(installed.slot, number): amount
+                for number, amount in buckets_of(world, tenant, installed).items()
+                if amount and installed.window.is_live(number, now_ms)
+            }
+            for name, amount in expected.items():
+                held = int(gauge[name]["N"]) if name in gauge else 0
+                if held != amount:
+                    yield f"gauge: {tenant} {installed.meter} {installed.window.text} {name} is {held}, not {amount}"
+            for name, value in gauge.items():
+                if name[0] == installed.slot and not name.endswith("+") and name not in expected and value["N"] != "0":
+                    number = int(name[1:], 36)
+                    if installed.window.is_live(number, now_ms):
+                        yield f"gauge: {tenant} {installed.window.text} {name} counts {value['N']} of nothing"
+
+
+def _quarantine(world: World) -> list[str]:
+    schedule = world.schedule
+    expected = {
+        (sha256(message_of(line).encode()).hexdigest()[:32], line.id)
+        for line in schedule.lines.values()
+        if not _is_admitted(line, schedule)
+    }
+    actual = set()
+    for key in world.objects:
+        name = key.rpartition("/")[2].removesuffix(".json")
+        digest, _, line_id = name.partition("-")
+        actual.add((digest, line_id))
+    return [] if actual == expected else [f"quarantine: {len(actual ^ expected)} of {len(expected)} differ"]
+
+
+def _published(world: World) -> list[str]:
+    found = []
+    committed: set[str] = set()
+    for write in world.double.trace:
+        if write.table == "quotas" and write.after is not None:
+            committed |= {name[4:] for name in write.after if name.startswith("out:")}
+    received: dict[str, list[Any]] = defaultdict(list)
+    for kind, detail in world.accepted:
+        received[detail["event_id"]].append((kind, detail))
+    lost, unknown = committed - received.keys(), received.keys() - committed
+    if lost or unknown:
+        found.append(f"events: {len(lost)} committed and never published, {len(unknown)} published and not committed")
+    if any(copy != copies[0] for copies in received.values() for copy in copies):
+        found.append("events: two copies under one id differ")
+    announced = {
+        (copies[0][1]["profile"], copies[0][1]["day"]) for copies in received.values() if "day" in copies[0][1]
+    }
+    for item in world.rows("ledger").values():
+        if item["tenant"]["S"] == NOBODY and "error" not in item:
+            day = datetime.fromtimestamp(int(item["event_ms"]["N"]) / 1000, UTC).strftime("%Y-%m-%d")
+            if (item["profile"]["S"], day) not in announced:
+                found.append(f"events: usage of {item['profile']['S']} on {day} was never announced")
+    return found
+
+
+def levels(world: World) -> list[str]:
+    """Return where what a consumer believes is not true: the newest event of a limit, by version and time."""
+    now_ms = world.scheduler.now_ms
+    found = []
+    belief: dict[tuple[str, str], tuple[tuple[int, str], str, int]] = {}
+    for kind, detail in world.accepted:
+        if kind not in {"Tenant Throttled", "Tenant Throttle Lifted"}:
+            continue
+        order = detail["limit"]["version"], detail["evaluated_at"]
+        key = detail["tenant"], detail["limit"]["name"]
+        if key not in belief or order >= belief[key][0]:
+            belief[key] = order, kind, detail["limit"]["version"]
+    for tenant in world.schedule.tenants:
+        gauge = world.rows("quotas").get((tenant, "GAUGE"))
+        names = set()
+        for installed in layout(gauge) if gauge is not None else ():
+            name = f"{installed.meter}-{installed.window.text}".replace("@", "-")
+            names.add(name)
+            used = installed.window.used(buckets_of(world, tenant, installed), now_ms, hard=installed.hard)
+            _, kind, version = belief.get((tenant, name), ((0, ""), "nothing", 0))
+            believed = kind == "Tenant Throttled"
+            if used >= installed.maximum and not (believed and version == installed.version):
+                found.append(f"levels: {tenant} {name} is throttled, the consumer heard {kind}")
+            if believed and installed.maximum and used * 100 < 95 * installed.maximum:
+                found.append(f"levels: {tenant} {name} is at {used} of {installed.maximum}, the consumer heard {kind}")
+        found += [
+            f"levels: {tenant} {name} is removed, the consumer heard {kind}"
+            for (whose, name), (_, kind, _version) in belief.items()
+            if whose == tenant and name not in names and kind == "Tenant Throttled"
+        ]
+    return found
