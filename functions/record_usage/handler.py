@@ -5,10 +5,11 @@ from bedrock_meter import coldstart  # isort: skip - first, see there
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bedrock_meter.observability import MILLISECONDS, count, logger, metrics
+from bedrock_meter.observability import MILLISECONDS, logger, metrics
 from bedrock_meter.settings import Tables, required, required_days_ms
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.usage.ingestion import Ingested
+from bedrock_meter.usage.reporting import count_ingested
 from bedrock_meter.usage.wiring import ingestion
 
 if TYPE_CHECKING:
@@ -31,16 +32,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> None:
     try:
         _ingestion.ingest(event, report, context.get_remaining_time_in_millis)
     finally:
-        count("RecordsRead", report.read)
-        count("RecordsRecorded", report.usage.recorded)
-        count("RecordsDuplicate", report.usage.duplicates)
-        count("RecordsFailed", report.usage.errors)
-        count("RecordsQuarantined", report.quarantined)
-        count("RecordsUnattributed", report.usage.unattributed)
-        count("TransactionConflicts", report.usage.conflicts)
+        count_ingested(report)
         metrics.add_metric(name="RecordLag", unit=MILLISECONDS, value=report.lag_ms)
-        if report.reasons:
-            logger.warning("records went to quarantine", reasons=report.reasons)
 
 
 coldstart.ready()

@@ -15,7 +15,7 @@ from typing import Any
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.local.project import find_project
 from bedrock_meter.local.server import serving
-from tests.template.reading import load_template
+from tests.template.reading import FUNCTIONS, load_template
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = "bedrock-meter-local"
@@ -60,8 +60,9 @@ def check_outputs(found: dict[str, str]) -> None:
 
 
 def check_functions(found: dict[str, Any]) -> None:
-    """Four functions, each with both layers, for Lambda's platform."""
-    expect(len(found) == 4, f"not four functions: {sorted(found)}")
+    """Every function of the template, each with both layers, for Lambda's platform."""
+    wanted = len(FUNCTIONS)
+    expect(len(found) == wanted, f"not {wanted} functions: {sorted(found)}")
     for name, function in found.items():
         platform = (function["Runtime"], function["Architectures"], function["Handler"])
         expect(platform == ("python3.13", ["arm64"], "handler.handler"), f"{name} runs as {platform}")

@@ -15,9 +15,11 @@ from bedrock_meter.limits.levels import Transition
 from bedrock_meter.limits.limit import InstalledLimit, Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import RollingWindow
+from bedrock_meter.storage.failures import PARKED_PREFIX, WAITING_PREFIX
 from bedrock_meter.storage.keys import GAUGE, OUTBOX_PREFIX, STATE, outbox_sort_key
+from bedrock_meter.usage.redrive import OBJECT_MS
 from tests.template.expanding import expanded_resources
-from tests.template.reading import FUNCTIONS, load_template, properties, resources, words
+from tests.template.reading import FUNCTIONS, load_template, properties, resources, statements, words
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ("ThrottledAlertRule", "ThresholdAlertRule", "ConsumerRule")
@@ -121,6 +123,30 @@ def test_sweep_runs_each_minute_and_never_beside_itself() -> None:
     assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
     assert properties("SweepFunction")["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
     assert properties("SweepFunction")["Timeout"] < 60
+
+
+def test_failures_are_redriven_every_five_minutes_in_runs_that_end_before_the_next() -> None:
+    schedule = expanded_resources()["RedriveFailuresFunctionEveryFiveMinutes"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+    assert schedule.get("State", "ENABLED") == "ENABLED"
+    assert words(schedule["Name"]) == "${AWS::StackName}-redrive-failures"
+    assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    redrive = properties("RedriveFailuresFunction")
+    assert redrive["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+    assert OBJECT_MS < redrive["Timeout"] * 1000 < 300_000
+    # The one whose failures it looks for is the one whose failures are kept.
+    assert words(redrive["Environment"]["Variables"]["RECORD_USAGE_FUNCTION"]) == "RecordUsageFunction"
+    assert words(redrive["Environment"]["Variables"]["FAILURE_BUCKET"]) == "FailureBucket"
+
+
+def test_redrive_may_touch_exactly_where_failures_wait_and_are_parked() -> None:
+    bucket = "${FailureBucket.Arn}"
+    objects = {words(one["Resource"]) for one in statements("RedriveFailuresRole") if one["Sid"].endswith("Deliveries")}
+    assert objects == {f"{bucket}/{prefix}${{RecordUsageFunction}}/*" for prefix in (WAITING_PREFIX, PARKED_PREFIX)}
+    rules = properties("FailureBucket")["LifecycleConfiguration"]["Rules"]
+    (expiry,) = (one for one in rules if one["Id"] == "deliveries")
+    assert WAITING_PREFIX.startswith(expiry["Prefix"])
+    assert PARKED_PREFIX.startswith(expiry["Prefix"])
 
 
 def test_every_rule_listens_to_our_events_and_keeps_what_it_cannot_deliver() -> None:

@@ -100,6 +100,7 @@ def test_outputs_stay() -> None:
         "QuotaApiUrl",
         "QuotasTable",
         "RecordUsageFunction",
+        "RedriveFailuresFunction",
         "SweepFunction",
         "TenantsTable",
         "UsageTable",

@@ -22,6 +22,9 @@ ALARMS = {
     "RecordUsageAgeAlarm": ("AWS/Lambda", "AsyncEventAge", "RecordUsageFunction"),
     "RecordUsageGivenUpAlarm": ("AWS/Lambda", "AsyncEventsDropped", "RecordUsageFunction"),
     "RecordUsageDestinationAlarm": ("AWS/Lambda", "DestinationDeliveryFailures", "RecordUsageFunction"),
+    "RedriveFailuresErrorsAlarm": ("AWS/Lambda", "Errors", "RedriveFailuresFunction"),
+    "FailuresWaitingAlarm": ("BedrockMeter", "FailuresWaiting", "AWS::StackName"),
+    "FailuresParkedAlarm": ("BedrockMeter", "FailuresParked", "AWS::StackName"),
     "RecordsQuarantinedAlarm": ("BedrockMeter", "RecordsQuarantined", "AWS::StackName"),
     "RecordsUnattributedAlarm": ("BedrockMeter", "RecordsUnattributed", "AWS::StackName"),
     # verdicts
@@ -56,7 +59,7 @@ def test_alarm_tells_somebody_what_it_means(alarm: str) -> None:
     found = properties(alarm)
     assert [words(action) for action in found["AlarmActions"]] == ["AlertTopic"]
     assert len(found["AlarmDescription"]) > 40
-    silence = "breaching" if alarm == "SweepStoppedAlarm" else "notBreaching"
+    silence = "breaching" if alarm in {"SweepStoppedAlarm", "FailuresWaitingAlarm"} else "notBreaching"
     assert found["TreatMissingData"] == silence
 
 
@@ -84,7 +87,7 @@ def test_our_own_metrics_are_really_written() -> None:
     }
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
-    assert len(watched) == 4
+    assert len(watched) == 6
     assert watched <= written
 
 

@@ -17,6 +17,17 @@ from tests.template.reading import (
     words,
 )
 
+OBJECTS = {
+    # Lambda refuses a bucket as a destination unless the role may write anywhere in it.
+    "RecordUsageRole": {"${FailureBucket.Arn}/*"},
+    "RedriveFailuresRole": {
+        "${FailureBucket.Arn}/aws/lambda/async/${RecordUsageFunction}/*",
+        "${FailureBucket.Arn}/aws/lambda/parked/${RecordUsageFunction}/*",
+        "${FailureBucket.Arn}/quarantine/*",
+    },
+}
+"""Objects of which no name is known ahead, by prefix; by the role that may touch them."""
+
 LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
 
 GRANTED: dict[str, dict[str, set[str]]] = {
@@ -29,6 +40,23 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "${FailureBucket.Arn}/*": {"s3:PutObject"},
         "FailureBucket.Arn": {"s3:ListBucket"},
         "FailureStoreKeyArn": {"kms:GenerateDataKey"},
+    },
+    "RedriveFailuresRole": {
+        "RedriveFailuresLogGroup.Arn": LOG,
+        "LedgerTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "UsageTable.Arn": {"dynamodb:UpdateItem"},
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "TenantsTable.Arn": {"dynamodb:BatchGetItem"},
+        "FailureBucket.Arn": {"s3:ListBucket"},
+        "${FailureBucket.Arn}/aws/lambda/async/${RecordUsageFunction}/*": {
+            "s3:DeleteObject",
+            "s3:GetObject",
+            "s3:GetObjectTagging",
+            "s3:PutObjectTagging",
+        },
+        "${FailureBucket.Arn}/aws/lambda/parked/${RecordUsageFunction}/*": {"s3:PutObject"},
+        "${FailureBucket.Arn}/quarantine/*": {"s3:PutObject"},
+        "FailureStoreKeyArn": {"kms:Decrypt", "kms:GenerateDataKey"},
     },
     "EvaluateQuotasRole": {
         "EvaluateQuotasLogGroup.Arn": LOG,
@@ -54,6 +82,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "QuotaApiLogGroup.Arn": LOG,
         "QuotasTable.Arn": {"dynamodb:GetItem"},
     },
+    "RedriveFailuresScheduleRole": {"RedriveFailuresFunction.Arn": {"lambda:InvokeFunction"}},
     "SweepScheduleRole": {"SweepFunction.Arn": {"lambda:InvokeFunction"}},
     "InvocationLoggingRole": {
         "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${InvocationLogGroup}:"
@@ -63,9 +92,11 @@ GRANTED: dict[str, dict[str, set[str]]] = {
 
 TRUSTED = {
     "RecordUsageRole": "lambda.amazonaws.com",
+    "RedriveFailuresRole": "lambda.amazonaws.com",
     "EvaluateQuotasRole": "lambda.amazonaws.com",
     "SweepRole": "lambda.amazonaws.com",
     "QuotaApiRole": "lambda.amazonaws.com",
+    "RedriveFailuresScheduleRole": "scheduler.amazonaws.com",
     "SweepScheduleRole": "scheduler.amazonaws.com",
     "InvocationLoggingRole": "bedrock.amazonaws.com",
 }
@@ -124,8 +155,7 @@ def test_no_right_is_a_pattern() -> None:
         for action in as_list(statement["Action"]):
             assert re.fullmatch(r"[a-z0-9]+:[A-Za-z]+", action), (role, action)
         for resource in map(words, as_list(statement["Resource"])):
-            # Lambda refuses a bucket as a destination unless the role may write anywhere in it.
-            assert "*" not in resource or resource == "${FailureBucket.Arn}/*", (role, resource)
+            assert "*" not in resource or resource in OBJECTS[role], (role, resource)
 
 
 def test_every_service_that_may_use_a_resource_says_for_whom() -> None:
@@ -170,8 +200,14 @@ def test_failure_store_is_private() -> None:
     assert words(lives["aws/lambda/"]) == "FailureRetentionDays"
     assert load_template()["Parameters"]["FailureRetentionDays"]["Default"] <= 30
     assert lives["quarantine/"] == 90
-    # Nobody reads it but people who were given that right.
-    assert not [one for role in GRANTED for one in statements(role) if "s3:GetObject" in as_list(one["Action"])]
+    # Nobody reads it but the redrive, and people who were given that right.
+    reading = [
+        (role, words(one["Resource"]))
+        for role in GRANTED
+        for one in statements(role)
+        if "s3:GetObject" in as_list(one["Action"]) and "FailureBucket" in words(one["Resource"])
+    ]
+    assert reading == [("RedriveFailuresRole", "${FailureBucket.Arn}/aws/lambda/async/${RecordUsageFunction}/*")]
 
 
 def test_queues_are_encrypted() -> None:

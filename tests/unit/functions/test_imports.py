@@ -16,6 +16,7 @@ SETTINGS = {
     "TENANTS_TABLE": "t",
     "EVENT_BUS": "bus",
     "FAILURE_BUCKET": "bucket",
+    "RECORD_USAGE_FUNCTION": "recorder",
     "LEDGER_RETENTION_DAYS": "400",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "BedrockMeter",
@@ -26,6 +27,7 @@ SETTINGS = {
 HEAVY = {"aws_xray_sdk", "boto3", "jsonschema", "moto", "pydantic", "pynamodb", "requests", "rich", "typer", "yaml"}
 FOREIGN = {
     "record_usage": HEAVY | {"aws_lambda_powertools.event_handler"},
+    "redrive_failures": HEAVY | {"aws_lambda_powertools.event_handler"},
     "evaluate_quotas": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
     "sweep": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
     "quota_api": HEAVY | {"msgspec"},
@@ -57,6 +59,9 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
     [
         ("record_usage", "FAILURE_BUCKET"),
         ("record_usage", "LEDGER_RETENTION_DAYS"),
+        ("redrive_failures", "FAILURE_BUCKET"),
+        ("redrive_failures", "RECORD_USAGE_FUNCTION"),
+        ("redrive_failures", "LEDGER_RETENTION_DAYS"),
         ("evaluate_quotas", "EVENT_BUS"),
         ("sweep", "EVENT_BUS"),
         ("quota_api", "QUOTAS_TABLE"),

@@ -1,4 +1,4 @@
-"""Which parts talk to which in ``record_usage``.
+"""Which parts talk to which in ``record_usage`` and ``redrive_failures``.
 
 Tests build the same graph with their own clients, clock and chance.
 """
@@ -11,12 +11,14 @@ from typing import Any
 from bedrock_meter import clock
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
+from bedrock_meter.storage.failures import S3FailureStore
 from bedrock_meter.storage.quarantine import S3Quarantine
 from bedrock_meter.storage.recording import DynamoDBRecordingStore
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.tenants.directory import CachedDirectory
 from bedrock_meter.usage.ingestion import Ingestion
 from bedrock_meter.usage.recorder import Recorder
+from bedrock_meter.usage.redrive import Redrive
 
 
 def _sleep_ms(duration_ms: int) -> None:
@@ -45,3 +47,22 @@ def ingestion(
         uniform=uniform,
     )
     return Ingestion(recorder, S3Quarantine(s3, bucket), retention_ms=retention_ms, clock=now)
+
+
+def redrive(
+    dynamodb: Any,
+    s3: Callable[[], Any],
+    tables: Tables,
+    bucket: str,
+    function: str,
+    *,
+    retention_ms: int,
+    now: Callable[[], int] = clock.now_ms,
+    sleep_ms: Callable[[int], None] = _sleep_ms,
+    uniform: Callable[[], float] = random.random,
+) -> Redrive:
+    """Return what takes in again the failed deliveries of ``function`` that lie in ``bucket``."""
+    taking_in = ingestion(
+        dynamodb, s3, tables, bucket, retention_ms=retention_ms, now=now, sleep_ms=sleep_ms, uniform=uniform
+    )
+    return Redrive(S3FailureStore(s3, bucket, function), taking_in, function, clock=now, shuffle=random.shuffle)
