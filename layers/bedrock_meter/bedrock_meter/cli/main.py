@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from bedrock_meter.cli import rebuild
 from bedrock_meter.errors import InvalidDefinition, MeterError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 tenants_app = typer.Typer(help="Tenants, their profiles and their limits.", rich_markup_mode=None)
 app.add_typer(tenants_app, name="tenants")
+rebuild.register(app)
 
 LOCAL = "local"
 TERMINATED = 128 + signal.SIGTERM

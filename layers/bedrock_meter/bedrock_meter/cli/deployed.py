@@ -1,0 +1,50 @@
+"""A deployed stack as the operator's commands reach it: by name on AWS, or the local one that `up` serves."""
+
+from collections.abc import Mapping
+
+from bedrock_meter.errors import ConfigurationError
+from bedrock_meter.settings import DAY_MS, Tables
+
+LOCAL = "local"
+
+
+def outputs_of_stack(name: str) -> dict[str, str]:
+    """Return a stack's outputs; for the local one, also make it what this process's AWS settings point to.
+
+    Raises:
+        BadInput: No local stack is being served.
+        ConfigurationError: There is no such stack, or it is not one of ours.
+    """
+    from bedrock_meter.cli.tenants import outputs_on_aws
+    from bedrock_meter.local.failures import BadInput
+    from bedrock_meter.local.project import find_project
+    from bedrock_meter.local.stack import served_stack
+
+    if name != LOCAL:
+        return outputs_on_aws(name)
+    served = served_stack(find_project())
+    if served is None:
+        raise BadInput("no local stack is being served (`bedrock-meter up`): name a stack on AWS with --stack")
+    served.endpoint.adopt()
+    return dict(served.outputs)
+
+
+def tables_of(outputs: Mapping[str, str]) -> Tables:
+    """Return the names of a stack's tables."""
+    return Tables(*(outputs[f"{name}Table"] for name in ("Ledger", "Usage", "Quotas", "Tenants")))
+
+
+def retention_ms(outputs: Mapping[str, str]) -> int:
+    """Return for how long the stack's recorder keeps ledger entries, as it is configured.
+
+    Raises:
+        ConfigurationError: It does not say.
+    """
+    from bedrock_meter.storage.dynamodb import client
+
+    name = outputs["RecordUsageFunction"]
+    configuration = client("lambda").get_function_configuration(FunctionName=name)
+    days = configuration.get("Environment", {}).get("Variables", {}).get("LEDGER_RETENTION_DAYS", "")
+    if not days.isdigit():
+        raise ConfigurationError(f"function {name} has no LEDGER_RETENTION_DAYS: is it one of bedrock-meter?")
+    return int(days) * DAY_MS

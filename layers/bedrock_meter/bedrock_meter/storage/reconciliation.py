@@ -1,0 +1,188 @@
+"""Ledger, roll-ups and gauges as reconciliation reads and corrects them: ``ReconciliationStore`` over the tables.
+
+All reads are consistent, which costs one read unit for each started 4 KB of a page. What DynamoDB says that it cost is
+added up in ``units``.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.limits.limit import Layout
+from bedrock_meter.reconciliation.comparison import Image
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage import gauges
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_text, is_passing, number, text
+from bedrock_meter.storage.keys import GAUGE, quarter_label, usage_sort_key
+from bedrock_meter.storage.recording import USAGE_SCHEMA, entry_of
+from bedrock_meter.storage.rollups import rollup_of
+from bedrock_meter.usage.ledger import LedgerEntry
+from bedrock_meter.usage.rollup import RollupKey, Sums
+
+ATTEMPTS = 8
+"""How often a write is sent that meets a recorder's transaction or a throttle."""
+
+_BACKOFF_S = 0.05
+_COUNTS = ("input", "output", "cache_read", "cache_write")
+_PROJECTED = ("pk", "tenant", "profile", "model", "event_ms", *_COUNTS, "error")
+
+T = TypeVar("T")
+
+
+class DynamoDBReconciliationStore:
+    """See ``ReconciliationStore`` for what each call promises."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._client = client
+        self._tables = tables
+        self._units: list[float] = []
+
+    @property
+    def units(self) -> float:
+        """Read units used so far by scans and queries, as DynamoDB reports them; 0 where it does not."""
+        return sum(self._units)
+
+    def row_name(self, key: RollupKey) -> str:
+        """Return the sort key of a row."""
+        return usage_sort_key(key.quarter_ms, key.profile, key.model)
+
+    def images(self, tenants: Sequence[str] | None, from_ms: int) -> dict[str, Image]:
+        """Read live rows and gauges: by tenant where tenants are named, by scan for all."""
+        from_label = quarter_label(max(0, from_ms))
+        rows: dict[str, dict[str, Sums]] = {}
+        for item in self._usage_items(tenants, from_label):
+            name = get_text(item, "sk")
+            if name >= from_label:
+                rows.setdefault(get_text(item, "pk"), {})[name] = rollup_of(item)[1]
+        if tenants is None:
+            request = {
+                "TableName": self._tables.quotas,
+                "FilterExpression": "sk = :gauge",
+                "ExpressionAttributeValues": {":gauge": text(GAUGE)},
+            }
+            found = map(gauges.gauge_of, self._pages(self._client.scan, request))
+            live = {gauge.tenant: gauge for gauge in found}
+        else:
+            live = gauges.load(self._client, self._tables.quotas, tenants)
+        return {tenant: Image(rows.get(tenant, {}), live.get(tenant)) for tenant in {*rows, *live}}
+
+    def _usage_items(self, tenants: Sequence[str] | None, from_label: str) -> Iterator[Item]:
+        if tenants is None:
+            yield from self._pages(self._client.scan, {"TableName": self._tables.usage})
+            return
+        for tenant in tenants:
+            request = {
+                "TableName": self._tables.usage,
+                "KeyConditionExpression": "pk = :tenant AND sk >= :from",
+                "ExpressionAttributeValues": {":tenant": text(tenant), ":from": text(from_label)},
+            }
+            yield from self._pages(self._client.query, request)
+
+    def entries(self, segment: int, segments: int) -> Iterator[Sequence[LedgerEntry]]:
+        """Scan a part of the ledger; attributes that say nothing about sums are not sent."""
+        request: dict[str, Any] = {
+            "TableName": self._tables.ledger,
+            "Segment": segment,
+            "TotalSegments": segments,
+            "ProjectionExpression": ",".join(f"#{index}" for index in range(len(_PROJECTED))),
+            "ExpressionAttributeNames": {f"#{index}": name for index, name in enumerate(_PROJECTED)},
+            "ConsistentRead": True,
+            "ReturnConsumedCapacity": "TOTAL",
+        }
+        while True:
+            page = self._page(self._client.scan, request)
+            yield [entry_of(item) for item in page.get("Items", [])]
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _pages(self, call: Any, request: dict[str, Any]) -> Iterator[Item]:
+        request |= {"ConsistentRead": True, "ReturnConsumedCapacity": "TOTAL"}
+        while True:
+            page = self._page(call, request)
+            yield from page.get("Items", [])
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _page(self, call: Any, request: Mapping[str, Any]) -> Any:
+        page = _patiently(lambda: call(**request))
+        self._units.append(float(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0)))
+        return page
+
+    def begin(self, tenant: str, layout: Layout, lease: Lease, seen: Lease | None) -> bool:
+        """Hold recorders off."""
+        return _patiently(
+            lambda: gauges.begin_change(self._client, self._tables.quotas, tenant, layout, lease, seen)
+        ) or self._is_ours(tenant, lease)
+
+    def _is_ours(self, tenant: str, lease: Lease) -> bool:
+        """Whether the lease is there already: the answer to the request that put it was lost, and it was sent again."""
+        gauge = gauges.load_one(self._client, self._tables.quotas, tenant)
+        return gauge is not None and gauge.lease == lease
+
+    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
+        """Extend the lease."""
+        return _patiently(
+            lambda: gauges.renew_lease(self._client, self._tables.quotas, tenant, lease, renewed)
+        ) or self._is_ours(tenant, renewed)
+
+    def finish(self, tenant: str, layout: Layout, lease: Lease, buckets: Mapping[str, int]) -> bool:
+        """Set buckets and layout and let recorders go on; done, too, if only the answer was lost the first time."""
+        done = _patiently(
+            lambda: gauges.finish_change(self._client, self._tables.quotas, tenant, layout, lease, buckets)
+        )
+        if done:
+            return True
+        gauge = gauges.load_one(self._client, self._tables.quotas, tenant)
+        return gauge is not None and gauge.lease is None and gauge.layout == layout
+
+    def release(self, tenant: str, lease: Lease) -> None:
+        """Let recorders go on without a change."""
+        _patiently(lambda: gauges.cancel_change(self._client, self._tables.quotas, tenant, lease))
+
+    def correct(self, tenant: str, name: str, held: Sums, rebuilt: Sums) -> bool:
+        """Make a row hold ``rebuilt``, provided that it holds ``held``. A missing attribute holds 0."""
+        before, after = _columns(held), _columns(rebuilt)
+        conditions, values = [], {":schema": number(USAGE_SCHEMA)}
+        for column, amount in before.items():
+            same = f"#{column} = :old_{column}"
+            conditions.append(same if amount else f"(attribute_not_exists(#{column}) OR {same})")
+            values |= {f":old_{column}": number(amount), f":{column}": number(after[column])}
+
+        def send() -> bool:
+            try:
+                self._client.update_item(
+                    TableName=self._tables.usage,
+                    Key={"pk": text(tenant), "sk": text(name)},
+                    UpdateExpression="SET #schema = :schema, " + ", ".join(f"#{name} = :{name}" for name in after),
+                    ConditionExpression=" AND ".join(conditions),
+                    ExpressionAttributeNames={f"#{name}": name for name in ("schema", *after)},
+                    ExpressionAttributeValues=values,
+                )
+            except AWS_ERRORS as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
+            return True
+
+        return _patiently(send)
+
+
+def _columns(sums: Sums) -> dict[str, int]:
+    tokens = {name: getattr(sums.tokens, name) for name in _COUNTS}
+    return {"requests": sums.requests, "errors": sums.errors, **tokens}
+
+
+def _patiently(send: Callable[[], T]) -> T:
+    """Send a request again while it meets other writers or a throttle; a person waits, no invocation times out."""
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return send()
+        except AWS_ERRORS as error:
+            if not is_passing(error):
+                raise
+            time.sleep(random.random() * _BACKOFF_S * 2**attempt)
+    return send()
