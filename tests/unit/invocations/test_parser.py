@@ -360,6 +360,7 @@ def test_without_any_time_a_record_is_rejected() -> None:
         ("{}", "not_an_invocation_record"),
         ('{"level":"INFO"}', "not_an_invocation_record"),
         ("\ufeff[]", "not_an_invocation_record"),
+        ('\ufeff{"input":3}', "field_type"),
     ],
 )
 def test_lines_that_are_no_record(message: str, expected: str) -> None:

@@ -1,5 +1,8 @@
 """The spellings of a time."""
 
+import time
+from collections.abc import Iterator
+
 import pytest
 
 from bedrock_meter.invocations.timestamps import parse_timestamp
@@ -34,6 +37,21 @@ from tests.unit.invocations.messages import EVENT_MS
 )
 def test_one_instant_in_many_spellings(value: object) -> None:
     assert parse_timestamp(value) == EVENT_MS
+
+
+@pytest.fixture
+def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine stands in Japan."""
+    with monkeypatch.context() as context:
+        context.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("tokyo")
+def test_no_zone_means_utc_wherever_the_machine_stands() -> None:
+    assert parse_timestamp("2026-11-24T01:02:03") == EVENT_MS
 
 
 @pytest.mark.parametrize(

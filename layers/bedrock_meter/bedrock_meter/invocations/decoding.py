@@ -23,8 +23,8 @@ T = TypeVar("T")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MASK = bytes(range(0x80)) + b"\x7f" * 0x80
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
-"""Every escape, surrogate pairs as one, so that an escaped backslash before a ``u`` is not mistaken for one."""
+_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
+"""Every escape, so that an escaped backslash before a ``u`` is not mistaken for one."""
 _REPLACEMENT = rb"\ufffd"
 
 
@@ -47,7 +47,7 @@ def ascii_only(data: bytes) -> bytes:
 
 
 def repair(data: bytes) -> bytes | None:
-    """Return JSON in ASCII without lone surrogates, or None if it is that already.
+    """Return JSON in ASCII without surrogates, or None if it is that already.
 
     Models stream half characters, and prompts hold anything. None of that makes the counts beside it less sound.
     """

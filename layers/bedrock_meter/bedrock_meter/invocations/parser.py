@@ -217,7 +217,7 @@ def read(line: LogLine) -> Invocation | Rejected | None:
         return reject(line, text)
     record = decode(_decode_record, text)
     if isinstance(record, Reason):
-        start = utf8(text).strip()
+        start = ascii_only(utf8(text)).strip()
         if record is Reason.NOT_JSON and start == PERMISSION_LINE:
             return None
         if record is Reason.FIELD_TYPE and not start.startswith(b"{"):
@@ -275,10 +275,8 @@ def _envelope(payload: bytes) -> "_Envelope[str] | _Envelope[Raw] | Reason":
 
 
 def _text(message: Text) -> bytes | str | Reason:
-    """Return a record's JSON in ASCII."""
-    if isinstance(message, Raw):
-        return decode(_decode_text, ascii_only(bytes(message)))
-    return message if message.isascii() else ascii_only(utf8(message))
+    """Return a record's JSON; what is taken out of a payload here is in ASCII."""
+    return decode(_decode_text, ascii_only(bytes(message))) if isinstance(message, Raw) else message
 
 
 def _original(message: Text) -> bytes:

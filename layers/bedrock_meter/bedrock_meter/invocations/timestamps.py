@@ -40,6 +40,6 @@ def _iso(text: str) -> int | None:
         if at.tzinfo is None:
             at = at.replace(tzinfo=UTC)
         at_ms = (at - _EPOCH) // _MILLISECOND
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
     return at_ms if 0 <= at_ms <= _LAST_MS else None
