@@ -15,7 +15,9 @@ from bedrock_meter.storage.dynamodb import client
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_worklist = worklist(client("dynamodb"), partial(client, "events"), Tables.from_environment(), required("EVENT_BUS"))
+_worklist = worklist(
+    client("dynamodb"), partial(client, "events"), Tables.from_environment("quotas", "tenants"), required("EVENT_BUS")
+)
 
 
 @metrics.log_metrics

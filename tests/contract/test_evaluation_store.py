@@ -14,7 +14,7 @@ from bedrock_meter.limits.limit import Layout
 from tests.contract.conftest import Stores
 from tests.doubles.records import NOW_MS, limit
 
-EVENT = Event("e1", "Tenant Throttled", {"evaluated_at": "2026-11-24T01:00:00.000Z", "used": 2**53}, ("arn",))
+EVENT = Event("e1", "Tenant Throttled", {"evaluated_at": "2026-11-24T01:00:00.000Z", "used": 2**53})
 OTHER = Event("e2", "Tenant Throttled", {"evaluated_at": "2026-11-24T01:00:00.001Z"})
 LEVELS = {"tokens-1h": LimitState(1, 0, (50, 100), {50: 1, 100: 2})}
 FIRST = TenantState(version=1, evaluated_rev=7, layout_version=1, levels=LEVELS, next_due_ms=NOW_MS)

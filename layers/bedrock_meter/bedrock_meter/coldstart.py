@@ -1,7 +1,7 @@
 """No garbage collection while a function starts.
 
 Importing makes tens of thousands of objects and no garbage; the collector walks over all of them again and again, for
-a fifth of the CPU of a start (``make bench``). Importing this module, before anything else, stops it; ``ready`` lets
+about a fifth of the CPU of a start. Importing this module, before anything else, stops it; ``ready`` lets
 it go on and never look at what the start has made.
 """
 

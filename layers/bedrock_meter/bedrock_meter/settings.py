@@ -1,7 +1,6 @@
 """Configuration, read once and typed. A missing setting stops the function: a default table name is a wrong table."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bedrock_meter.errors import ConfigurationError
@@ -11,7 +10,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Names of the four tables."""
+    """Names of the four tables; empty where a function has nothing to do with one."""
 
     ledger: str
     usage: str
@@ -19,21 +18,14 @@ class Tables:
     tenants: str
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Tables":
-        """Read ``LEDGER_TABLE``, ``USAGE_TABLE``, ``QUOTAS_TABLE`` and ``TENANTS_TABLE``.
-
-        A function is only given the tables that it may touch; the others are empty, and DynamoDB refuses an empty name.
+    def from_environment(cls, *needed: str) -> "Tables":
+        """Read ``LEDGER_TABLE`` and so on, of those tables that a function ``needed``; it is given no others.
 
         Raises:
-            ConfigurationError: None of them is set.
+            ConfigurationError: One of them is not set.
         """
-        source = os.environ if environment is None else environment
-        names = [source.get(f"{name}_TABLE", "") for name in ("LEDGER", "USAGE", "QUOTAS", "TENANTS")]
-        if not any(names):
-            raise ConfigurationError(
-                "no table is configured: set QUOTAS_TABLE (and the others that this function uses)"
-            )
-        return cls(*names)
+        names = {name: required(f"{name.upper()}_TABLE") if name in needed else "" for name in cls.__slots__}
+        return cls(**names)
 
 
 def required(name: str) -> str:

@@ -77,7 +77,7 @@ def test_an_event_can_be_acted_upon_alone() -> None:
     event = scene.evaluate()[-1]
     detail = event.detail
     assert event.detail_type == TENANT_THROTTLED
-    assert event.resources == ("arn:profile",)
+    assert event.resources == ["arn:profile"]
     assert (detail["tenant"], detail["profiles"]) == ("acme", ["arn:profile"])
     assert (detail["used"], detail["remaining"], detail["overage"]) == (1200, 0, 200)
     assert detail["limit"] == {

@@ -11,7 +11,7 @@ from tests.doubles.records import NOW_MS
 
 
 def pending(count: int) -> list[Pending]:
-    return [Pending(Event(f"e{number}", "Tenant Throttled", {"number": number}, ("arn",))) for number in range(count)]
+    return [Pending(Event(f"e{number}", "Tenant Throttled", {"number": number})) for number in range(count)]
 
 
 class Events:

@@ -92,6 +92,18 @@ def test_a_profile_that_is_not_named_any_more_leaves(scene: Scene) -> None:
     assert [period.tenant for period in scene.periods("p1")] == ["acme", "acme"]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_profile_that_moves_within_one_file_is_never_nobodys(scene: Scene, order: tuple[int, int]) -> None:
+    scene.apply(definition("acme", "p1"))
+    wanted = [definition("acme"), definition("globex", "p1")]
+    for index in order:
+        scene.apply(wanted[index])
+        scene.now_ms += 500
+    first, second = scene.periods("p1")
+    assert (first.tenant, second.tenant) == ("acme", "globex")
+    assert first.to_ms == second.from_ms
+
+
 def test_a_corrected_model_replaces_the_period_in_place(scene: Scene) -> None:
     scene.apply(definition("acme", "p1", model="-"))
     scene.apply(definition("acme", "p1", model="b.model"))

@@ -20,6 +20,8 @@ from bedrock_meter.limits.status import limit_document
 
 SOURCE = "bedrock-meter"
 DETAIL_VERSION = "1"
+MAXIMUM_PROFILES = 100
+"""Profiles that an event names at most: several events of one tenant have to fit into its outbox item."""
 
 TENANT_THROTTLED = "Tenant Throttled"
 TENANT_THROTTLE_LIFTED = "Tenant Throttle Lifted"
@@ -42,23 +44,26 @@ class Event:
         id: Deterministic; the same in every copy.
         detail_type: One of the names above.
         detail: JSON object.
-        resources: ARNs of the tenant's profiles.
     """
 
     id: str
     detail_type: str
     detail: Mapping[str, Any]
-    resources: tuple[str, ...] = ()
+
+    @property
+    def resources(self) -> list[str]:
+        """ARNs (or ids) of the profiles that the event is about: EventBridge's own field, to filter by."""
+        return list(self.detail.get("profiles", ()))
 
     def encode(self) -> str:
         """Return the event as the text that the outbox holds."""
-        return json.dumps([self.detail_type, self.detail, list(self.resources)], separators=(",", ":"))
+        return json.dumps([self.detail_type, self.detail], separators=(",", ":"))
 
     @classmethod
     def decode(cls, event_id: str, encoded: str) -> "Event":
         """Inverse of ``encode``."""
-        detail_type, detail, resources = json.loads(encoded)
-        return cls(event_id, detail_type, detail, tuple(resources))
+        detail_type, detail = json.loads(encoded)
+        return cls(event_id, detail_type, detail)
 
 
 def event_id(*parts: object) -> str:
@@ -82,7 +87,7 @@ def transition_event(tenant: str, profiles: Sequence[str], transition: Transitio
         "threshold_percent": transition.threshold,
         **(_reading_document(transition.reading) if transition.reading is not None else {}),
     }
-    return Event(identity, _DETAIL_TYPES[transition.kind], detail, tuple(profiles))
+    return Event(identity, _DETAIL_TYPES[transition.kind], detail)
 
 
 def adjustment_event(
@@ -112,7 +117,7 @@ def adjustment_event(
         "adjusted_by": amount,
         "window_start": iso(window_start_ms),
     }
-    return Event(identity, USAGE_ADJUSTED, detail, tuple(profiles))
+    return Event(identity, USAGE_ADJUSTED, detail)
 
 
 def unattributed_event(
@@ -141,7 +146,7 @@ def _detail(
         "version": DETAIL_VERSION,
         "event_id": identity,
         "tenant": tenant,
-        "profiles": list(profiles),
+        "profiles": list(profiles[:MAXIMUM_PROFILES]),
         "limit": dict(limit),
         "evaluated_at": iso(now_ms),
     }

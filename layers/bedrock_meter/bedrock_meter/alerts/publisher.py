@@ -56,6 +56,6 @@ class EventBridgeBus:
             "Source": SOURCE,
             "DetailType": event.detail_type,
             "Detail": json.dumps(event.detail, separators=(",", ":")),
-            "Resources": list(event.resources),
+            "Resources": event.resources,
             "EventBusName": self._bus_name,
         }

@@ -1,18 +1,20 @@
 """A tenant's gauge as an item, and every write to it.
 
-======== ============================================================================================
-``rev``  raised by each write that changes what is used: recording, a change of limits, an adjustment
-``v``    version of the layout; recorders condition on it
+===========  ==================================================================================================
+``rev``      raised by each write that adds usage or changes the limits
+``v``        version of the layout; recorders condition on it
 ``limits``   the layout, compact JSON
 ``lease``    ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
 ``pending``  the layout being installed under that lease; nobody reads it but its owner
-``0abc``     buckets: slot and number, integers; the only attributes whose first character is a digit or a capital
-letter ======== ============================================================================================
+``0abc``     buckets: slot and number, integers; only their names begin with a digit or a capital letter
+===========  ==================================================================================================
 
 Buckets are flat, so that ``ADD`` needs no parent, and absolute, so that an old bucket can never be mistaken for a new
 one.
 """
 
+import random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +25,10 @@ from bedrock_meter.storage.keys import GAUGE
 
 GAUGE_SCHEMA = 1
 NOTHING_INSTALLED = encode_layout(NO_LIMITS)
+CONDITION_FAILED = "ConditionalCheckFailedException"
+CONFLICT = "TransactionConflictException"
+CONFLICT_PAUSES_MS = (25, 50, 100, 200, 400, 800, 1600)
+
 _BATCH = 100
 _BUCKETS_PER_UPDATE = 200
 
@@ -213,24 +219,38 @@ def cancel_change(client: Any, table: str, tenant: str, lease: Lease) -> bool:
 
 
 def prune(client: Any, table: str, tenant: str, version: int, buckets: Sequence[str]) -> bool:
-    """Remove buckets that no window can reach any more; False if the layout changed meanwhile."""
+    """Remove buckets that no window can reach any more.
+
+    False if the layout changed meanwhile or a recorder was writing: they can wait for the next evaluation.
+    """
     names = {f"#{index}": bucket for index, bucket in enumerate(buckets[:_BUCKETS_PER_UPDATE])}
-    return _conditionally(
-        client.update_item,
-        TableName=table,
-        Key=_key(tenant),
-        UpdateExpression=f"REMOVE {', '.join(names)}",
-        ConditionExpression="v = :v",
-        ExpressionAttributeNames=names,
-        ExpressionAttributeValues={":v": number(version)},
-    )
-
-
-def _conditionally(call: Any, **request: Any) -> bool:
     try:
-        call(**request)
+        client.update_item(
+            TableName=table,
+            Key=_key(tenant),
+            UpdateExpression=f"REMOVE {', '.join(names)}",
+            ConditionExpression="v = :v",
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={":v": number(version)},
+        )
     except AWS_ERRORS as error:
-        if error_code(error) == "ConditionalCheckFailedException":
+        if error_code(error) in {CONDITION_FAILED, CONFLICT}:
             return False
         raise
     return True
+
+
+def _conditionally(call: Any, **request: Any) -> bool:
+    """Send a conditional write, past recorders' transactions: botocore gives up at the first conflict."""
+    for pause_ms in (*CONFLICT_PAUSES_MS, None):
+        try:
+            call(**request)
+        except AWS_ERRORS as error:
+            if error_code(error) == CONDITION_FAILED:
+                return False
+            if error_code(error) != CONFLICT or pause_ms is None:
+                raise
+            time.sleep(random.uniform(0, pause_ms) / 1000)
+        else:
+            return True
+    return False

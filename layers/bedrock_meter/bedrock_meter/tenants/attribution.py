@@ -2,7 +2,7 @@
 
 Trust order: the application inference profile named by the record (only its owner's role may invoke it). Everything
 else that a record carries is chosen by the caller, so that a record without a known profile is ``unattributed``:
-counted, announced, and moved when the mapping appears.
+counted, announced, and waiting for its tenant in an index of the ledger.
 """
 
 from collections.abc import Mapping, Sequence

@@ -62,7 +62,7 @@ def apply(
     """Apply definitions one by one, yielding what each changed. Applying them again changes nothing.
 
     Tenants that are not among ``definitions`` are left alone. A profile that a definition no longer names leaves its
-    tenant now.
+    tenant, ``HANDOVER_MS`` from now.
 
     Raises:
         LeaseLost: Somebody else keeps changing the same tenant.
@@ -106,7 +106,9 @@ def _map(tenants: TenantStore, profile: ProfileReference, tenant: str, now_ms: i
                 return None
             start_ms, kept = last.from_ms, tuple(periods[:-1])
         else:
-            kept = (*periods[:-1], replace(last, to_ms=start_ms if last.to_ms is None else last.to_ms))
+            # An end that is still ahead moves to the new beginning: nobody's minute in between.
+            to_ms = start_ms if last.to_ms is None or last.to_ms > now_ms else last.to_ms
+            kept = (*periods[:-1], replace(last, to_ms=to_ms))
         if tenants.put_periods(profile.id, version, (*kept, MappingPeriod(tenant, start_ms, None, profile.model))):
             return max(start_ms, now_ms)
     raise LeaseLost(f"the mapping of profile {profile.id} was changed by others {ATTEMPTS} times meanwhile")
