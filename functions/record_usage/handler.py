@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ingestion = ingestion(
     client("dynamodb"),
     partial(client, "s3"),
-    Tables.from_environment(),
+    Tables.from_environment("ledger", "usage", "quotas", "tenants"),
     required("FAILURE_BUCKET"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
 )
