@@ -173,7 +173,7 @@ def vocabulary() -> list[str]:
 class Author:
     """Writes prose that is as hard to compress and as full of quotes and line ends as that of a chat.
 
-    With accents, about every record of 8 KB holds characters that are not ASCII; without, none does.
+    With accents, nearly every record of 8 KB holds characters that are not ASCII; without, none does.
     """
 
     def __init__(self, seed: int, *, accents: bool) -> None:
@@ -195,9 +195,8 @@ class Author:
                 words[place] = words[place].capitalize()
                 words[place - 1] += self._random.choice((".", ".", ".", "?", ":", ",\n"))
             for place in range(self._random.randint(5, 20), len(words), 25):
-                words[place] = self._random.choice(
-                    (f'"{words[place]}"', f"“{words[place]}”", f"`{words[place]}`", "isn't")
-                )
+                word = words[place]
+                words[place] = self._random.choice((f'"{word}"', f"`{word}`", word.join(self._quotes), "isn't"))
             paragraph = " ".join(words)
             length -= len(paragraph) + 2
             yield paragraph

@@ -10,6 +10,7 @@ until ``read`` takes them, one at a time; errors are made here, from a closed li
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
@@ -173,10 +174,7 @@ def decode_subscription(event: object, *, max_inflated_bytes: int = MAXIMUM_INFL
     Raises:
         UnreadablePayload: The envelope cannot be opened. The same event fails again; see ``reject_payload``.
     """
-    compressed = _compressed(event)
-    if isinstance(compressed, Reason):
-        raise UnreadablePayload(compressed)
-    envelope = _envelope(inflate(compressed, max_inflated_bytes))
+    envelope = _envelope(_payload(event, max_inflated_bytes))
     if isinstance(envelope, Reason):
         raise UnreadablePayload(Reason.NOT_A_SUBSCRIPTION if envelope is Reason.FIELD_TYPE else envelope)
     control = envelope.message_type == _CONTROL_MESSAGE
@@ -250,15 +248,18 @@ def _data(event: object) -> str:
     return data if isinstance(data, str) else ""
 
 
-def _compressed(event: object) -> bytes | Reason:
+def _payload(event: object, maximum_bytes: int) -> bytes:
     data = _data(event)
     if not data:
-        return Reason.NOT_A_SUBSCRIPTION
-    try:
-        # As strict as binascii's strict mode (alphabet, padding, no white space), and several times as fast.
-        return msgspec.convert(data, bytes)
-    except (msgspec.ValidationError, UnicodeError):
-        return Reason.NOT_BASE64
+        raise UnreadablePayload(Reason.NOT_A_SUBSCRIPTION)
+    compressed = None
+    # As strict as binascii's strict mode (alphabet, padding, no white space), and several times as fast.
+    with suppress(msgspec.ValidationError, UnicodeError):
+        compressed = msgspec.convert(data, bytes)
+    # Raised out here, so that the error refers to no other one.
+    if compressed is None:
+        raise UnreadablePayload(Reason.NOT_BASE64)
+    return inflate(compressed, maximum_bytes)
 
 
 def _envelope(payload: bytes) -> "_Envelope[str] | _Envelope[Raw] | Reason":
