@@ -1,15 +1,18 @@
 """Rebuilt is live, after any history; and whatever is broken is found and put right."""
 
+import time
 from collections.abc import Callable, Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_meter.invocations.record import Invocation, TokenCounts
 from bedrock_meter.limits.gauge import read, stale_buckets
-from bedrock_meter.limits.installation import install_limits
+from bedrock_meter.limits.installation import LEASE_MS, install_limits
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.reconciliation import rebuild
 from bedrock_meter.reconciliation.rebuild import Rebuild, sums_of
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import LedgerEntry
@@ -248,3 +251,83 @@ def test_nothing_recorded_while_putting_right_is_lost_or_doubled() -> None:
     assert report.tenants["acme"].moving == 0
     assert tables.usage[key].requests == len(tables.ledger) == 12 + next(numbers)
     assert {reading.used for reading in read(tables.gauges["acme"], history.now_ms)} == {15 * len(tables.ledger)}
+
+
+def test_a_lease_that_runs_out_leaves_the_gauge_to_the_recorders() -> None:
+    history = History()
+    history.install("acme", [limit("day")])
+    history.record([invocation(f"r{number}", profile="acme") for number in range(12)])
+    tables = history.tables
+    wrong = dict.fromkeys(tables.gauges["acme"].buckets, 5)
+    tables.change_gauge("acme", adds=wrong)
+    numbers = iter(range(1000))
+
+    def stall() -> None:
+        """Longer than a lease passes with each page, and a recorder takes the lease that ran out away."""
+        if tables.gauges["acme"].lease is not None:
+            history.advance(LEASE_MS)
+            history.record([invocation(f"m{next(numbers)}", profile="acme")])
+
+    version = tables.gauges["acme"].layout.version
+    repaired = history.rebuild(meanwhile=stall).put_right()
+    assert (repaired.limits, list(repaired.refused)) == (0, ["acme"])
+    gauge = tables.gauges["acme"]
+    assert (gauge.lease, gauge.layout.version) == (None, version)
+    assert next(numbers) == 1
+    assert [reading.used for reading in read(gauge, history.now_ms)] == [15 * 13 + 5]
+    assert (history.rebuild().put_right().limits, history.rebuild().compare().differing) == (1, [])
+
+
+def test_a_slow_scan_keeps_its_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "POLL_S", 0.001)
+    history = History()
+    history.install("acme", [limit("month@15")])
+    history.record([invocation(f"r{number}", profile="acme") for number in range(30)])
+    tables = history.tables
+    tables.change_gauge("acme", adds=dict.fromkeys(tables.gauges["acme"].buckets, 5))
+    seen: set[int] = set()
+
+    def slowly() -> None:
+        lease = tables.gauges["acme"].lease
+        if lease is not None:
+            assert lease.is_held(history.now_ms)
+            seen.add(lease.expires_ms)
+            history.advance(LEASE_MS // 3)
+            while tables.gauges["acme"].lease == lease:  # until the other thread has renewed it
+                time.sleep(0.001)
+
+    repaired = history.rebuild(meanwhile=slowly).put_right()
+    assert (repaired.limits, repaired.refused) == (1, {})
+    assert len(seen) == 10
+    assert history.rebuild().compare().differing == []
+
+
+def test_rows_that_the_ledger_has_forgotten_are_left_alone() -> None:
+    history = History()
+    history.record([invocation("old", profile="acme")])
+    history.tables.ledger.clear()
+    assert [one.tenant for one in history.rebuild().compare().differing] == ["acme"]
+    history.advance(400 * DAY_MS)
+    report = history.rebuild().compare()
+    assert (report.differing, report.tenants["acme"].rows) == ([], 0)
+    history.rebuild().put_right()
+    assert [sums.requests for sums in history.tables.usage.values()] == [1]
+
+
+def test_a_row_that_is_being_written_is_left_alone_and_said() -> None:
+    """Failed calls go past the gauge, and so past its lease."""
+    history = History()
+    history.install("acme", [limit("day")])
+    history.record([invocation(f"r{number}", profile="acme") for number in range(12)])
+    (key,) = history.tables.usage
+    history.tables.usage[key] += Sums(requests=100)
+    numbers = iter(range(1000))
+
+    def fail() -> None:
+        if history.tables.gauges["acme"].lease is not None:
+            history.record([invocation(f"e{next(numbers)}", profile="acme", error_code="ThrottlingException")])
+
+    repaired = history.rebuild(meanwhile=fail).put_right()
+    assert (repaired.rows, list(repaired.refused)) == (0, ["acme"])
+    assert (history.rebuild().put_right().rows, history.rebuild().compare().differing) == (1, [])
+    assert history.tables.usage[key] == Sums(12, next(numbers), TokenCounts(120, 60))

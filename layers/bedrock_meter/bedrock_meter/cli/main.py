@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from bedrock_meter.cli import rebuild
+from bedrock_meter.cli import backfill, rebuild
 from bedrock_meter.errors import InvalidDefinition, MeterError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app = typer.Typer(
 tenants_app = typer.Typer(help="Tenants, their profiles and their limits.", rich_markup_mode=None)
 app.add_typer(tenants_app, name="tenants")
 rebuild.register(app)
+backfill.register(app)
 
 LOCAL = "local"
 TERMINATED = 128 + signal.SIGTERM

@@ -4,31 +4,24 @@ All reads are consistent, which costs one read unit for each started 4 KB of a p
 added up in ``units``.
 """
 
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.limits.limit import Layout
 from bedrock_meter.reconciliation.comparison import Image
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_text, is_passing, number, text
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_text, number, text
 from bedrock_meter.storage.keys import GAUGE, quarter_label, usage_sort_key
+from bedrock_meter.storage.patience import patiently
 from bedrock_meter.storage.recording import USAGE_SCHEMA, entry_of
 from bedrock_meter.storage.rollups import rollup_of
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
-ATTEMPTS = 8
-"""How often a write is sent that meets a recorder's transaction or a throttle."""
-
-_BACKOFF_S = 0.05
 _COUNTS = ("input", "output", "cache_read", "cache_write")
 _PROJECTED = ("pk", "tenant", "profile", "model", "event_ms", *_COUNTS, "error")
-
-T = TypeVar("T")
 
 
 class DynamoDBReconciliationStore:
@@ -108,13 +101,13 @@ class DynamoDBReconciliationStore:
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def _page(self, call: Any, request: Mapping[str, Any]) -> Any:
-        page = _patiently(lambda: call(**request))
+        page = patiently(lambda: call(**request))
         self._units.append(float(page.get("ConsumedCapacity", {}).get("CapacityUnits", 0)))
         return page
 
     def begin(self, tenant: str, layout: Layout, lease: Lease, seen: Lease | None) -> bool:
         """Hold recorders off."""
-        return _patiently(
+        return patiently(
             lambda: gauges.begin_change(self._client, self._tables.quotas, tenant, layout, lease, seen)
         ) or self._is_ours(tenant, lease)
 
@@ -125,13 +118,13 @@ class DynamoDBReconciliationStore:
 
     def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
         """Extend the lease."""
-        return _patiently(
+        return patiently(
             lambda: gauges.renew_lease(self._client, self._tables.quotas, tenant, lease, renewed)
         ) or self._is_ours(tenant, renewed)
 
     def finish(self, tenant: str, layout: Layout, lease: Lease, buckets: Mapping[str, int]) -> bool:
         """Set buckets and layout and let recorders go on; done, too, if only the answer was lost the first time."""
-        done = _patiently(
+        done = patiently(
             lambda: gauges.finish_change(self._client, self._tables.quotas, tenant, layout, lease, buckets)
         )
         if done:
@@ -141,7 +134,7 @@ class DynamoDBReconciliationStore:
 
     def release(self, tenant: str, lease: Lease) -> None:
         """Let recorders go on without a change."""
-        _patiently(lambda: gauges.cancel_change(self._client, self._tables.quotas, tenant, lease))
+        patiently(lambda: gauges.cancel_change(self._client, self._tables.quotas, tenant, lease))
 
     def correct(self, tenant: str, name: str, held: Sums, rebuilt: Sums) -> bool:
         """Make a row hold ``rebuilt``, provided that it holds ``held``. A missing attribute holds 0."""
@@ -168,21 +161,9 @@ class DynamoDBReconciliationStore:
                 raise
             return True
 
-        return _patiently(send)
+        return patiently(send)
 
 
 def _columns(sums: Sums) -> dict[str, int]:
     tokens = {name: getattr(sums.tokens, name) for name in _COUNTS}
     return {"requests": sums.requests, "errors": sums.errors, **tokens}
-
-
-def _patiently(send: Callable[[], T]) -> T:
-    """Send a request again while it meets other writers or a throttle; a person waits, no invocation times out."""
-    for attempt in range(ATTEMPTS - 1):
-        try:
-            return send()
-        except AWS_ERRORS as error:
-            if not is_passing(error):
-                raise
-            time.sleep(random.random() * _BACKOFF_S * 2**attempt)
-    return send()
