@@ -1,9 +1,12 @@
-"""Records that are broken, or nested without end: what still counts, and what does not."""
+"""Records that are broken, or nested without end: what still counts, and what is noted of the rest."""
+
+from hashlib import sha256
 
 import pytest
 
+from bedrock_meter.invocations.parser import Location, LogLine, read, reject
 from bedrock_meter.invocations.quarantine import Reason, Rejected
-from tests.unit.invocations.messages import counts, invocation, read_record, reason, record, text
+from tests.unit.invocations.messages import EVENT_MS, LOGGED_MS, counts, invocation, read_record, reason, record, text
 
 DEPTH = 200_000
 
@@ -54,3 +57,33 @@ def test_an_identifier_with_a_broken_character_is_no_identifier(key: str, broken
 def test_bare_control_characters_are_no_json() -> None:
     for character in ("\n", "\u0000", "\u001f"):
         assert reason(text(record(input={"inputBodyJson": "HERE"})).replace("HERE", character)) == "not_json"
+
+
+def test_a_note_says_where_and_which_and_never_what() -> None:
+    line = LogLine("secret prompt", Location("group", "stream"), "e1", LOGGED_MS)
+    assert read(line) == Rejected(
+        reason=Reason.NOT_JSON,
+        sha256=sha256(b"secret prompt").hexdigest(),
+        size_bytes=13,
+        log_group="group",
+        log_stream="stream",
+        log_event_id="e1",
+        event_ms=LOGGED_MS,
+    )
+    assert reject(line, Reason.TOO_OLD, 5).event_ms == 5
+    assert reject(line, Reason.TOO_OLD).event_ms == LOGGED_MS
+
+
+def test_a_note_bears_the_records_own_time_where_it_has_one() -> None:
+    found = read_record(record(accountId="?"))
+    assert isinstance(found, Rejected)
+    assert found.event_ms == EVENT_MS
+
+
+def test_the_hash_is_that_of_the_text_as_it_is() -> None:
+    message = text(record(accountId="?", input={"inputBodyJson": "é 🙂"}))
+    expected = (sha256(message.encode()).hexdigest(), len(message.encode()))
+    for form in (message, message.encode()):
+        found = read_record(form)
+        assert isinstance(found, Rejected)
+        assert (found.sha256, found.size_bytes) == expected

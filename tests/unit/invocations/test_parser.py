@@ -1,12 +1,11 @@
 """Reading one record: which fields, how strictly, and what is tolerated."""
 
 import json
-from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from bedrock_meter.invocations.parser import MAXIMUM_COUNT, Location, LogLine, read, reject
+from bedrock_meter.invocations.parser import MAXIMUM_COUNT, LogLine, read
 from bedrock_meter.invocations.quarantine import Reason, Rejected
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
 from tests.unit.invocations.messages import (
@@ -375,36 +374,3 @@ def test_the_permission_line_is_no_record_and_no_fault(around: str) -> None:
     assert read_record(line.encode()) is None
     assert reason(line + "x") == "not_json"
     assert reason(json.dumps(line)) == "not_an_invocation_record"
-
-
-# --- notes
-
-
-def test_a_note_says_where_and_which_and_never_what() -> None:
-    line = LogLine("secret prompt", Location("group", "stream"), "e1", LOGGED_MS)
-    assert read(line) == Rejected(
-        reason=Reason.NOT_JSON,
-        sha256=sha256(b"secret prompt").hexdigest(),
-        size_bytes=13,
-        log_group="group",
-        log_stream="stream",
-        log_event_id="e1",
-        event_ms=LOGGED_MS,
-    )
-    assert reject(line, Reason.TOO_OLD, 5).event_ms == 5
-    assert reject(line, Reason.TOO_OLD).event_ms == LOGGED_MS
-
-
-def test_a_note_bears_the_records_own_time_where_it_has_one() -> None:
-    found = read_record(record(accountId="?"))
-    assert isinstance(found, Rejected)
-    assert found.event_ms == EVENT_MS
-
-
-def test_the_hash_is_that_of_the_text_as_it_is() -> None:
-    message = text(record(accountId="?", input={"inputBodyJson": "é 🙂"}))
-    expected = (sha256(message.encode()).hexdigest(), len(message.encode()))
-    for form in (message, message.encode()):
-        found = read_record(form)
-        assert isinstance(found, Rejected)
-        assert (found.sha256, found.size_bytes) == expected
