@@ -86,8 +86,16 @@ class Schedule:
     evaluators: int = 1
     fault_rate: float = 0.0
     fault_budget: int = 0
+    outage_ms: tuple[int, int] | None = None
+    """From when to when DynamoDB answers nothing but status 500."""
+
     skews_ms: tuple[int, ...] = (0,)
     reports_all: bool = True
+    """Whether a cancelled transaction shows all of its reasons."""
+
+    stream_in_order: bool = False
+    """Whether the stream delivers once and in order; it is not promised to."""
+
     drains: bool = False
     """Whether time runs on afterwards until nothing is due any more."""
 
@@ -166,8 +174,9 @@ def make(seed: int) -> Schedule:
         maker.call(number)
     total = 12_000 * count // len(tenants) or 1
     limits = {tenant: _ceilings(chance, total) for tenant in tenants}
+    deliveries = _deliveries(chance, maker.lines, start_ms, span_ms)
     changes = tuple(
-        LimitChange(start_ms + chance.randrange(span_ms), tenant, _changed(chance, limits[tenant], total))
+        LimitChange(_busy_moment(chance, deliveries), tenant, _changed(chance, limits[tenant], total))
         for tenant in tenants
         for _ in range(chance.choice((0, 0, 1, 1, 2)))
     )
@@ -179,17 +188,27 @@ def make(seed: int) -> Schedule:
         zone=chance.choice(ZONES),
         tenants=tenants,
         limits=limits,
-        deliveries=_deliveries(chance, maker.lines, start_ms, span_ms),
+        deliveries=deliveries,
         changes=changes,
         mappings=mappings,
         recorders=chance.choice((1, 2, 2, 3, 4)),
         evaluators=chance.choice((1, 2)),
         fault_rate=chance.choice((0.0, 0.02, 0.05, 0.1, 0.2)),
         fault_budget=chance.choice((3, 10, 25)),
+        outage_ms=_outage(chance, deliveries) if chance.random() < 0.15 else None,
         skews_ms=chance.choice(((0,), (0, 40), (-1_500, 0, 1_500))),
         reports_all=chance.random() < 0.6,
         drains=chance.random() < 0.25,
     )
+
+
+def _busy_moment(chance: random.Random, deliveries: tuple[Delivery, ...]) -> int:
+    return chance.choice(deliveries).at_ms + chance.randrange(150)
+
+
+def _outage(chance: random.Random, deliveries: tuple[Delivery, ...]) -> tuple[int, int]:
+    from_ms = _busy_moment(chance, deliveries)
+    return from_ms, from_ms + chance.choice((2_000, 30_000, 100_000, 400_000))
 
 
 def _count(chance: random.Random) -> int:

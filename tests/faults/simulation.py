@@ -15,11 +15,13 @@ from typing import Any
 from bedrock_meter.alerts.evaluator import Evaluated
 from bedrock_meter.alerts.sweep import Worklist
 from bedrock_meter.alerts.wiring import worklist
+from bedrock_meter.errors import MeterError
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.limit import Limit, default_name
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import parse_window
 from bedrock_meter.settings import DAY_MS
+from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.usage.ingestion import Ingested, Ingestion
 from bedrock_meter.usage.wiring import ingestion
@@ -32,6 +34,11 @@ RETENTION_MS = 400 * DAY_MS
 FUNCTION_MS = 60_000
 SWEEP_MS = 60_000
 MOST_ATTEMPTS = 120
+FUNCTION_ERRORS: tuple[type[Exception], ...] = (MeterError, *AWS_ERRORS)
+"""What a function may end with, to be called again. Anything else is a mistake and ends the schedule."""
+
+ENDINGS: tuple[type[BaseException], ...] = (*FUNCTION_ERRORS, Killed)
+
 _ASYNC_RETRIES_MS = (60_000, 120_000)
 _REDRIVE_MS = 15 * 60_000
 
@@ -237,9 +244,7 @@ class Simulation:
                 try:
                     self._install(change.tenant, change.limits, self.design.install)
                     break
-                except AssertionError:
-                    raise
-                except (Exception, Killed):  # noqa: BLE001 - the person repeats the command
+                except ENDINGS:  # The person repeats the command.
                     scheduler.sleep(5_000)
             else:
                 raise Livelock("limits could not be changed")
@@ -256,9 +261,10 @@ class Simulation:
                 idle_ms = (scheduler.next_wake_ms() or 0) - scheduler.now_ms
                 scheduler.sleep(max(chance.choice((50, 400, 5_000)), idle_ms))
                 continue
-            if chance.random() < 0.15:
+            disturbed = not self.schedule.stream_in_order
+            if disturbed and chance.random() < 0.15:
                 self._backlog.append(chance.randrange(self._seen))
-            if chance.random() < 0.3:
+            if disturbed and chance.random() < 0.3:
                 chance.shuffle(self._backlog)
             size = chance.choice((1, 3, 20, 100))
             batch, self._backlog = self._backlog[:size], self._backlog[size:]
@@ -271,8 +277,9 @@ class Simulation:
             except Killed:
                 self._backlog += batch
                 evaluation = self.new_worklist()
-            if chance.random() < 0.5:
-                scheduler.sleep(chance.choice((20, 300)))
+                failures = []
+            if failures or chance.random() < 0.5:
+                scheduler.sleep(chance.choice((20, 300)) + 5_000 * bool(failures))
 
     def _sweep(self) -> None:
         scheduler = self.world.scheduler
@@ -280,10 +287,8 @@ class Simulation:
             try:
                 with self._invocation():
                     _raise_mistakes(self.new_worklist().sweep(Evaluated(), lambda: FUNCTION_MS))
-            except AssertionError:
-                raise
-            except (Exception, Killed):  # noqa: BLE001, S110 - the next minute sweeps again
-                pass
+            except ENDINGS:
+                pass  # The next minute sweeps again.
             # Sweeps that would find nothing are left out: those while everybody else sleeps and nothing is due.
             wakes = [scheduler.next_wake_ms(), self.next_due_ms()]
             idle_ms = min((one for one in wakes if one is not None), default=0) - scheduler.now_ms
@@ -328,7 +333,7 @@ def _at(change: LimitChange | tuple[int, str, str]) -> int:
 
 def _raise_mistakes(failures: list[Any]) -> None:
     for failure in failures:
-        if isinstance(failure.error, AssertionError):
+        if not isinstance(failure.error, FUNCTION_ERRORS):
             raise failure.error
 
 

@@ -1,15 +1,18 @@
 """Between botocore and the doubles: real clients, real requests, and no network.
 
 The decision: the handler of botocore's ``before-send`` event answers. By then botocore has built, serialised and
-signed the request and it will parse the answer, classify the error and retry as in production; only the socket is
-missing. It cannot reach anything else: a client that is not attached here has no endpoint to talk to in a test.
+addressed the request and it will parse the answer, classify the error and retry as in production; only signature and
+socket are missing.
 """
 
+import gc
 import json
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from bedrock_meter.storage.dynamodb import client
@@ -24,7 +27,15 @@ SETTINGS = {
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""What the clients need in order to sign. The endpoint is AWS's own: nothing is ever sent to it."""
+"""What the clients need in order to be made. The endpoint is AWS's own: nothing is ever sent to it."""
+
+
+def isolate() -> None:
+    """Leave nothing of the user's AWS settings in this process: nothing here could reach an account."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(SETTINGS)
+    gc.freeze()  # Looking at all modules again and again would be a tenth of the time.
 
 
 class Backend(Protocol):
@@ -37,8 +48,13 @@ class Backend(Protocol):
 def attached(service: str, backend: Backend) -> Any:
     """Return the handlers' own client of ``service``, answered by ``backend``."""
     made = client(service)
+    made.meta.events.register("choose-signer", _unsigned)
     made.meta.events.register(f"before-send.{made.meta.service_model.service_id.hyphenize()}", _answering(backend))
     return made
+
+
+def _unsigned(**_: Any) -> Any:
+    return UNSIGNED
 
 
 def _answering(backend: Backend) -> Callable[..., AWSResponse]:

@@ -82,6 +82,9 @@ class World:
         """Answer one request, or fail as the schedule says."""
         self._pause()
         self._settle()
+        outage_ms = self.schedule.outage_ms
+        if service == "dynamodb" and outage_ms and outage_ms[0] <= self.scheduler.now_ms < outage_ms[1]:
+            raise ServiceError("InternalServerError", status=500)
         kind = self.wrong.decide(service, operation)
         if kind == faults.KILLED_BEFORE:
             raise Killed

@@ -1,0 +1,128 @@
+"""``make faults``: schedules, crash matrix, mutants; resumable, bounded, and red if anything is not exact.
+
+``SEEDS`` (1,000) schedules from seed ``FROM`` (0) on, over all processors. What is done is remembered in
+``.local/faults.json`` under the content of the code, so that an interrupted long run goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tests.faults import matrix
+from tests.faults.mutants import MUTANTS
+from tests.faults.running import GENERIC_SEEDS, Death, death, findings
+from tests.faults.schedules import make
+from tests.faults.wire import isolate
+
+STATE = Path(".local/faults.json")
+CHUNK = 20
+_SHOWN = 10
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for folder in ("layers/bedrock_meter/bedrock_meter", "tests/faults"):
+        for file in sorted(Path(folder).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _load() -> dict[str, Any]:
+    fresh: dict[str, Any] = {"code": _fingerprint(), "done": [], "failed": {}}
+    if not STATE.exists():
+        return fresh
+    held: dict[str, Any] = json.loads(STATE.read_text())
+    return held if held.get("code") == fresh["code"] else fresh
+
+
+def _save(state: dict[str, Any]) -> None:
+    STATE.parent.mkdir(exist_ok=True)
+    part = STATE.with_suffix(".part")
+    part.write_text(json.dumps(state))
+    part.replace(STATE)
+
+
+def _chunk(seeds: tuple[int, ...]) -> dict[str, list[str]]:
+    isolate()
+    return {str(seed): findings(make(seed)) for seed in seeds}
+
+
+def killed(number: int) -> Death | None:
+    """Return how a wrong design dies; runs in a process of its own."""
+    isolate()
+    return death(MUTANTS[number])
+
+
+def _cell(planned: tuple[int, str, str]) -> matrix.Cell:
+    isolate()
+    return matrix.run(planned)
+
+
+def _chunks(seeds: list[int]) -> Iterator[tuple[int, ...]]:
+    for start in range(0, len(seeds), CHUNK):
+        yield tuple(seeds[start : start + CHUNK])
+
+
+def schedules(pool: ProcessPoolExecutor, first: int, count: int) -> bool:
+    """Run the schedules that are not done yet; prints how many were exact."""
+    state = _load()
+    done = set(state["done"])
+    wanted = [seed for seed in range(first, first + count) if seed not in done]
+    began, finished = time.monotonic(), 0
+    chunks = list(_chunks(wanted))
+    for chunk, found in zip(chunks, pool.map(_chunk, chunks), strict=True):
+        state["done"] += chunk
+        state["failed"] |= {seed: problems for seed, problems in found.items() if problems}
+        _save(state)
+        finished += len(chunk)
+        rate = finished / (time.monotonic() - began)
+        if sys.stderr.isatty():
+            print(f"\r{finished}/{len(wanted)} schedules, {rate:.0f}/s", end="", file=sys.stderr, flush=True)
+    failed = {int(seed): why for seed, why in state["failed"].items() if first <= int(seed) < first + count}
+    rate_shown = f", {finished / (time.monotonic() - began):.1f} a second" if finished else ", all done before"
+    print(f"schedules: {count - len(failed)} of {count} exact, from seed {first}{rate_shown}")
+    for seed, problems in sorted(failed.items())[:_SHOWN]:
+        print(f"  seed {seed}: {problems[0]}")
+    return not failed
+
+
+def crash_matrix(pool: ProcessPoolExecutor) -> bool:
+    """Run the matrix; prints its size and what is wrong."""
+    calls, _ = matrix.undisturbed()
+    cells = list(pool.map(_cell, matrix.plan(), chunksize=CHUNK))
+    wrong = [cell for cell in cells if cell.findings]
+    print(f"crash matrix: {len(calls)} calls, {len(cells)} cells, {len(cells) - len(wrong)} exact")
+    for cell in wrong[:_SHOWN]:
+        print(f"  call {cell.at} {cell.call} {cell.disturbance}: {cell.findings[0]}")
+    return not wrong
+
+
+def mutants(pool: ProcessPoolExecutor) -> bool:
+    """Run each wrong design until it dies; prints the seeds."""
+    alive = 0
+    print(f"mutants: each must die within {GENERIC_SEEDS} seeds")
+    for mutant, ended in zip(MUTANTS, pool.map(killed, range(len(MUTANTS))), strict=True):
+        alive += ended is None
+        verdict = "ALIVE" if ended is None else f"seed {ended.seed:<4} {ended.finding}"
+        print(f"  {mutant.name:<46} {verdict}"[:150])
+    print(f"mutants: {len(MUTANTS) - alive} of {len(MUTANTS)} killed")
+    return alive == 0
+
+
+def main() -> int:
+    """Run everything; 0 if all is exact and every mutant is dead."""
+    first, count = int(os.environ.get("FROM", "0")), int(os.environ.get("SEEDS", "1000"))
+    isolate()
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        good = [schedules(pool, first, count), crash_matrix(pool), mutants(pool)]
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
