@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -192,6 +194,37 @@ def test_recorders_go_on_after_a_rebuild(world: World) -> None:
     report = world.compare()
     assert report.differing == []
     assert sums_of(report.rebuilt["acme"]).requests == 24
+
+
+def test_what_is_recorded_while_putting_right_counts_once(world: World) -> None:
+    """A recorder delivers all the while, one record at a time, and once more each, for the tenant and for another."""
+    world.break_sums()
+    stop = Event()
+
+    def deliver() -> int:
+        for count in itertools.count():
+            call = invocation(f"meanwhile{count}", profile=f"{TENANTS[count % 2]}profile")
+            world.deliver(call, invocation(f"failed{count}", profile="acmeprofile", error_code="X"))
+            world.deliver(call)
+            if stop.is_set() and count >= 20:
+                return count + 1
+        raise AssertionError
+
+    with ThreadPoolExecutor(1) as thread:
+        delivered = thread.submit(deliver)
+        refused = [world.rebuild().put_right().refused for _ in range(3)]
+        stop.set()
+        calls = delivered.result()
+    assert world.rebuild().put_right().refused == {}, refused
+    report = world.compare()
+    assert report.differing == []
+    counted = [sums_of(report.rebuilt[tenant]) for tenant in TENANTS]
+    assert sum(one.requests for one in counted) == 43 + calls
+    assert sum(one.errors for one in counted) == 1 + calls
+    for tenant in TENANTS:
+        gauge = load_one(world.client, world.tables.quotas, tenant)
+        assert gauge is not None
+        assert gauge.lease is None
 
 
 def test_a_tenant_whose_limits_are_being_changed_is_refused(world: World) -> None:
