@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.observability import MILLISECONDS, logger, metrics
+from bedrock_meter.reporting import count_ingested
 from bedrock_meter.settings import Tables, required, required_days_ms
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.usage.ingestion import Ingested
-from bedrock_meter.usage.reporting import count_ingested
 from bedrock_meter.usage.wiring import ingestion
 
 if TYPE_CHECKING:

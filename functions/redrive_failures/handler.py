@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.observability import count, logger, metrics
+from bedrock_meter.reporting import count_ingested
 from bedrock_meter.settings import Tables, required, required_days_ms
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.usage.redrive import Redriven
-from bedrock_meter.usage.reporting import count_ingested
 from bedrock_meter.usage.wiring import redrive
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> None:
     try:
         _redrive.run(report, context.get_remaining_time_in_millis)
     finally:
-        count("FailuresRedriven", report.redriven)
-        count("FailuresParked", report.parked)
         count("FailuresWaiting", report.waiting)
-        count_ingested(report.ingested)
+        if report.redriven or report.parked or report.waiting:  # a metric that is written costs money
+            count("FailuresRedriven", report.redriven)
+            count("FailuresParked", report.parked)
+            count_ingested(report.ingested)
         if report.failures:
             logger.warning("deliveries could not be taken in", failures=report.failures)
 

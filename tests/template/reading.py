@@ -47,6 +47,7 @@ def properties(logical_id: str) -> Any:
 
 FUNCTIONS = {
     "RecordUsageFunction": "record_usage",
+    "RecordObjectsFunction": "record_objects",
     "RedriveFailuresFunction": "redrive_failures",
     "EvaluateQuotasFunction": "evaluate_quotas",
     "SweepFunction": "sweep",

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import RollingWindow
 from bedrock_meter.storage.failures import PARKED_PREFIX, WAITING_PREFIX
 from bedrock_meter.storage.keys import GAUGE, OUTBOX_PREFIX, STATE, outbox_sort_key
+from bedrock_meter.usage.ingestion import ROOM_MS
 from bedrock_meter.usage.redrive import OBJECT_MS
 from tests.template.expanding import expanded_resources
 from tests.template.reading import FUNCTIONS, load_template, properties, resources, statements, words
@@ -58,12 +60,15 @@ def test_failed_delivery_is_retried_and_then_kept() -> None:
     assert words(expanded["DestinationConfig"]["OnFailure"]["Destination"]) == "FailureBucket.Arn"
 
 
+def mappings() -> dict[str, Any]:
+    """The event-source mappings, as CloudFormation gets them."""
+    every = expanded_resources().items()
+    return {name: one["Properties"] for name, one in every if one["Type"] == "AWS::Lambda::EventSourceMapping"}
+
+
 def stream_mapping() -> Any:
-    """The one event-source mapping, as CloudFormation gets it."""
-    (mapping,) = (
-        one["Properties"] for one in expanded_resources().values() if one["Type"] == "AWS::Lambda::EventSourceMapping"
-    )
-    return mapping
+    """The one mapping of a stream."""
+    return mappings()["EvaluateQuotasFunctionQuotaChanges"]
 
 
 def test_bad_change_cannot_hold_up_the_stream() -> None:
@@ -75,9 +80,17 @@ def test_bad_change_cannot_hold_up_the_stream() -> None:
     assert words(mapping["DestinationConfig"]["OnFailure"]["Destination"]) == "EvaluationFailuresQueue.Arn"
 
 
-def test_template_and_handler_agree_that_single_failures_are_reported() -> None:
-    assert stream_mapping()["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    tree = ast.parse((ROOT / "functions" / "evaluate_quotas" / "handler.py").read_text(encoding="utf-8"))
+def test_every_mapping_is_one_of_these() -> None:
+    assert set(mappings()) == {"EvaluateQuotasFunctionQuotaChanges", "RecordObjectsFunctionLogObjects"}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "folder"),
+    [("EvaluateQuotasFunctionQuotaChanges", "evaluate_quotas"), ("RecordObjectsFunctionLogObjects", "record_objects")],
+)
+def test_template_and_handler_agree_that_single_failures_are_reported(mapping: str, folder: str) -> None:
+    assert mappings()[mapping]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    tree = ast.parse((ROOT / "functions" / folder / "handler.py").read_text(encoding="utf-8"))
     (handler,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "handler")
     returned = [ast.unparse(node) for node in ast.walk(handler) if isinstance(node, ast.Return)]
     assert returned
@@ -151,16 +164,44 @@ def test_redrive_may_touch_exactly_where_failures_wait_and_are_parked() -> None:
 
 def test_every_rule_listens_to_our_events_and_keeps_what_it_cannot_deliver() -> None:
     rules = resources("AWS::Events::Rule")
-    assert set(rules) == set(RULES)
+    assert set(rules) == {*RULES, "LogObjectRule"}
     (policy,) = properties("UndeliveredEventsQueuePolicy")["PolicyDocument"]["Statement"]
     allowed = " ".join(words(one) for one in policy["Condition"]["ArnEquals"]["aws:SourceArn"])
     for name in RULES:
         rule = properties(name)
         assert words(rule["EventBusName"]) == "EventBus"
         assert rule["EventPattern"]["source"] == [contracts.SOURCE]
-        (target,) = rule["Targets"]
+    for name, found in rules.items():
+        (target,) = found["Properties"]["Targets"]
         assert words(target["DeadLetterConfig"]["Arn"]) == "UndeliveredEventsQueue.Arn"
         assert f"{name}.Arn" in allowed
+
+
+def test_objects_of_the_log_are_delivered_until_they_are_done() -> None:
+    pattern = properties("LogObjectRule")["EventPattern"]
+    assert "EventBusName" not in properties("LogObjectRule")  # S3 speaks to the account's default bus
+    assert (pattern["source"], pattern["detail-type"]) == (["aws.s3"], ["Object Created"])
+    assert [words(name) for name in pattern["detail"]["bucket"]["name"]] == ["InvocationLogBucketName"]
+    assert words(properties("LogObjectRule")["Targets"][0]["Arn"]) == "LogObjectsQueue.Arn"
+    mapping = mappings()["RecordObjectsFunctionLogObjects"]
+    assert words(mapping["EventSourceArn"]) == "LogObjectsQueue.Arn"
+    assert mapping["BatchSize"] == 1
+    function, queue = properties("RecordObjectsFunction"), properties("LogObjectsQueue")
+    assert words(function["Environment"]["Variables"]["OBJECT_QUEUE"]) == "LogObjectsQueue"
+    assert function["Timeout"] * 1000 > 3 * ROOM_MS
+    assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+    redrive = queue["RedrivePolicy"]
+    assert words(redrive["deadLetterTargetArn"]) == "LogObjectsDeadLetterQueue.Arn"
+    assert redrive["maxReceiveCount"] * queue["VisibilityTimeout"] > 3 * 3600
+    assert queue["MessageRetentionPeriod"] >= redrive["maxReceiveCount"] * queue["VisibilityTimeout"]
+
+
+def test_without_a_bucket_there_is_nothing_of_s3_as_a_source() -> None:
+    parts = {name: one for name, one in expanded_resources().items() if re.match("RecordObjects|LogObject", name)}
+    parts |= {name: load_template()["Resources"][name] for name in ("LogBucketDeliveryAlarm", "LargeDataDeliveryAlarm")}
+    assert len(parts) == 12
+    assert {one["Condition"] for one in parts.values()} == {"ReadsLogBucket"}
+    assert load_template()["Parameters"]["InvocationLogBucketName"]["Default"] == ""
 
 
 def test_consumer_queue_gets_every_event_and_sets_aside_what_fails() -> None:

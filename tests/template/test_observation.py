@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ALARMS = {
     # records on their way to us
     "InvocationLogDeliveryAlarm": ("AWS/Bedrock", "ModelInvocationLogsCloudWatchDeliveryFailure", ""),
+    "LogBucketDeliveryAlarm": ("AWS/Bedrock", "ModelInvocationLogsS3DeliveryFailure", ""),
+    "LargeDataDeliveryAlarm": ("AWS/Bedrock", "ModelInvocationLargeDataS3DeliveryFailure", ""),
     "SubscriptionDeliveryAlarm": ("AWS/Logs", "DeliveryErrors", "InvocationLogSubscription"),
     "SubscriptionThrottledAlarm": ("AWS/Logs", "DeliveryThrottling", "InvocationLogSubscription"),
     # recording
@@ -22,6 +24,12 @@ ALARMS = {
     "RecordUsageAgeAlarm": ("AWS/Lambda", "AsyncEventAge", "RecordUsageFunction"),
     "RecordUsageGivenUpAlarm": ("AWS/Lambda", "AsyncEventsDropped", "RecordUsageFunction"),
     "RecordUsageDestinationAlarm": ("AWS/Lambda", "DestinationDeliveryFailures", "RecordUsageFunction"),
+    "LogObjectsAgeAlarm": ("AWS/SQS", "ApproximateAgeOfOldestMessage", "LogObjectsQueue.QueueName"),
+    "LogObjectsDeadLettersAlarm": (
+        "AWS/SQS",
+        "ApproximateNumberOfMessagesVisible",
+        "LogObjectsDeadLetterQueue.QueueName",
+    ),
     "RedriveFailuresErrorsAlarm": ("AWS/Lambda", "Errors", "RedriveFailuresFunction"),
     "FailuresWaitingAlarm": ("BedrockMeter", "FailuresWaiting", "AWS::StackName"),
     "FailuresParkedAlarm": ("BedrockMeter", "FailuresParked", "AWS::StackName"),

@@ -17,9 +17,11 @@ from tests.template.reading import (
     words,
 )
 
+LOG_OBJECTS = "arn:${AWS::Partition}:s3:::${InvocationLogBucketName}/*"
 OBJECTS = {
     # Lambda refuses a bucket as a destination unless the role may write anywhere in it.
     "RecordUsageRole": {"${FailureBucket.Arn}/*"},
+    "RecordObjectsRole": {LOG_OBJECTS, "${FailureBucket.Arn}/quarantine/*"},
     "RedriveFailuresRole": {
         "${FailureBucket.Arn}/aws/lambda/async/${RecordUsageFunction}/*",
         "${FailureBucket.Arn}/aws/lambda/parked/${RecordUsageFunction}/*",
@@ -39,6 +41,23 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "TenantsTable.Arn": {"dynamodb:BatchGetItem"},
         "${FailureBucket.Arn}/*": {"s3:PutObject"},
         "FailureBucket.Arn": {"s3:ListBucket"},
+        "FailureStoreKeyArn": {"kms:GenerateDataKey"},
+    },
+    "RecordObjectsRole": {
+        "RecordObjectsLogGroup.Arn": LOG,
+        "LedgerTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "UsageTable.Arn": {"dynamodb:UpdateItem"},
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "TenantsTable.Arn": {"dynamodb:BatchGetItem"},
+        "${FailureBucket.Arn}/quarantine/*": {"s3:PutObject"},
+        LOG_OBJECTS: {"s3:GetObject"},
+        "LogObjectsQueue.Arn": {
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+            "sqs:SendMessage",
+        },
+        "InvocationLogBucketKeyArn": {"kms:Decrypt"},
         "FailureStoreKeyArn": {"kms:GenerateDataKey"},
     },
     "RedriveFailuresRole": {
@@ -92,6 +111,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
 
 TRUSTED = {
     "RecordUsageRole": "lambda.amazonaws.com",
+    "RecordObjectsRole": "lambda.amazonaws.com",
     "RedriveFailuresRole": "lambda.amazonaws.com",
     "EvaluateQuotasRole": "lambda.amazonaws.com",
     "SweepRole": "lambda.amazonaws.com",
@@ -161,7 +181,7 @@ def test_no_right_is_a_pattern() -> None:
 def test_every_service_that_may_use_a_resource_says_for_whom() -> None:
     kinds = ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::S3::BucketPolicy")
     policies = [(name, one) for kind in kinds for name, one in resources(kind).items()]
-    assert len(policies) == 4
+    assert len(policies) == 5
     for name, policy in policies:
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
             if statement["Effect"] == "Deny":
@@ -212,5 +232,5 @@ def test_failure_store_is_private() -> None:
 
 def test_queues_are_encrypted() -> None:
     queues = resources("AWS::SQS::Queue")
-    assert len(queues) == 4
+    assert len(queues) == 6
     assert all(queue["Properties"]["SqsManagedSseEnabled"] is True for queue in queues.values())

@@ -17,6 +17,7 @@ SETTINGS = {
     "EVENT_BUS": "bus",
     "FAILURE_BUCKET": "bucket",
     "RECORD_USAGE_FUNCTION": "recorder",
+    "OBJECT_QUEUE": "queue",
     "LEDGER_RETENTION_DAYS": "400",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "BedrockMeter",
@@ -27,6 +28,7 @@ SETTINGS = {
 HEAVY = {"aws_xray_sdk", "boto3", "jsonschema", "moto", "pydantic", "pynamodb", "requests", "rich", "typer", "yaml"}
 FOREIGN = {
     "record_usage": HEAVY | {"aws_lambda_powertools.event_handler"},
+    "record_objects": HEAVY | {"aws_lambda_powertools.event_handler"},
     "redrive_failures": HEAVY | {"aws_lambda_powertools.event_handler"},
     "evaluate_quotas": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
     "sweep": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
@@ -59,6 +61,9 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
     [
         ("record_usage", "FAILURE_BUCKET"),
         ("record_usage", "LEDGER_RETENTION_DAYS"),
+        ("record_objects", "FAILURE_BUCKET"),
+        ("record_objects", "OBJECT_QUEUE"),
+        ("record_objects", "LEDGER_RETENTION_DAYS"),
         ("redrive_failures", "FAILURE_BUCKET"),
         ("redrive_failures", "RECORD_USAGE_FUNCTION"),
         ("redrive_failures", "LEDGER_RETENTION_DAYS"),

@@ -121,11 +121,10 @@ def test_members_padding_and_nothing() -> None:
 def failing(content: bytes, size: int = 1000) -> tuple[int, Rejected]:
     """How many records come out before the rest cannot be read, and the note about it."""
     source = LogObject(PLACE, chunks(content, size))
-    read_before = 0
+    found: list[object] = []
     with pytest.raises(UnreadablePayload) as problem:
-        for _ in source.lines():
-            read_before += 1
-    return read_before, source.reject(problem.value.reason)
+        found.extend(source.lines())
+    return len(found), source.reject(problem.value.reason)
 
 
 LONG = gzip.compress("\n".join(json.dumps(record(requestId=f"r-{n}")) for n in range(3000)).encode())
@@ -145,7 +144,7 @@ LONG = gzip.compress("\n".join(json.dumps(record(requestId=f"r-{n}")) for n in r
 def test_what_stands_before_damage_counts_and_the_rest_is_noted_as_one(content: bytes, reason: Reason) -> None:
     for size in (100, 4096):
         before, note = failing(content, size)
-        assert 100 < before <= 3000
+        assert before > 100
         assert note == Rejected(reason, sha256(content).hexdigest(), len(content), PLACE.log_group, PLACE.log_stream)
 
 
@@ -210,6 +209,7 @@ def test_broken_lines_among_good_ones_cost_nothing_else() -> None:
 
 def test_random_bytes_end_in_records_or_one_error() -> None:
     chance = random.Random(7)
+    reasons = set()
     for _ in range(300):
         content = bytearray(
             gzip.compress(FORMS["array"].encode()) if chance.random() < 0.5 else FORMS["array"].encode()
@@ -220,7 +220,8 @@ def test_random_bytes_end_in_records_or_one_error() -> None:
             for one in lines_of(bytes(content), chance.choice([1, 13, 1000])):
                 assert not isinstance(one, LogLine) or isinstance(read(one), Invocation | Rejected)
         except UnreadablePayload as problem:
-            assert problem.reason in set(Reason)
+            reasons.add(problem.reason)
+    assert reasons == {Reason.NOT_GZIP, Reason.TRUNCATED_GZIP}
 
 
 def peak_of(records: int, form: str) -> int:

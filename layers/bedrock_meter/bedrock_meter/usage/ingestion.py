@@ -2,6 +2,9 @@
 
 One record may fail, never its batch. What cannot be read or may not be admitted goes to quarantine by itself;
 everything else is recorded first, so that a quarantine that is out of order costs a redelivery and nothing more.
+
+Two sources, one way in: deliveries of CloudWatch Logs, and objects of the log in S3. Where both are on, a call comes
+twice under one request id, and the second record is a duplicate.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -9,12 +12,19 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
-from bedrock_meter.errors import DeliverAgain, UnreadablePayload
+from bedrock_meter.errors import DeliverAgain, OutOfTime, UnreadablePayload
 from bedrock_meter.invocations.admission import inadmissible
-from bedrock_meter.invocations.parser import decode_subscription, read, reject, reject_payload
+from bedrock_meter.invocations.objects import LogObject
+from bedrock_meter.invocations.parser import LogLine, decode_subscription, read, reject, reject_payload
 from bedrock_meter.invocations.quarantine import Rejected
 from bedrock_meter.invocations.record import Invocation
 from bedrock_meter.usage.recorder import Recorded, Recorder
+
+RECORDS_AT_ONCE = 500
+"""How many records of an object are held, without their bodies, before they are recorded."""
+
+ROOM_MS = 10_000
+"""Time that the next records of an object may need; with less left, another invocation goes on."""
 
 
 class Quarantine(Protocol):
@@ -28,6 +38,15 @@ class Ingested(Struct):
     """What became of one delivery.
 
     Unless it has to be delivered again, ``read = recorded + duplicates + errors + quarantined``.
+
+    Attributes:
+        read: Records and unreadable payloads.
+        quarantined: How many of them were noted.
+        control_messages: Deliveries that only probe whether we can be reached.
+        lag_ms: Time from a call to now, of the call for which it was longest.
+        reasons: How many were noted why.
+        usage: What became of the others.
+        lines: How many lines are done: recorded, noted, or none. Of an object, from its beginning.
     """
 
     read: int = 0
@@ -36,6 +55,15 @@ class Ingested(Struct):
     lag_ms: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     usage: Recorded = field(default_factory=Recorded)
+    lines: int = 0
+
+
+class _Sorted(Struct):
+    """Records on their way: to be recorded, and to be noted."""
+
+    invocations: list[Invocation] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    lines: int = 0
 
 
 class Ingestion:
@@ -70,26 +98,71 @@ class Ingestion:
         if batch.control:
             report.control_messages += 1
             return
-        invocations: list[Invocation] = []
-        rejected: list[Rejected] = []
+        found = _Sorted()
         for line in batch.lines:
-            found = read(line)
-            if found is None:
-                continue
-            report.read += 1
-            if isinstance(found, Rejected):
-                rejected.append(found)
-                continue
-            reason = inadmissible(found.event_ms, now_ms, self._retention_ms)
-            if reason is not None:
-                rejected.append(reject(line, reason, found.event_ms))
-                continue
-            report.lag_ms = max(report.lag_ms, now_ms - found.event_ms)
-            invocations.append(found)
+            self._sort(line, found, report, now_ms)
+        self._settle(found, report, now_ms, remaining_ms)
+
+    def ingest_object(
+        self, source: LogObject, report: Ingested, remaining_ms: Callable[[], int], *, after: int = 0
+    ) -> None:
+        """Take in one object of the log, however large. The same one again changes nothing.
+
+        An object that cannot be read to its end is noted as a whole; its records up to there count.
+
+        Args:
+            source: The object, not read yet.
+            report: Filled with what happened, also when this raises; ``lines`` says from where to go on.
+            remaining_ms: How much time the caller has left.
+            after: How many of its first records are done already.
+
+        Raises:
+            OutOfTime: The time is nearly used up. ``report.lines`` records are done.
+            DeliverAgain: Something is not recorded or not noted yet.
+        """
+        now_ms = self._clock()
+        report.lines = after
+        found = _Sorted()
         try:
-            self._recorder.record(invocations, report.usage, remaining_ms)
+            for line in source.lines(after):
+                self._sort(line, found, report, now_ms)
+                if found.lines == RECORDS_AT_ONCE:
+                    self._settle(found, report, now_ms, remaining_ms)
+                    found = _Sorted()
+                    if remaining_ms() < ROOM_MS:
+                        raise OutOfTime(f"{report.lines} records of an object are done, and there are more")
+        except UnreadablePayload as problem:
+            report.read += 1
+            found.rejected.append(source.reject(problem.reason))
+        self._settle(found, report, now_ms, remaining_ms)
+
+    def _sort(self, line: LogLine | Rejected, found: _Sorted, report: Ingested, now_ms: int) -> None:
+        """Read one line and put it where it goes; its text is not kept."""
+        found.lines += 1
+        record = line if isinstance(line, Rejected) else self._admitted(line, now_ms)
+        if record is None:
+            return
+        report.read += 1
+        if isinstance(record, Rejected):
+            found.rejected.append(record)
+        else:
+            report.lag_ms = max(report.lag_ms, now_ms - record.event_ms)
+            found.invocations.append(record)
+
+    def _admitted(self, line: LogLine, now_ms: int) -> Invocation | Rejected | None:
+        record = read(line)
+        if not isinstance(record, Invocation):
+            return record
+        reason = inadmissible(record.event_ms, now_ms, self._retention_ms)
+        return record if reason is None else reject(line, reason, record.event_ms)
+
+    def _settle(self, found: _Sorted, report: Ingested, now_ms: int, remaining_ms: Callable[[], int]) -> None:
+        """Record, then note; everything is done when this returns."""
+        try:
+            self._recorder.record(found.invocations, report.usage, remaining_ms)
         finally:
-            self._reject(rejected, report, now_ms)
+            self._reject(found.rejected, report, now_ms)
+        report.lines += found.lines
 
     def _reject(self, rejected: Iterable[Rejected], report: Ingested, now_ms: int) -> None:
         missed = 0

@@ -1,4 +1,4 @@
-"""Which parts talk to which in ``record_usage`` and ``redrive_failures``.
+"""Which parts talk to which in ``record_usage``, ``redrive_failures`` and ``record_objects``.
 
 Tests build the same graph with their own clients, clock and chance.
 """
@@ -12,11 +12,13 @@ from bedrock_meter import clock
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
 from bedrock_meter.storage.failures import S3FailureStore
+from bedrock_meter.storage.log_objects import S3LogObjects, SQSLater
 from bedrock_meter.storage.quarantine import S3Quarantine
 from bedrock_meter.storage.recording import DynamoDBRecordingStore
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.tenants.directory import CachedDirectory
 from bedrock_meter.usage.ingestion import Ingestion
+from bedrock_meter.usage.objects import ObjectIntake
 from bedrock_meter.usage.recorder import Recorder
 from bedrock_meter.usage.redrive import Redrive
 
@@ -66,3 +68,19 @@ def redrive(
         dynamodb, s3, tables, bucket, retention_ms=retention_ms, now=now, sleep_ms=sleep_ms, uniform=uniform
     )
     return Redrive(S3FailureStore(s3, bucket, function), taking_in, function, clock=now, shuffle=random.shuffle)
+
+
+def object_intake(
+    dynamodb: Any,
+    s3: Callable[[], Any],
+    sqs: Callable[[], Any],
+    tables: Tables,
+    bucket: str,
+    queue_url: str,
+    *,
+    retention_ms: int,
+    now: Callable[[], int] = clock.now_ms,
+) -> ObjectIntake:
+    """Return what takes in objects of the log; ``bucket`` is the failure store, ``queue_url`` tells of the objects."""
+    taking_in = ingestion(dynamodb, s3, tables, bucket, retention_ms=retention_ms, now=now)
+    return ObjectIntake(S3LogObjects(s3), taking_in, SQSLater(sqs, queue_url))
