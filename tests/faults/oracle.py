@@ -143,18 +143,24 @@ def layout(item: Item) -> list[Installed]:
     return found
 
 
-def buckets_of(world: World, tenant: str, installed: Installed) -> dict[int, int]:
-    """Return what the buckets of a limit must hold, from the ledger's changes and the moment it was installed."""
-    began, seeded_ms = -1, 0
+def _origin(world: World, tenant: str, installed: Installed) -> tuple[int, int, int]:
+    """Return when a limit got its slot: (sequence of the write, clock of whoever installed it, its version then)."""
+    wanted = installed.meter, installed.window
+    origin = -1, 0, 0
     held: dict[str, tuple[str, Window]] = {}
     for sequence, at_ms, whose, limits in world.installed:
-        if whose != tenant:
-            continue
-        now = {one.slot: (one.meter, one.window) for one in layout({"limits": {"S": limits}})}
-        wanted = (installed.meter, installed.window)
-        if now.get(installed.slot) == wanted and held.get(installed.slot) != wanted:
-            began, seeded_ms = sequence, at_ms
-        held = now
+        if whose == tenant:
+            now = {one.slot: one for one in layout({"limits": {"S": limits}})}
+            windows = {slot: (one.meter, one.window) for slot, one in now.items()}
+            if windows.get(installed.slot) == wanted and held.get(installed.slot) != wanted:
+                origin = sequence, at_ms, now[installed.slot].version
+            held = windows
+    return origin
+
+
+def buckets_of(world: World, tenant: str, installed: Installed) -> dict[int, int]:
+    """Return what the buckets of a limit must hold, from the ledger's changes and the moment it was installed."""
+    began, seeded_ms, _ = _origin(world, tenant, installed)
     buckets: dict[int, int] = defaultdict(int)
     first_ms = installed.window.first_seeded_ms(seeded_ms)
     for write in world.double.trace:
@@ -171,6 +177,35 @@ def buckets_of(world: World, tenant: str, installed: Installed) -> dict[int, int
     return buckets
 
 
+def _closed(world: World, tenant: str, installed: Installed, gauge: Item) -> Iterator[str]:
+    """Closed calendar windows: what is there, late, pruned and reported as adjusted is all that was used."""
+    if installed.window.sub_ms:
+        return
+    began, _, version = _origin(world, tenant, installed)
+    removed: dict[str, int] = defaultdict(int)
+    for write in world.double.trace:
+        if write.key == (tenant, "GAUGE") and write.sequence > began and write.before and write.after:
+            for name in write.before.keys() - write.after.keys():
+                if name[0] == installed.slot:
+                    removed[name] += int(write.before[name]["N"])
+    adjusted: dict[str, int] = defaultdict(int)
+    for detail in {detail["event_id"]: detail for kind, detail in world.accepted if kind == "Usage Adjusted"}.values():
+        limit = detail["limit"]
+        is_same = (limit["meter"], limit["window"]) == (installed.meter, installed.window.text)
+        if detail["tenant"] == tenant and is_same and limit["version"] >= version:
+            adjusted[detail["window_start"]] += detail["adjusted_by"]
+    for number, amount in buckets_of(world, tenant, installed).items():
+        if installed.window.is_live(number, world.scheduler.now_ms):
+            continue
+        name = attribute(installed.slot, number)
+        held = sum(int(gauge[one]["N"]) for one in (name, f"{name}+") if one in gauge)
+        start = datetime.fromtimestamp(number * QUARTER_MS / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        if held + removed[name] + removed[f"{name}+"] != amount:
+            yield f"gauge: {tenant} {installed.meter} {installed.window.text} from {start} does not add up to {amount}"
+        if removed[f"{name}+"] != adjusted[start]:
+            yield f"events: {tenant} {installed.window.text} from {start} was adjusted by something else"
+
+
 def _gauges(world: World) -> Iterator[str]:
     now_ms = world.scheduler.now_ms
     for tenant in world.schedule.tenants:
@@ -180,6 +215,7 @@ def _gauges(world: World) -> Iterator[str]:
         if "lease" in gauge:
             yield f"gauge: {tenant} is still being changed"
         for installed in layout(gauge):
+            yield from _closed(world, tenant, installed, gauge)
             expected = {
                 attribute(installed.slot, number): amount
                 for number, amount in buckets_of(world, tenant, installed).items()
