@@ -164,6 +164,31 @@ def test_only_the_tenants_asked_for_are_compared(world: World) -> None:
     assert [len(compared.row_differences) for compared in report.differing] == [1]
 
 
+class Noting:
+    """A client that notes what is read without being asked to be consistent."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.loose: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(**request: Any) -> Any:
+            asked = request.get("RequestItems", {"": request}).values()
+            if name != "update_item" and not all(one.get("ConsistentRead") for one in asked):
+                self.loose.append(name)
+            return getattr(self._client, name)(**request)
+
+        return call
+
+
+def test_all_that_is_read_is_read_consistently(world: World) -> None:
+    """Which no local stack shows: it has no other way of reading."""
+    world.break_sums()
+    client = Noting(world.client)
+    assert world.rebuild(client).put_right().rows == 3
+    assert client.loose == []
+
+
 def test_what_is_broken_is_put_right_once(world: World) -> None:
     right = world.contents()
     world.break_sums()

@@ -199,6 +199,7 @@ def test_what_is_broken_is_found_put_right_and_found_right(steps: list[Step]) ->
     repaired = history.rebuild().put_right()
     assert (repaired.rows, repaired.limits, repaired.refused) == (1, 1, {})
     assert tables.gauges["acme"].layout.version == version + 1
+    assert [installed.version for installed in tables.gauges["acme"].layout.limits] == [version + 1]  # judged anew
     assert tables.gauges["acme"].lease is None
     assert history.rebuild().compare().differing == []
     assert tables.ledger == ledger
@@ -331,3 +332,13 @@ def test_a_row_that_is_being_written_is_left_alone_and_said() -> None:
     assert (repaired.rows, list(repaired.refused)) == (0, ["acme"])
     assert (history.rebuild().put_right().rows, history.rebuild().compare().differing) == (1, [])
     assert history.tables.usage[key] == Sums(12, next(numbers), TokenCounts(120, 60))
+
+
+def test_a_clock_ahead_of_the_one_that_seeded_is_no_difference() -> None:
+    history = History()
+    history.advance(100_000)
+    history.record([invocation("ahead", profile="acme", event_ms=history.now_ms + 240_000)])
+    history.install("acme", [limit("1h")])
+    history.advance(3_790_000)  # the bucket of seeding has left the window, the bucket of the call has not
+    report = history.rebuild().compare()
+    assert (report.differing, report.tenants["acme"].seeded) == ([], ["total_tokens-1h"])
