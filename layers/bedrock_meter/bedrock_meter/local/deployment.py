@@ -18,6 +18,7 @@ PARAMETERS = {"CreateConsumerQueue": "true"}
 
 DEPLOY_S = 120
 _ARTIFACTS = "artifacts"
+_TEMPLATE = "template.json"
 _POLL_S = 0.1
 
 
@@ -51,11 +52,13 @@ def deploy(endpoint: Endpoint, project: Project) -> Deployment:
 
     template = packaged_template(project, upload)
     concede(template)
+    # As `sam deploy` does: a request holds 51,200 bytes of template at most.
+    upload(_TEMPLATE, json.dumps(template).encode())
     cloudformation = endpoint.client("cloudformation")
     try:
         cloudformation.create_stack(
             StackName=STACK_NAME,
-            TemplateBody=json.dumps(template),
+            TemplateURL=f"{endpoint.url}/{_ARTIFACTS}/{_TEMPLATE}",
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in PARAMETERS.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
