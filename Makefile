@@ -30,7 +30,7 @@ up: $(RUN) $(STACK) ## the same, and keep the stack and the quota API serving un
 test: $(DEV) $(STACK) ## all tests; ARGS="tests/unit -k windows" chooses
 	.venv/bin/python -m pytest $(ARGS)
 
-check: lint ## everything that CI runs: linters, types, build, deployment to the local stack, tests
+check: $(STACK) lint ## everything that CI runs: linters, types, build, deployment to the local stack, tests
 	.venv/bin/python -m tests.template.deploy_locally
 	$(MAKE) test
 
