@@ -50,7 +50,13 @@ def _save(state: dict[str, Any]) -> None:
 
 def _chunk(seeds: tuple[int, ...]) -> dict[str, list[str]]:
     isolate()
-    return {str(seed): findings(make(seed)) for seed in seeds}
+    found: dict[str, list[str]] = {}
+    for seed in seeds:
+        try:
+            found[str(seed)] = findings(make(seed))
+        except Exception as problem:  # noqa: BLE001 - a finding too: the seed tells which schedule shows it
+            found[str(seed)] = [f"it ended with {problem!r}"]
+    return found
 
 
 def killed(number: int) -> Death | None:

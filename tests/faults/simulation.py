@@ -303,6 +303,8 @@ class Simulation:
         """Let the sweep finish what is due, without faults. Nothing but the sweep: liveness must not need a stream."""
         self.world.wrong = NoFaults()
         self.world.settle_all()
+        if self.schedule.outage_ms is not None:
+            self.world.scheduler.now_ms = max(self.world.scheduler.now_ms, self.schedule.outage_ms[1])
         evaluation = self.new_worklist()
         for _ in range(MOST_ATTEMPTS):
             due_ms = self.next_due_ms()

@@ -6,6 +6,7 @@ import pytest
 
 from tests.faults import faults, matrix
 from tests.faults.__main__ import killed
+from tests.faults.contention import measure, percentile
 from tests.faults.mutants import MUTANTS
 from tests.faults.running import findings, in_peace
 from tests.faults.schedules import make
@@ -48,6 +49,13 @@ def test_crash_matrix() -> None:
     cells = [matrix.run(planned) for planned in matrix.plan((faults.KILLED_BEFORE, faults.KILLED_AFTER))]
     assert len(cells) == 2 * len(calls)
     assert [cell for cell in cells if cell.findings] == []
+
+
+def test_a_hot_tenant_gives_nothing_up_and_disturbs_nobody() -> None:
+    calm, hot = measure(20, length_ms=1_000), measure(111, length_ms=1_000)
+    assert calm.conflicts < hot.conflicts
+    assert (calm.given_up, hot.given_up, len(hot.tries)) == (0, 0, 111)
+    assert percentile(hot.quiet_ms, 99) < 2 * percentile(calm.quiet_ms, 99)
 
 
 @pytest.mark.parametrize("number", range(len(MUTANTS)), ids=[mutant.name for mutant in MUTANTS])
