@@ -1,5 +1,6 @@
 """One schedule, one verdict; and how long a wrong design lives."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tests.faults.oracle import check, levels
@@ -32,8 +33,8 @@ def findings(schedule: Schedule, design: Design = PRODUCT) -> list[str]:
     return found
 
 
-def death(design: Design, *, seeds: range = range(GENERIC_SEEDS)) -> Death | None:
-    """Return the first seed that kills a design."""
+def death(design: Design, *, seeds: Iterable[int] = range(GENERIC_SEEDS)) -> Death | None:
+    """Return the first of ``seeds`` that kills a design."""
     for seed in seeds:
         found = findings(make(seed), design)
         if found:
