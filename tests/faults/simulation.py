@@ -101,7 +101,7 @@ class Simulation:
         self.world = World(schedule, NoFaults(), latency_ms=self.latency_ms)
         with simulated_sleep(self.world.scheduler.sleep):
             self._prepare()
-        self.world.wrong = chosen
+        self.world.wrong, self.world.outage_ms = chosen, schedule.outage_ms
 
     def run(self) -> World:
         """Run everything to its end; faults end first."""

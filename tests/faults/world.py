@@ -45,6 +45,7 @@ class World:
         accepted: What the bus took, in order: (detail type, detail).
         objects: What the bucket holds, by key.
         stream: Keys of changed Quotas items with the image after the change, in order.
+        outage_ms: From when to when DynamoDB answers nothing but status 500; set when the set-up is done.
         installed: Each change of a tenant's layout: (sequence, clock of who changed it, tenant, limits as stored).
     """
 
@@ -62,6 +63,7 @@ class World:
             self.double.tables[name] = Table(name, schema, _TYPES, _INDEXES.get(name, {}))
         self.double.observers.append(self._observe)
         self.wrong = wrong
+        self.outage_ms: tuple[int, int] | None = None
         self.accepted: list[tuple[str, dict[str, Any]]] = []
         self.objects: dict[str, bytes] = {}
         self.stream: list[tuple[str, str, Item | None]] = []
@@ -82,7 +84,7 @@ class World:
         """Answer one request, or fail as the schedule says."""
         self._pause()
         self._settle()
-        outage_ms = self.schedule.outage_ms
+        outage_ms = self.outage_ms
         if service == "dynamodb" and outage_ms and outage_ms[0] <= self.scheduler.now_ms < outage_ms[1]:
             raise ServiceError("InternalServerError", status=500)
         kind = self.wrong.decide(service, operation)
