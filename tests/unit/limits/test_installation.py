@@ -164,6 +164,19 @@ def test_an_installer_that_slept_too_long_installs_nothing() -> None:
     assert scene.used() == {"total_tokens-day": scene.recorded * 15}
 
 
+def test_an_installation_whose_reply_got_lost_is_still_a_change() -> None:
+    class LosesReply(MemoryInstallationStore):
+        def finish(self, tenant: str, layout: Layout, lease: Lease, seeded: Mapping[str, int]) -> bool:
+            assert super().finish(tenant, layout, lease, seeded)
+            return super().finish(tenant, layout, lease, seeded)
+
+    scene = Scene()
+    scene.record()
+    assert scene.install(limit("day"), store=LosesReply(scene.tables))
+    assert scene.used() == {"total_tokens-day": 15}
+    assert scene.tables.gauges["acme"].layout.version == 1
+
+
 def test_two_installers_do_not_mix() -> None:
     scene = Scene()
     scene.tables.change_gauge("acme", lease=Lease("another", NOW_MS + LEASE_MS))

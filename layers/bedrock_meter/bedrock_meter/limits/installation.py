@@ -72,6 +72,7 @@ def install_limits(
     Raises:
         LeaseLost: Others kept changing the same tenant; nothing of this change is in force.
     """
+    was_sent = False
     for _ in range(ATTEMPTS):
         gauge = store.gauge(tenant)
         if gauge is None:
@@ -79,12 +80,16 @@ def install_limits(
             continue
         change = plan_change(gauge.layout, wanted)
         if change.next.limits == gauge.layout.limits:
-            return False
+            # If we had sent it, then it was our reply that got lost and not our lease.
+            return was_sent
         now_ms = clock()
         if gauge.lease is not None and gauge.lease.is_held(now_ms):
             raise LeaseLost(f"the limits of {tenant} are being changed by somebody else; try again in a few seconds")
         lease = Lease(holder=new_id(), expires_ms=now_ms + LEASE_MS)
-        if store.begin(tenant, change.next, lease, gauge.lease) and _finish(store, tenant, change, lease, clock):
+        if not store.begin(tenant, change.next, lease, gauge.lease):
+            continue
+        was_sent = True
+        if _finish(store, tenant, change, lease, clock):
             return True
     raise LeaseLost(
         f"the limits of {tenant} were changed by others {ATTEMPTS} times meanwhile; nothing was changed here"
