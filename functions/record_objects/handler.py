@@ -19,7 +19,7 @@ _intake = object_intake(
     client("dynamodb"),
     partial(client, "s3"),
     partial(client, "sqs"),
-    Tables.from_environment(),
+    Tables.from_environment("ledger", "usage", "quotas", "tenants"),
     required("FAILURE_BUCKET"),
     required("OBJECT_QUEUE"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),

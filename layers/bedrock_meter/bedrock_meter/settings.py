@@ -18,13 +18,13 @@ class Tables:
     tenants: str
 
     @classmethod
-    def from_environment(cls, *needed: str) -> "Tables":
-        """Read ``LEDGER_TABLE`` and so on, of those tables that a function ``needed``; it is given no others.
+    def from_environment(cls, first: str, *others: str) -> "Tables":
+        """Read ``LEDGER_TABLE`` and so on, of those tables that a function names; it is given no others.
 
         Raises:
             ConfigurationError: One of them is not set.
         """
-        names = {name: required(f"{name.upper()}_TABLE") if name in needed else "" for name in cls.__slots__}
+        names = {name: required(f"{name.upper()}_TABLE") if name in (first, *others) else "" for name in cls.__slots__}
         return cls(**names)
 
 

@@ -26,6 +26,7 @@ SETTINGS = {
     "AWS_SECRET_ACCESS_KEY": "x",
 }
 HEAVY = {"aws_xray_sdk", "boto3", "jsonschema", "moto", "pydantic", "pynamodb", "requests", "rich", "typer", "yaml"}
+RECORDERS = ("record_usage", "record_objects", "redrive_failures")
 FOREIGN = {
     "record_usage": HEAVY | {"aws_lambda_powertools.event_handler"},
     "record_objects": HEAVY | {"aws_lambda_powertools.event_handler"},
@@ -61,6 +62,8 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
     [
         ("record_usage", "FAILURE_BUCKET"),
         ("record_usage", "LEDGER_RETENTION_DAYS"),
+        *[(function, f"{table}_TABLE") for function in RECORDERS for table in ("LEDGER", "USAGE", "QUOTAS", "TENANTS")],
+        *[(function, f"{table}_TABLE") for function in ("evaluate_quotas", "sweep") for table in ("QUOTAS", "TENANTS")],
         ("record_objects", "FAILURE_BUCKET"),
         ("record_objects", "OBJECT_QUEUE"),
         ("record_objects", "LEDGER_RETENTION_DAYS"),

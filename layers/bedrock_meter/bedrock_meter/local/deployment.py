@@ -37,7 +37,7 @@ class Deployment:
     outputs: Mapping[str, str]
 
 
-def deploy(endpoint: Endpoint, project: Project) -> Deployment:
+def deploy(endpoint: Endpoint, project: Project, parameters: Mapping[str, str] = PARAMETERS) -> Deployment:
     """Create the stack and wait for it. The layers must be built.
 
     Raises:
@@ -59,7 +59,7 @@ def deploy(endpoint: Endpoint, project: Project) -> Deployment:
         cloudformation.create_stack(
             StackName=STACK_NAME,
             TemplateURL=f"{endpoint.url}/{_ARTIFACTS}/{_TEMPLATE}",
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in PARAMETERS.items()],
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
     except cloudformation.exceptions.ClientError as refusal:

@@ -1,0 +1,48 @@
+"""The log's copy in S3, on the deployed template: an object arrives and the same calls count once."""
+
+import gzip
+import json
+import time
+from pathlib import Path
+
+from bedrock_meter.clock import now_ms
+from bedrock_meter.local.deployment import PARAMETERS, deploy
+from bedrock_meter.local.project import Project
+from bedrock_meter.local.server import serving
+from bedrock_meter.storage.dynamodb import get_number
+from tests.doubles.records import invocation
+from tests.doubles.subscription import record_of
+
+BUCKET = "bedrock-logs"
+KEY = "AWSLogs/123456789012/BedrockModelInvocationLogs/us-east-1/2026/11/24/04/20261124T040000000Z_{name}.json.gz"
+RECORDS = 50
+PATIENCE_S = 60
+
+
+def test_an_object_of_the_log_is_recorded_once_by_the_deployed_function(project: Project, tmp_path: Path) -> None:
+    with serving(project.stack_python(), tmp_path / "stack.log", tmp_path / "scratch") as (endpoint, _):
+        s3 = endpoint.client("s3")
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_bucket_notification_configuration(
+            Bucket=BUCKET, NotificationConfiguration={"EventBridgeConfiguration": {}}
+        )
+        outputs = deploy(endpoint, project, {**PARAMETERS, "InvocationLogBucketName": BUCKET}).outputs
+        lines = "\n".join(json.dumps(record_of(invocation(f"r{n}", event_ms=now_ms()))) for n in range(RECORDS))
+        for name in ("first", "again"):
+            s3.put_object(Bucket=BUCKET, Key=KEY.format(name=name), Body=gzip.compress(lines.encode()))
+        dynamodb, logs = endpoint.client("dynamodb"), endpoint.client("logs")
+
+        def measured(metric: str) -> int:
+            total = 0
+            for event in logs.filter_log_events(logGroupName="/aws/lambda/bedrock-meter-record-objects")["events"]:
+                if "_aws" in event["message"]:
+                    total += int(json.loads(event["message"]).get(metric, [0])[0])
+            return total
+
+        deadline = time.monotonic() + PATIENCE_S
+        while measured("RecordsRead") < 2 * RECORDS and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert measured("RecordsRecorded") == RECORDS
+        assert measured("RecordsDuplicate") == RECORDS
+        rows = dynamodb.scan(TableName=outputs["UsageTable"], ConsistentRead=True)["Items"]
+        assert sum(get_number(row, "requests") for row in rows) == RECORDS
