@@ -50,6 +50,10 @@ ALARMS = {
 }
 
 
+HEARTBEAT = "NothingRecordedAlarm"
+"""Watches two metrics at once."""
+
+
 def subject(alarm: dict[str, Any]) -> str:
     """What an alarm watches: the dimension that names a resource of ours, or nothing."""
     dimensions = {one["Name"]: words(one["Value"]) for one in alarm.get("Dimensions", [])}
@@ -59,10 +63,22 @@ def subject(alarm: dict[str, Any]) -> str:
 
 def test_each_way_to_lose_something_has_its_alarm() -> None:
     found = {name: one["Properties"] for name, one in resources("AWS::CloudWatch::Alarm").items()}
+    found.pop(HEARTBEAT)
     assert {name: (one["Namespace"], one["MetricName"], subject(one)) for name, one in found.items()} == ALARMS
 
 
-@pytest.mark.parametrize("alarm", sorted(ALARMS))
+def test_the_heartbeat_compares_what_bedrock_counts_with_what_we_read() -> None:
+    by_id = {one["Id"]: one for one in properties(HEARTBEAT)["Metrics"]}
+    assert by_id["silent"]["Expression"] == "IF(FILL(invocations, 0) > 0 AND FILL(records, 0) == 0, 1, 0)"
+    assert [name for name, one in by_id.items() if one["ReturnData"]] == ["silent"]
+    watched = {name: one["MetricStat"] for name, one in by_id.items() if "MetricStat" in one}
+    metrics = {name: (stat["Metric"]["Namespace"], stat["Metric"]["MetricName"]) for name, stat in watched.items()}
+    assert metrics == {"invocations": ("AWS/Bedrock", "Invocations"), "records": ("BedrockMeter", "RecordsRead")}
+    assert {(stat["Period"], stat["Stat"]) for stat in watched.values()} == {(900, "Sum")}
+    assert subject(watched["records"]["Metric"]) == "AWS::StackName"
+
+
+@pytest.mark.parametrize("alarm", sorted([*ALARMS, HEARTBEAT]))
 def test_alarm_tells_somebody_what_it_means(alarm: str) -> None:
     found = properties(alarm)
     assert [words(action) for action in found["AlarmActions"]] == ["AlertTopic"]
@@ -96,7 +112,7 @@ def test_our_own_metrics_are_really_written() -> None:
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
     assert len(watched) == 6
-    assert watched <= written
+    assert watched | {"RecordsRead"} <= written
 
 
 def test_every_log_group_ends() -> None:

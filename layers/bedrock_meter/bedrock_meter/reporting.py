@@ -13,5 +13,7 @@ def count_ingested(report: Ingested) -> None:
     count("RecordsQuarantined", report.quarantined)
     count("RecordsUnattributed", report.usage.unattributed)
     count("TransactionConflicts", report.usage.conflicts)
+    if report.drifted:
+        logger.warning("records of an unknown schema version were read as if it were known", records=report.drifted)
     if report.reasons:
         logger.warning("records went to quarantine", reasons=report.reasons)

@@ -44,6 +44,7 @@ class Ingested(Struct):
         quarantined: How many of them were noted.
         control_messages: Deliveries that only probe whether we can be reached.
         lag_ms: Time from a call to now, of the call for which it was longest.
+        drifted: How many were read although their schema has a major version that we do not know.
         reasons: How many were noted why.
         usage: What became of the others.
         lines: How many lines are done: recorded, noted, or none. Of an object, from its beginning.
@@ -53,6 +54,7 @@ class Ingested(Struct):
     quarantined: int = 0
     control_messages: int = 0
     lag_ms: int = 0
+    drifted: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     usage: Recorded = field(default_factory=Recorded)
     lines: int = 0
@@ -147,6 +149,7 @@ class Ingestion:
             found.rejected.append(record)
         else:
             report.lag_ms = max(report.lag_ms, now_ms - record.event_ms)
+            report.drifted += record.schema_drift
             found.invocations.append(record)
 
     def _admitted(self, line: LogLine, now_ms: int) -> Invocation | Rejected | None:

@@ -1,0 +1,35 @@
+"""What a delivery writes about itself."""
+
+import json
+
+import pytest
+from msgspec.structs import replace
+
+from bedrock_meter import observability, reporting
+from bedrock_meter.usage.ingestion import Ingested, Ingestion
+from bedrock_meter.usage.recorder import Recorded
+from tests.doubles.records import NOW_MS, invocation
+from tests.doubles.subscription import record_of, subscription_event
+
+
+class RecordsNothing:
+    """A recorder that takes everything."""
+
+    def record(self, invocations: list[object], report: Recorded, remaining_ms: object) -> None:
+        report.recorded += len(invocations)
+
+
+def test_records_of_an_unknown_schema_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr(reporting, "count", lambda name, amount: None)
+    monkeypatch.setattr(observability.logger, "warning", lambda text, **values: told.append((text, values)))
+    known, unknown = record_of(invocation("r1")), record_of(invocation("r2")) | {"schemaVersion": "2.0"}
+    event = subscription_event([json.dumps(known), json.dumps(unknown)], logged_ms=NOW_MS)
+    meter = Ingestion(RecordsNothing(), None, retention_ms=400 * 86_400_000, clock=lambda: NOW_MS)  # type: ignore[arg-type]
+    report = Ingested()
+    meter.ingest(event, report, lambda: 60_000)
+    assert (report.read, report.usage.recorded, report.drifted) == (2, 2, 1)
+    reporting.count_ingested(report)
+    assert [values for _, values in told] == [{"records": 1}]
+    reporting.count_ingested(replace(report, drifted=0))
+    assert len(told) == 1
