@@ -47,12 +47,21 @@ class MappingPeriod:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The decision, and the rule that made it."""
+    """The decision, and the rule that made it.
+
+    Attributes:
+        tenant: Who is counted, or ``unattributed``.
+        rule: Which rule decided.
+        profile: Last segment of the record's model identifier.
+        model: Base model where the mapping or the record names it, else ``-``.
+        routing: ``in-region``, ``geo`` or ``global`` where the mapping says so.
+    """
 
     tenant: str
     rule: str
     profile: str
     model: str
+    routing: str | None = None
 
     @property
     def is_known(self) -> bool:
@@ -71,6 +80,6 @@ def attribute(invocation: "Invocation", mappings: Mapping[str, Sequence[MappingP
     candidate = profile_candidate(invocation.model_id)
     for period in mappings.get(candidate, ()) if candidate else ():
         if period.covers(invocation.event_ms):
-            return Attribution(period.tenant, RULE_PROFILE, segment, period.model)
+            return Attribution(period.tenant, RULE_PROFILE, segment, period.model, period.routing)
     names_a_model = candidate is None or "." in segment
     return Attribution(UNATTRIBUTED, RULE_NONE, segment, segment if names_a_model else UNKNOWN_MODEL)
