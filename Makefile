@@ -27,8 +27,8 @@ run: $(RUN) $(STACK) ## the whole meter on this machine: sample records in, quot
 up: $(RUN) $(STACK) ## the same, and keep the stack and the quota API serving until Ctrl-C
 	@.venv/bin/bedrock-meter up
 
-test: $(DEV) $(STACK) ## all tests; ARGS="tests/unit -k windows" chooses
-	.venv/bin/python -m pytest $(ARGS)
+test: $(DEV) $(STACK) ## all tests, on all processors; ARGS="tests/unit -k windows" chooses
+	.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 check: $(STACK) lint ## everything that CI runs: linters, types, build, deployment to the local stack, tests
 	.venv/bin/python -m tests.template.deploy_locally
