@@ -319,7 +319,7 @@ def test_no_arrow_between_packages_that_the_architecture_does_not_show() -> None
                     assert other in {*allowed, package}, f"{package}/{module.name} imports {other}"
 
 
-@pytest.mark.parametrize("concept", ["invocations", "tenants", "usage", "limits", "alerts"])
+@pytest.mark.parametrize("concept", ["invocations", "tenants", "pricing", "usage", "limits", "alerts"])
 def test_concepts_know_no_aws_library(concept: str) -> None:
     for module in modules(concept):
         for name in imports_of(module):
