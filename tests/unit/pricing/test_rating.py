@@ -123,6 +123,11 @@ def test_a_known_split_is_priced_by_its_parts(rater: Rater) -> None:
     assert rater.rate(call(cache_write=1_000, cache_write_1h=1_000)).cost_nano_usd == 1_000 * 6_600
 
 
+def test_a_split_of_no_writes_is_nothing(rater: Rater) -> None:
+    rated = rater.rate(call(cache_write_1h=1))
+    assert (rated.cost_nano_usd, rated.assumptions) == (0, ())
+
+
 @pytest.mark.parametrize("nonsense", [-1, 1_001])
 def test_a_split_that_cannot_be_is_no_split(rater: Rater, nonsense: int) -> None:
     rated = rater.rate(call(cache_write=1_000, cache_write_1h=nonsense))
