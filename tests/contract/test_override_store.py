@@ -1,9 +1,11 @@
 """The store of overrides: one set after another, and nobody's change lost."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bedrock_meter.cli import main, prices
 from bedrock_meter.pricing.overrides import NONE, Override, OverrideSet
 from bedrock_meter.pricing.wiring import rater_for
 from bedrock_meter.settings import Tables
@@ -59,6 +61,22 @@ def test_a_deployed_rater_counts_the_overrides_of_its_tables(endpoint: Any, tabl
     rated = rater.rate(call(input=1_000))
     assert rated.cost_nano_usd == 3_630_000
     assert rated.price_version.endswith("+1")
+
+
+def test_a_file_is_applied_to_a_stack_in_the_callers_name(
+    endpoint: Any, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {f"{name.capitalize()}Table": getattr(tables, name) for name in ("ledger", "usage", "quotas", "tenants")}
+    monkeypatch.setattr(prices, "outputs_of_stack", lambda stack: names)
+    file = tmp_path / "prices.yaml"
+    file.write_text("overrides: [{tenant: acme, markup: 15%, from: 2026-01-01}]", encoding="utf-8")
+    assert main.execute(["prices", "apply", str(file)]) == 0
+    assert main.execute(["prices", "apply", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "version 1: as it was"
+    (change,) = DynamoDBOverrideStore(endpoint.client("dynamodb"), tables).changes()
+    assert change.by.startswith("arn:aws:")
+    rated = rater_for(endpoint.client("dynamodb"), tables).rate(call(input=1_000))
+    assert rated.cost_nano_usd == 3_795_000
 
 
 def test_a_set_that_fits_no_item_is_refused_before_it_is_sent() -> None:

@@ -96,10 +96,15 @@ def test_a_region_without_prices_takes_the_list_and_says_so(rater: Rater) -> Non
     assert (at_home.cost_nano_usd, at_home.assumptions) == (748_000, ())
 
 
-@pytest.mark.parametrize("region", ["us-gov-west-1", "us-iso-east-1", "cn-north-1"])
-def test_other_partitions_never_take_the_list(rater: Rater, region: str) -> None:
-    assert rater.rate(call("deepseek.v3-v1:0", region=region, input=1)).cost_nano_usd is None
-    assert rater.rate(call("us-gov.deepseek.v3-v1:0", input=1)).cost_nano_usd is None
+@pytest.mark.parametrize("region", ["us-gov-west-1", "us-iso-east-1", "eu-isoe-west-1", "eusc-de-east-1", "cn-north-1"])
+@pytest.mark.parametrize("model", ["deepseek.v3-v1:0", SONNET, f"us.{SONNET}", f"eu.{SONNET}", f"global.{SONNET}"])
+def test_other_partitions_take_no_price_of_the_commercial_one(rater: Rater, region: str, model: str) -> None:
+    assert rater.rate(call(model, region=region, input=1)).cost_nano_usd is None
+
+
+def test_a_model_of_govcloud_takes_no_other_price(rater: Rater) -> None:
+    assert rater.rate(call(f"us-gov.{SONNET}", input=1)).cost_nano_usd is None
+    assert rater.rate(call(f"us-gov.{SONNET}", input=1, routing="global")).cost_nano_usd is None
 
 
 def test_a_global_call_has_global_prices_or_none(rater: Rater) -> None:

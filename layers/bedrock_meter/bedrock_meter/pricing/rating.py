@@ -195,7 +195,7 @@ class Rater:
         )
 
 
-_REMEMBERED = 4096
+_REMEMBERED = 1024
 """Calls are much alike: so many answers are kept about places and overrides. Identifiers are chosen by callers."""
 
 _NO_CARD = Card(tiers={})
