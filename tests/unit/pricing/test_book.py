@@ -61,3 +61,9 @@ def test_rating_loads_nothing_heavy(module: str) -> None:
     foreign = HEAVY | {"genai_prices", "httpx2", "aws_lambda_powertools"}
     foreign |= {"msgspec", "botocore"} if module == "pricing.weights" else set()
     assert foreign & loaded == set()
+
+
+def test_the_layer_carries_the_book() -> None:
+    from layers import build
+
+    assert FILE.resolve() in {path.resolve() for path in build.package_files()}

@@ -44,6 +44,8 @@ def test_a_price_of_a_tier_is_for_that_tier() -> None:
     assert cost(row) == 3_300_000
     reserved = Override(0, prices={"reserved": {"input": 0}})
     assert cost(reserved, tier="reserved") == 0
+    own = Rater(load_book(), OverrideSet(1, (reserved,))).rate(call(input=1, tier="reserved"))
+    assert own.assumptions == ()
 
 
 def test_a_model_without_a_card_is_priced_by_the_operator() -> None:
@@ -167,6 +169,25 @@ def test_a_row_that_never_held_leaves_no_trace() -> None:
     assert merged(once, [], DAY) == OverrideSet(2, ())
     future = merged(NONE, [(Override(LATER * 2, percent_e6=1), True)], DAY)
     assert merged(future, [], DAY + 1) == OverrideSet(2, ())
+
+
+def test_a_row_that_ends_may_stay_in_the_file_after_its_end() -> None:
+    file = undated(Override(0, LATER, percent_e6=1))
+    once = merged(NONE, file, DAY)
+    assert once.rows == (Override(DAY + EFFECTIVE_AFTER_MS, LATER, percent_e6=1),)
+    assert merged(once, file, LATER * 2) is once
+
+
+def test_a_row_that_would_end_before_it_begins_is_left_out() -> None:
+    assert merged(NONE, undated(Override(0, DAY, percent_e6=1)), DAY) is NONE
+    assert merged(NONE, undated(Override(0, DAY + EFFECTIVE_AFTER_MS, percent_e6=1)), DAY) is NONE
+
+
+def test_a_row_that_loses_its_day_begins_now() -> None:
+    future = merged(NONE, [(Override(LATER * 2, percent_e6=1), True)], DAY)
+    assert merged(future, undated(Override(0, percent_e6=1)), LATER).rows == (
+        Override(LATER + EFFECTIVE_AFTER_MS, percent_e6=1),
+    )
 
 
 def test_a_day_in_the_past_is_taken_at_its_word() -> None:

@@ -105,6 +105,7 @@ def test_other_partitions_take_no_price_of_the_commercial_one(rater: Rater, regi
 def test_a_model_of_govcloud_takes_no_other_price(rater: Rater) -> None:
     assert rater.rate(call(f"us-gov.{SONNET}", input=1)).cost_nano_usd is None
     assert rater.rate(call(f"us-gov.{SONNET}", input=1, routing="global")).cost_nano_usd is None
+    assert rater.rate(call(SONNET_45, region="us-gov-west-1", input=1, routing="global")).cost_nano_usd is None
 
 
 def test_a_global_call_has_global_prices_or_none(rater: Rater) -> None:
@@ -186,6 +187,8 @@ def test_the_tier_chooses_the_prices(
 
 def test_a_model_without_tiers_assumes_none(rater: Rater) -> None:
     assert rater.rate(call(input=1)).assumptions == ()
+    # Haiku 4.5 has prices for batch, which is no tier that a call may have been served by
+    assert rater.rate(call("anthropic.claude-haiku-4-5-20251001-v1:0", input=1)).assumptions == ()
     assert rater.rate(call(input=1, tier="flex")).cost_nano_usd is None
 
 

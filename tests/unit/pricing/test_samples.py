@@ -1,7 +1,7 @@
 """What each sample record costs, by hand.
 
-The models are those of ``events/tenants.yaml``. Where it names none, the cost is unknown until somebody says which model
-the profile stands for (``SAID``).
+The models are those of ``events/tenants.yaml``. Where it names none, the cost is unknown until somebody says which
+model the profile stands for (``SAID``).
 """
 
 import pytest
