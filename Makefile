@@ -41,7 +41,7 @@ lint: $(DEV) $(SAM) ## formatting, linters, types, template
 format: $(DEV) ## let ruff rewrite what it can
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-bench: $(DEV) $(STACK) ## speed and cost of decoding, recording and imports, as ratios
+bench: $(DEV) $(STACK) ## speed and cost of decoding, recording, rating and imports, as ratios
 	.venv/bin/python -m tests.bench
 
 faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong designs; SEEDS=10000 FROM=0 for more
