@@ -14,7 +14,7 @@ from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.invocations.parser import LogLine, decode_subscription, read
 from bedrock_meter.invocations.quarantine import Rejected
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
-from bedrock_meter.limits.meters import amount
+from bedrock_meter.limits.counting import amount
 from bedrock_meter.limits.windows import RollingWindow
 from bedrock_meter.tenants.file import load
 
