@@ -13,7 +13,7 @@ DEV := .venv/dev-$(call fingerprint,requirements/lock.txt)
 STACK := .venv-local-stack/made-$(call fingerprint,requirements/local-stack.txt)
 SAM := .venv-sam/made-$(call fingerprint,requirements/sam.txt)
 
-.PHONY: help venv run up test check lint format bench faults prices requirements build deploy clean
+.PHONY: help venv run up test check lint format bench faults prices prices-check requirements build deploy clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,7 +41,7 @@ lint: $(DEV) $(SAM) ## formatting, linters, types, template
 format: $(DEV) ## let ruff rewrite what it can
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-bench: $(DEV) $(STACK) ## speed and cost of decoding, recording and imports, as ratios
+bench: $(DEV) $(STACK) ## speed and cost of decoding, recording, rating and imports, as ratios
 	.venv/bin/python -m tests.bench
 
 faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong designs; SEEDS=10000 FROM=0 for more
@@ -49,6 +49,9 @@ faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong
 
 prices: $(RUN) ## make the price book from its inputs; ARGS=--fetch takes the pinned litellm list first
 	@.venv/bin/python -m prices.generate $(ARGS)
+
+prices-check: $(DEV) ## compare the price book with genai-prices; ARGS=--all prints agreements too
+	@.venv/bin/python -m prices.crosscheck $(ARGS)
 
 requirements: $(DEV) ## pin anew what changed in a pyproject.toml or .in file; ARGS=--upgrade moves every pin
 	.venv/bin/python requirements/lock.py $(ARGS)

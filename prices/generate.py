@@ -164,9 +164,9 @@ def correct(cards: Cards, correction: Mapping[str, Any]) -> None:
             if "assumes" in correction:
                 card["assumes"] = correction["assumes"]
             scopes = cards.setdefault(correction["model"], {})
-            if correction["scope"] in scopes:
+            if scopes.keys() & set(correction["scopes"]):
                 raise ValueError("upstream has such a card now")
-            scopes[correction["scope"]] = card
+            scopes.update({scope: dict(card) for scope in correction["scopes"]})
         case "drop":
             del cards[correction["model"]][correction["scope"]]
         case "assume":

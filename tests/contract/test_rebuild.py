@@ -23,7 +23,7 @@ from bedrock_meter.tenants.attribution import UNATTRIBUTED, MappingPeriod
 from bedrock_meter.usage.ingestion import Ingested
 from bedrock_meter.usage.rollup import Sums
 from bedrock_meter.usage.wiring import ingestion
-from tests.doubles.prices import TestPrices
+from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS, invocation, limit, priced
 from tests.doubles.subscription import subscription_event
 

@@ -14,7 +14,7 @@ from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, writes_of
 from bedrock_meter.usage.recorder import GaugeHead, UnacceptableWrites
 from tests.contract.conftest import Stores
-from tests.doubles.prices import TestPrices
+from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS, invocation, limit, priced
 
 

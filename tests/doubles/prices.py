@@ -1,27 +1,29 @@
-"""A price book that anybody can calculate in their head, to rate what tests record."""
+"""The store of overrides, in memory. Same promises as over DynamoDB: the contract suite holds both to them."""
 
-from bedrock_meter.pricing.rating import Call, Rated
+from collections.abc import Iterator
 
-UNPRICED_MODEL = "nobody.knows-this-model"
+from bedrock_meter.pricing.overrides import NONE, OverrideSet
+from bedrock_meter.storage.prices import Change
 
 
-class TestPrices:
-    """``Rater``: nano-USD a token 3 in, 15 out, 1 cache read, 4 written (6 for an hour); an image costs 1,000.
+class MemoryOverrideStore:
+    """``OverrideStore``; counts how often it was read."""
 
-    ``-`` and ``UNPRICED_MODEL`` have no price.
-    """
+    def __init__(self, held: OverrideSet = NONE) -> None:
+        self.held = held
+        self.reads = 0
+        self._changes: list[Change] = []
 
-    __test__ = False
+    def read(self) -> OverrideSet:
+        self.reads += 1
+        return self.held
 
-    def __init__(self, version: str = "test-1", factor: int = 1) -> None:
-        self.version = version
-        self.factor = factor
+    def replace(self, held: OverrideSet, new: OverrideSet, *, now_ms: int, by: str) -> bool:
+        if self.held.version != held.version:
+            return False
+        self.held = new
+        self._changes.append(Change(new.version, now_ms, by, len(new.rows)))
+        return True
 
-    def rate(self, call: Call) -> Rated:
-        if call.model in ("-", UNPRICED_MODEL):
-            return Rated(None, self.version)
-        tokens, hour = call.tokens, call.cache_write_1h or 0
-        cost = tokens.input * 3 + tokens.output * 15 + tokens.cache_read + tokens.cache_write * 4 + hour * 2
-        cost += (call.images or 0) * 1_000
-        assumed = ("cache-write-5m",) if tokens.cache_write and call.cache_write_1h is None else ()
-        return Rated(cost * self.factor, self.version, assumed)
+    def changes(self) -> Iterator[Change]:
+        return iter(self._changes)

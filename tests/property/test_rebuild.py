@@ -19,7 +19,7 @@ from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import Recorded, Recorder
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
-from tests.doubles.prices import TestPrices
+from tests.doubles.rater import TestPrices
 from tests.doubles.reconciliation import MemoryReconciliationStore
 from tests.doubles.records import NOW_MS, invocation, limit, priced
 

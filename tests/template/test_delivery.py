@@ -250,9 +250,10 @@ def test_throttle_is_a_readable_sentence() -> None:
     said = sentence("ThrottledAlertRule", published)
     detail = published["detail"]
     assert said == (
-        "Tenant acme has overspent its limit hourly by 200 tokens: 1200 of 1000 tokens (total_tokens) used in its window "
-        f"1h since {detail['window']['start']}; since {detail['evaluated_at']} the quota API denies its calls, until "
-        f"{detail['throttled_until']} if nothing more is used (all usage counted: True). Event {detail['event_id']}."
+        "Tenant acme has overspent its limit hourly by 200 tokens: 1200 of 1000 tokens (total_tokens) used in its "
+        f"window 1h since {detail['window']['start']}; since {detail['evaluated_at']} the quota API denies its calls, "
+        f"until {detail['throttled_until']} if nothing more is used (all usage counted: True). "
+        f"Event {detail['event_id']}."
     )
 
 
@@ -263,8 +264,8 @@ def test_threshold_is_a_readable_sentence() -> None:
     detail = published["detail"]
     assert said == (
         f"Tenant acme has crossed 80 % of its limit hourly at {detail['evaluated_at']}: 1200 of 1000 tokens "
-        f"(total_tokens) used in its window 1h since {detail['window']['start']}; nothing was denied for that (all usage "
-        f"counted: True). Event {detail['event_id']}."
+        f"(total_tokens) used in its window 1h since {detail['window']['start']}; nothing was denied for that (all "
+        f"usage counted: True). Event {detail['event_id']}."
     )
 
 
@@ -273,8 +274,8 @@ def test_forecast_is_a_readable_sentence() -> None:
     assert properties("ForecastAlertRule")["EventPattern"]["detail-type"] == [example["detail-type"]]
     assert sentence("ForecastAlertRule", example) == (
         "Tenant acme is going to overspend its limit cost_usd-month: 327.50 of 500.00 USD (cost_usd) used since "
-        "2026-11-01T00:00:00.000Z, and 562.611842366 USD by 2026-12-01T00:00:00.000Z if it goes on like that; nothing was "
-        "denied (all usage counted: True). Event 5d0a1f0c6b3f4f7b9f5f4a8d2c1e0b97."
+        "2026-11-01T00:00:00.000Z, and 562.611842366 USD by 2026-12-01T00:00:00.000Z if it goes on like that; nothing "
+        "was denied (all usage counted: True). Event 5d0a1f0c6b3f4f7b9f5f4a8d2c1e0b97."
     )
 
 

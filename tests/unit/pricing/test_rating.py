@@ -96,10 +96,16 @@ def test_a_region_without_prices_takes_the_list_and_says_so(rater: Rater) -> Non
     assert (at_home.cost_nano_usd, at_home.assumptions) == (748_000, ())
 
 
-@pytest.mark.parametrize("region", ["us-gov-west-1", "us-iso-east-1", "cn-north-1"])
-def test_other_partitions_never_take_the_list(rater: Rater, region: str) -> None:
-    assert rater.rate(call("deepseek.v3-v1:0", region=region, input=1)).cost_nano_usd is None
-    assert rater.rate(call("us-gov.deepseek.v3-v1:0", input=1)).cost_nano_usd is None
+@pytest.mark.parametrize("region", ["us-gov-west-1", "us-iso-east-1", "eu-isoe-west-1", "eusc-de-east-1", "cn-north-1"])
+@pytest.mark.parametrize("model", ["deepseek.v3-v1:0", SONNET, f"us.{SONNET}", f"eu.{SONNET}", f"global.{SONNET}"])
+def test_other_partitions_take_no_price_of_the_commercial_one(rater: Rater, region: str, model: str) -> None:
+    assert rater.rate(call(model, region=region, input=1)).cost_nano_usd is None
+
+
+def test_a_model_of_govcloud_takes_no_other_price(rater: Rater) -> None:
+    assert rater.rate(call(f"us-gov.{SONNET}", input=1)).cost_nano_usd is None
+    assert rater.rate(call(f"us-gov.{SONNET}", input=1, routing="global")).cost_nano_usd is None
+    assert rater.rate(call(SONNET_45, region="us-gov-west-1", input=1, routing="global")).cost_nano_usd is None
 
 
 def test_a_global_call_has_global_prices_or_none(rater: Rater) -> None:
@@ -121,6 +127,11 @@ def test_a_known_split_is_priced_by_its_parts(rater: Rater) -> None:
     assert (rated.cost_nano_usd, rated.assumptions) == (4_867_500, ())
     assert rater.rate(call(cache_write=1_000, cache_write_1h=0)).cost_nano_usd == 1_000 * 4_125
     assert rater.rate(call(cache_write=1_000, cache_write_1h=1_000)).cost_nano_usd == 1_000 * 6_600
+
+
+def test_a_split_of_no_writes_is_nothing(rater: Rater) -> None:
+    rated = rater.rate(call(cache_write_1h=1))
+    assert (rated.cost_nano_usd, rated.assumptions) == (0, ())
 
 
 @pytest.mark.parametrize("nonsense", [-1, 1_001])
@@ -176,6 +187,8 @@ def test_the_tier_chooses_the_prices(
 
 def test_a_model_without_tiers_assumes_none(rater: Rater) -> None:
     assert rater.rate(call(input=1)).assumptions == ()
+    # Haiku 4.5 has prices for batch, which is no tier that a call may have been served by
+    assert rater.rate(call("anthropic.claude-haiku-4-5-20251001-v1:0", input=1)).assumptions == ()
     assert rater.rate(call(input=1, tier="flex")).cost_nano_usd is None
 
 

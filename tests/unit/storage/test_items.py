@@ -6,7 +6,7 @@ from bedrock_meter.storage.recording import LEDGER_SCHEMA, entry_item, entry_of
 from bedrock_meter.storage.rollups import rollup_of
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import entry_for
-from tests.doubles.prices import TestPrices
+from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS, invocation, sums
 
 FIRST_ENTRY: Item = {

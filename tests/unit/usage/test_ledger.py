@@ -13,7 +13,7 @@ from bedrock_meter.pricing.rating import Call
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
 from bedrock_meter.usage.rollup import NOTHING
-from tests.doubles.prices import TestPrices
+from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS, invocation, priced, sums
 
 DAY_MS = 86_400_000

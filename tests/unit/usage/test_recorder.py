@@ -18,7 +18,7 @@ from bedrock_meter.usage.packing import Writes
 from bedrock_meter.usage.recorder import Recorded, Recorder, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
-from tests.doubles.prices import UNPRICED_MODEL, TestPrices
+from tests.doubles.rater import UNPRICED_MODEL, TestPrices
 from tests.doubles.records import NOW_MS, invocation, limit, priced, sums
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from bedrock_meter.cli import backfill, quarantine, rebuild
+from bedrock_meter.cli import backfill, prices, quarantine, rebuild
 from bedrock_meter.errors import InvalidDefinition, MeterError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(tenants_app, name="tenants")
 rebuild.register(app)
 backfill.register(app)
 quarantine.register(app)
+prices.register(app)
 
 LOCAL = "local"
 TERMINATED = 128 + signal.SIGTERM

@@ -17,8 +17,11 @@ ROUTINGS = (IN_REGION, GEO, GLOBAL)
 LIST = "list"
 """Scope of prices without a place: those of the US Regions."""
 
+GOV = "us-gov"
+OTHER_PARTITIONS = ("us-gov-", "us-iso", "eu-isoe-", "eusc-", "cn-")
+"""Beginnings of the names of Regions outside the partition ``aws``."""
+
 GEOS_OF = (
-    ("us-gov-", ("us-gov",)),
     ("us-", ("us",)),
     ("eu-", ("eu",)),
     ("ca-", ("ca", "us")),
@@ -31,7 +34,7 @@ GEOS_OF = (
 )
 """Beginning of a Region's name -> geos that it may belong to. The first row that fits counts."""
 
-PREFIXES = frozenset({GLOBAL, *(geo for _, geos in GEOS_OF for geo in geos)})
+PREFIXES = frozenset({GLOBAL, GOV, *(geo for _, geos in GEOS_OF for geo in geos)})
 """Prefixes of system profiles (ids seen in records)."""
 
 _ARN = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]{0,32}:[0-9]{0,12}:(?:foundation-model|inference-profile)/([^/]+)")
@@ -68,14 +71,16 @@ def scopes_of(region: str, routing: str, prefix: str) -> tuple[str, ...]:
     """Return where cards are looked for, best first.
 
     A global call has its own prices and no others. Any other is priced by its source Region: that Region's card, the
-    card of its geo, the list. GovCloud and partitions outside ``aws`` never fall back to the list: they cost more.
+    card of its geo, the list. Partitions outside ``aws`` have prices of their own or none: GovCloud costs more.
     """
+    if prefix == GOV or region.startswith(OTHER_PARTITIONS):
+        geo = (GOV,) if prefix == GOV or region.startswith(f"{GOV}-") else ()
+        return () if routing == GLOBAL else (region, *geo)
     if routing == GLOBAL:
         return (GLOBAL,)
     geos = next((geos for begin, geos in GEOS_OF if region.startswith(begin)), ())
     named = (prefix,) if prefix and prefix != GLOBAL else ()
-    apart = region.startswith(("us-gov-", "us-iso", "cn-", "eu-isoe-")) or prefix == "us-gov"
-    return tuple(dict.fromkeys((region, *named, *geos, *(() if apart else (LIST,)))))
+    return tuple(dict.fromkeys((region, *named, *geos, LIST)))
 
 
 def is_listed_region(region: str) -> bool:

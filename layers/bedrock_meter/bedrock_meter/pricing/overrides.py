@@ -107,8 +107,8 @@ def merged(held: OverrideSet, wanted: Iterable[tuple[Override, bool]], now_ms: i
     """Return the set after a file was applied.
 
     A row that the file repeats stays as it began. One that the file no longer holds ends, and a new one without a day
-    begins, ``EFFECTIVE_AFTER_MS`` from now. Rows that ended stay: late records are rated as of their time. Applying the
-    same file twice changes nothing.
+    begins, ``EFFECTIVE_AFTER_MS`` from now; one that ends before that is left out. Rows that ended stay: late records
+    are rated as of their time. Applying the same file twice changes nothing.
 
     Args:
         held: The set as stored.
@@ -121,13 +121,15 @@ def merged(held: OverrideSet, wanted: Iterable[tuple[Override, bool]], now_ms: i
     added: list[Override] = []
     for row, is_dated in wanted:
         place = next(
-            (index for index, old in enumerate(left) if index not in kept and _repeats(old, row, is_dated, now_ms)),
+            (index for index, old in enumerate(left) if index not in kept and _repeats(old, row, is_dated, change_ms)),
             None,
         )
-        if place is None:
-            added.append(row if is_dated else replace(row, from_ms=change_ms))
-        else:
+        if place is not None:
             kept.add(place)
+        elif is_dated:
+            added.append(row)
+        elif row.to_ms is None or row.to_ms > change_ms:
+            added.append(replace(row, from_ms=change_ms))
     rows: list[Override] = []
     for index, old in enumerate(left):
         if index in kept or (old.to_ms is not None and old.to_ms <= change_ms):
@@ -138,10 +140,11 @@ def merged(held: OverrideSet, wanted: Iterable[tuple[Override, bool]], now_ms: i
     return held if changed == held.rows else OverrideSet(held.version + 1, changed)
 
 
-def _repeats(old: Override, row: Override, is_dated: bool, now_ms: int) -> bool:
+def _repeats(old: Override, row: Override, is_dated: bool, change_ms: int) -> bool:
+    """Whether a row of the file is an old one; without a day, one that has begun by now."""
     if is_dated:
         return old == row
-    return (old.to_ms is None or old.to_ms > now_ms) and old == replace(row, from_ms=old.from_ms)
+    return old.from_ms <= change_ms and old == replace(row, from_ms=old.from_ms)
 
 
 def overlapping(rows: Sequence[Override]) -> tuple[int, int] | None:

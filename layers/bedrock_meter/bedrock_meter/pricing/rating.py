@@ -195,7 +195,7 @@ class Rater:
         )
 
 
-_REMEMBERED = 4096
+_REMEMBERED = 1024
 """Calls are much alike: so many answers are kept about places and overrides. Identifiers are chosen by callers."""
 
 _NO_CARD = Card(tiers={})
@@ -219,15 +219,16 @@ def _lines(call: Call, prices: dict[str, int], own: dict[str, int]) -> tuple[tup
     tokens = call.tokens
     assumed = set()
     hour = call.cache_write_1h
-    if tokens.cache_write and (hour is None or not 0 <= hour <= tokens.cache_write):
-        assumed.add(CACHE_WRITE_5M)
+    if hour is None or not 0 <= hour <= tokens.cache_write:
         hour = 0
+        if tokens.cache_write:
+            assumed.add(CACHE_WRITE_5M)
     quantities = [
         ("input", tokens.input),
         ("output", tokens.output),
         ("cache_read", tokens.cache_read),
-        ("cache_write", tokens.cache_write - (hour or 0)),
-        ("cache_write_1h", hour or 0),
+        ("cache_write", tokens.cache_write - hour),
+        ("cache_write_1h", hour),
     ]
     if "image" in prices:
         if call.images is None:

@@ -12,6 +12,8 @@ Quotas      tenant, GAUGE                            every recording (update), e
             tenant, OUTBOX#profile#model#day         announcement of unpriced usage, same index
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
             PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
+            PRICES, OVERRIDES                        rating: the operator's prices, markups and discounts
+            PRICES, OVERRIDES#version                who changed them, and when
 ==========  =======================================  ==============================================================
 
 A key never holds the tenant where a re-mapped profile could mint a second one (ledger). Parts that come from outside
@@ -29,6 +31,8 @@ STATE = "STATE"
 OUTBOX_PREFIX = "OUTBOX#"
 TENANT = "TENANT"
 MAPPING = "MAPPING"
+PRICES = "PRICES"
+OVERRIDES = "OVERRIDES"
 
 DUE_SHARDS = ("0", "1", "2", "3")
 """Partitions of the ``due`` index: the sweep asks each of them once a minute."""
@@ -76,6 +80,11 @@ def tenant_key(tenant: str) -> str:
 def profile_key(profile: str) -> str:
     """Partition of a profile's mapping."""
     return f"PROFILE#{profile}"
+
+
+def override_change_key(version: int) -> str:
+    """One change of the overrides; sorted by version."""
+    return f"{OVERRIDES}#{version:08d}"
 
 
 def outbox_sort_key(profile: str, day: str) -> str:

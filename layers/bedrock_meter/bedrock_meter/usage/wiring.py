@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bedrock_meter import clock
-from bedrock_meter.pricing.book import load_book
-from bedrock_meter.pricing.rating import Rater as PriceBookRater
+from bedrock_meter.pricing.wiring import rater_for
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
 from bedrock_meter.storage.failures import S3FailureStore
@@ -50,7 +49,7 @@ def ingestion(
         DynamoDBRecordingStore(dynamodb, tables),
         CachedDirectory(DynamoDBDirectoryStore(dynamodb, tables)),
         DynamoDBAnnouncer(dynamodb, tables),
-        rater if rater is not None else PriceBookRater(load_book()),
+        rater if rater is not None else rater_for(dynamodb, tables, now),
         retention_ms=retention_ms,
         clock=now,
         sleep_ms=sleep_ms,
