@@ -60,7 +60,8 @@ def _limits_table(document: Mapping[str, Any]) -> Table:
                 tenant,
                 limit["name"],
                 limit["window"] + (" hard" if limit["hard"] else ""),
-                *(_amount(limit[name], limit["unit"]) for name in ("used", "max", "remaining")),
+                ("" if limit["complete"] else "at least ") + _amount(limit["used"], limit["unit"]),
+                *(_amount(limit[name], limit["unit"]) for name in ("max", "remaining")),
                 throttled,
                 style="" if limit["allowed"] else "bold",
             )
