@@ -34,6 +34,12 @@ class MemoryTables:
         self.gauges[tenant] = replace(gauge, **{"buckets": buckets, **changes})  # type: ignore[arg-type]
 
 
+def _raisable(entry: LedgerEntry) -> tuple[object, ...]:
+    """What a twin can change of an entry."""
+    known = entry.tokens, entry.error_code, entry.cache_write_1h, entry.tier, entry.images
+    return *known, entry.cost_nano_usd, entry.price_version, entry.assumptions
+
+
 class MemoryRecordingStore:
     """``RecordingStore``; ``busy`` names tenants whose next commits meet another writer, as often as said."""
 
@@ -82,7 +88,7 @@ class MemoryRecordingStore:
     def _holds(expected: LedgerEntry | None, found: LedgerEntry | None) -> bool:
         if expected is None or found is None:
             return expected is None and found is None
-        return (expected.tokens, expected.error_code) == (found.tokens, found.error_code)
+        return _raisable(expected) == _raisable(found)
 
     def create_gauge(self, tenant: str) -> None:
         self.tables.gauges.setdefault(tenant, Gauge(tenant, 0, NO_LIMITS, {}))
@@ -124,9 +130,9 @@ class MemoryInstallationStore:
         buckets = {**gauge.buckets, **seeded}
         return self._under(tenant, lease, layout=layout, lease=None, buckets=buckets, rev=gauge.rev + 1)
 
-    def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[int, Sums]]]:
+    def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[RollupKey, Sums]]]:
         rows = [
-            (key.quarter_ms, sums)
+            (key, sums)
             for key, sums in sorted(self.tables.usage.items())
             if key.tenant == tenant and key.quarter_ms >= from_ms - from_ms % 900_000
         ]

@@ -27,6 +27,15 @@ def owners_of(tenants: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
+def models_of(tenants: list[dict[str, Any]]) -> dict[str, str]:
+    return {
+        profile["id"].rpartition("/")[2]: profile["model"]
+        for tenant in tenants
+        for profile in tenant.get("profiles") or []
+        if isinstance(profile, dict) and "model" in profile
+    }
+
+
 def record(request: str, profile: str, *, second: int = 0, **changes: Any) -> dict[str, Any]:
     return {
         "schemaType": "ModelInvocationLog",
@@ -57,11 +66,12 @@ def write_lines(file: Path, values: list[Any]) -> Path:
 def test_the_sample_events_equal_sums_counted_independently(fresh: Command, project: Project) -> None:
     document = fresh.replay(project.samples)
     tenants = yaml.safe_load((project.samples / "tenants.yaml").read_text())["tenants"]
-    wanted = count(messages(project.samples), owners_of(tenants), [tenant["id"] for tenant in tenants])
+    names = [tenant["id"] for tenant in tenants]
+    wanted = count(messages(project.samples), owners_of(tenants), names, models_of(tenants))
     assert without_limits(document) == wanted
     assert wanted["read"] > 0
     kinds = {event["detail-type"] for event in document["events"]}
-    assert {"Tenant Throttled", "Quota Threshold Crossed", "Usage Unattributed"} <= kinds
+    assert {"Tenant Throttled", "Quota Threshold Crossed", "Usage Unattributed", "Usage Unpriced"} <= kinds
     assert len({event["id"] for event in document["events"]}) == len(document["events"])
 
 
@@ -129,6 +139,8 @@ def test_what_is_no_record_is_quarantined_alone(served: Command, tmp_path: Path)
             "output_tokens": 22,
             "cache_read_tokens": 7,
             "cache_write_tokens": 0,
+            "cost_usd": "0.00",
+            "unpriced": 2,
         }
     }
     assert document["tenants"] == {}

@@ -20,6 +20,7 @@ from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.limit import Limit, default_name
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import parse_window
+from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.settings import DAY_MS
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
@@ -34,6 +35,22 @@ RETENTION_MS = 400 * DAY_MS
 FUNCTION_MS = 60_000
 SWEEP_MS = 60_000
 MOST_ATTEMPTS = 120
+PRICES_CHANGE_MS = 20_000
+
+
+class ChangingPrices:
+    """A price book that is another one every 20 seconds of simulated time, and that does not know some calls."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+
+    def rate(self, call: Call) -> Rated:
+        """Cost by counts, times a factor that the version names; none for every eleventh count of input tokens."""
+        factor = 1 + self._clock() // PRICES_CHANGE_MS % 7
+        cost = call.tokens.input * 3 + call.tokens.output * 15 + call.tokens.cache_read + call.tokens.cache_write * 4
+        return Rated(None if call.tokens.input % 11 == 5 else cost * factor, f"x{factor}")
+
+
 FUNCTION_ERRORS: tuple[type[Exception], ...] = (MeterError, *AWS_ERRORS)
 """What a function may end with, to be called again. Anything else is a mistake and ends the schedule."""
 
@@ -167,6 +184,7 @@ class Simulation:
             now=world.scheduler.clock,
             sleep_ms=world.scheduler.sleep,
             uniform=self.chance.random,
+            rater=ChangingPrices(world.scheduler.clock),
         )
         return self.design.ingestion(made, world)
 

@@ -19,8 +19,9 @@ from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import Recorded, Recorder
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
+from tests.doubles.rater import TestPrices
 from tests.doubles.reconciliation import MemoryReconciliationStore
-from tests.doubles.records import NOW_MS, invocation, limit
+from tests.doubles.records import NOW_MS, invocation, limit, priced
 
 DAY_MS = 86_400_000
 TENANTS = ("acme", "globex")
@@ -52,6 +53,9 @@ class Silent:
     def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
         return True
 
+    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
+        return True
+
 
 class History:
     """Everything in memory, and a clock that steps move."""
@@ -63,6 +67,7 @@ class History:
             MemoryRecordingStore(self.tables),
             ByProfile(),
             Silent(),
+            TestPrices(),
             retention_ms=400 * DAY_MS,
             clock=lambda: self.now_ms,
             sleep_ms=self.advance,
@@ -331,7 +336,7 @@ def test_a_row_that_is_being_written_is_left_alone_and_said() -> None:
     repaired = history.rebuild(meanwhile=fail).put_right()
     assert (repaired.rows, list(repaired.refused)) == (0, ["acme"])
     assert (history.rebuild().put_right().rows, history.rebuild().compare().differing) == (1, [])
-    assert history.tables.usage[key] == Sums(12, next(numbers), TokenCounts(120, 60))
+    assert history.tables.usage[key] == priced(12, next(numbers), input=120, output=60)
 
 
 def test_a_clock_ahead_of_the_one_that_seeded_is_no_difference() -> None:

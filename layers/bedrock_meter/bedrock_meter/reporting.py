@@ -12,6 +12,7 @@ def count_ingested(report: Ingested) -> None:
     count("RecordsFailed", report.usage.errors)
     count("RecordsQuarantined", report.quarantined)
     count("RecordsUnattributed", report.usage.unattributed)
+    count("RecordsUnpriced", report.usage.unpriced)
     count("TransactionConflicts", report.usage.conflicts)
     if report.drifted:
         logger.warning("records of an unknown schema version were read as if it were known", records=report.drifted)

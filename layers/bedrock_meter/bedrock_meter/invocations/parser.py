@@ -5,7 +5,8 @@ around a dozen small fields; prompts may hold keys named like those fields, so t
 which is which; and nothing of a prompt leaves this module, neither in a value nor in an error.
 
 Therefore typed structs name the needed fields and the decoder skips the rest; the payload's messages stay undecoded
-until ``read`` takes them, one at a time; errors are made here, from a closed list of reasons.
+until ``read`` takes them, one at a time; a response's body is looked at only for what its price depends on
+(``bodies.py``); errors are made here, from a closed list of reasons.
 """
 
 import re
@@ -19,6 +20,7 @@ import msgspec
 from msgspec import Raw
 
 from bedrock_meter.errors import UnreadablePayload
+from bedrock_meter.invocations.bodies import NO_BODY, details_of
 from bedrock_meter.invocations.decoding import Text, ascii_only, decode, utf8
 from bedrock_meter.invocations.identifiers import MAXIMUM_MODEL_ID_LENGTH
 from bedrock_meter.invocations.inflate import inflate
@@ -77,6 +79,7 @@ class _Input(msgspec.Struct, rename="camel", gc=False):
 
 class _Output(msgspec.Struct, rename="camel", gc=False):
     output_token_count: Any = None
+    output_body_json: Raw = NO_BODY
 
 
 class _Record(msgspec.Struct, rename="camel", gc=False):
@@ -310,6 +313,7 @@ def _invocation(record: _Record, fallback_ms: int | None) -> Invocation | Reason
     if event_ms is None:
         return Reason.TIME
     version = record.schema_version
+    details = details_of(written_by_model.output_body_json, cache_write=cache_write, output_tokens=output_tokens)
     return Invocation(
         account_id,
         region,
@@ -322,6 +326,9 @@ def _invocation(record: _Record, fallback_ms: int | None) -> Invocation | Reason
         (_label(error) or UNREADABLE_ERROR_CODE) if error else None,
         _metadata(record.request_metadata),
         not (isinstance(version, str) and version.startswith(_KNOWN_MAJOR)),
+        details.cache_write_1h,
+        details.tier,
+        details.images,
     )
 
 

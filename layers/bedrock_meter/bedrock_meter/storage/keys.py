@@ -9,6 +9,7 @@ Usage       tenant, quarter-hour#profile#model       reports, reconciliation and
 Quotas      tenant, GAUGE                            every recording (update), every decision and evaluation (GetItem)
             tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
+            tenant, OUTBOX#profile#model#day         announcement of unpriced usage, same index
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
             PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
             PRICES, OVERRIDES                        rating: the operator's prices, markups and discounts
@@ -89,6 +90,11 @@ def override_change_key(version: int) -> str:
 def outbox_sort_key(profile: str, day: str) -> str:
     """Announcement of unattributed usage of ``profile`` on the UTC ``day`` (``2026-11-24``)."""
     return f"{OUTBOX_PREFIX}{bounded(profile)}#{day}"
+
+
+def unpriced_sort_key(profile: str, model: str, day: str) -> str:
+    """Announcement of usage of ``model`` through ``profile`` without a price, on the UTC ``day``."""
+    return f"{OUTBOX_PREFIX}{bounded(profile)}#{bounded(model)}#{day}"
 
 
 def due_shard(partition: str) -> str:

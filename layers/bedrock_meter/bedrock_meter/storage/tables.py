@@ -59,8 +59,13 @@ class LedgerModel(Model):
     cache_write = NumberAttribute()
     error = UnicodeAttribute(null=True)
     unattributed_profile = UnicodeAttribute(null=True)
+    routing = UnicodeAttribute(null=True)
+    cache_write_1h = NumberAttribute(null=True)
+    tier = UnicodeAttribute(null=True)
+    images = NumberAttribute(null=True)
     cost_nano_usd = NumberAttribute(null=True)
     price_version = UnicodeAttribute(null=True)
+    assumptions = UnicodeAttribute(null=True)
     expires = TTLAttribute()
     unattributed: ClassVar[UnattributedIndex] = UnattributedIndex()
 
@@ -82,7 +87,8 @@ class UsageModel(Model):
     output = NumberAttribute(default=0)
     cache_read = NumberAttribute(default=0)
     cache_write = NumberAttribute(default=0)
-    cost_nano_usd = NumberAttribute(null=True)
+    cost_nano_usd = NumberAttribute(default=0)
+    priced = NumberAttribute(default=0)
 
 
 class DueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]

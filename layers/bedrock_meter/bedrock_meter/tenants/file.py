@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
-from bedrock_meter.limits.limit import parse_limit
+from bedrock_meter.limits.definition import parse_limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition, checked_tenant_id
 

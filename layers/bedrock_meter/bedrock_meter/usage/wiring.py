@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bedrock_meter import clock
+from bedrock_meter.pricing.wiring import rater_for
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
 from bedrock_meter.storage.failures import S3FailureStore
@@ -18,6 +19,7 @@ from bedrock_meter.storage.recording import DynamoDBRecordingStore
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.tenants.directory import CachedDirectory
 from bedrock_meter.usage.ingestion import Ingestion
+from bedrock_meter.usage.ledger import Rater
 from bedrock_meter.usage.objects import ObjectIntake
 from bedrock_meter.usage.recorder import Recorder
 from bedrock_meter.usage.redrive import Redrive
@@ -37,12 +39,17 @@ def ingestion(
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = _sleep_ms,
     uniform: Callable[[], float] = random.random,
+    rater: Rater | None = None,
 ) -> Ingestion:
-    """Return what takes in deliveries of log records; ``s3`` makes the client when a record is rejected."""
+    """Return what takes in deliveries of log records.
+
+    ``s3`` makes the client when a record is rejected; ``rater`` is that of the price book unless one is given.
+    """
     recorder = Recorder(
         DynamoDBRecordingStore(dynamodb, tables),
         CachedDirectory(DynamoDBDirectoryStore(dynamodb, tables)),
         DynamoDBAnnouncer(dynamodb, tables),
+        rater if rater is not None else rater_for(dynamodb, tables, now),
         retention_ms=retention_ms,
         clock=now,
         sleep_ms=sleep_ms,
