@@ -73,6 +73,12 @@ def test_the_sample_events_equal_sums_counted_independently(fresh: Command, proj
     kinds = {event["detail-type"] for event in document["events"]}
     assert {"Tenant Throttled", "Quota Threshold Crossed", "Usage Unattributed", "Usage Unpriced"} <= kinds
     assert len({event["id"] for event in document["events"]}) == len(document["events"])
+    (dollars,) = (one["detail"] for one in document["events"] if one["detail"].get("limit", {}).get("unit") == "USD")
+    (claude,) = (one for one in document["tenants"]["acme"]["limits"] if one["unit"] == "USD")
+    assert (dollars["tenant"], dollars["used"], dollars["limit"]["max"]) == ("acme", claude["used"], "0.19")
+    assert claude["used"] == wanted["tenants"]["acme"]["cost_usd"], "all that acme uses is of Claude"
+    (spent,) = (one for one in document["tenants"]["umbrella"]["limits"] if one["unit"] == "USD")
+    assert (spent["used"], spent["complete"]) == (wanted["tenants"]["umbrella"]["cost_usd"], False)
 
 
 def test_the_same_events_three_times_and_shuffled_change_nothing(served: Command, tmp_path: Path) -> None:
@@ -102,6 +108,7 @@ def test_the_same_events_three_times_and_shuffled_change_nothing(served: Command
     assert {event["detail-type"] for event in first["events"] if event["tenant"] == "thrice"} == {
         "Quota Threshold Crossed",
         "Tenant Throttled",
+        "Usage Unpriced",
     }
     for again in later:
         assert (again["read"], again["duplicates"]) == (len(everything), len(everything))

@@ -235,7 +235,7 @@ class ImageWorklist(Worklist):
 
     def handle_all(self, items: Any, report: Evaluated) -> list[Failure]:
         positions = items.items() if isinstance(items, dict) else ()
-        found = {key[0]: self.world.stream[at][2] for key, at in positions}
+        found = {key[0]: self.world.stream[at][2] for key, at in positions if key[1] == "GAUGE"}
         self.store.images = {tenant: image for tenant, image in found.items() if image is not None}
         return super().handle_all(items, report)
 

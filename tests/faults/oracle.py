@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
@@ -102,9 +103,10 @@ def _ledger(world: World) -> list[str]:
 def _is_rated(item: Item) -> bool:
     """Whether an entry's cost is that of its counts, by the prices that it names."""
     counts = {name: int(item[name]["N"]) for name in KINDS}
-    factor = int(item["price_version"]["S"].removeprefix("x"))
-    cost = sum(counts[name] * weight for name, weight in _WEIGHTS.items()) * factor
-    return item.get("cost_nano_usd") == (None if counts["input"] % 11 == 5 else {"N": str(cost)})
+    version = item["price_version"]["S"]
+    cost = sum(counts[name] * weight for name, weight in _WEIGHTS.items()) * int(version.strip("x?"))
+    is_unknown = version.endswith("?") and item["profile"]["S"].endswith("x1")
+    return item.get("cost_nano_usd") == (None if is_unknown else {"N": str(cost)})
 
 
 def _sums_of(item: Item | None) -> Sums:
@@ -216,7 +218,8 @@ def _closed(world: World, tenant: str, installed: Installed, gauge: Item) -> Ite
         limit = detail["limit"]
         is_same = (limit["meter"], limit["window"]) == (installed.meter, installed.window.text)
         if detail["tenant"] == tenant and is_same and limit["version"] >= version:
-            adjusted[detail["window_start"]] += detail["adjusted_by"]
+            by = detail["adjusted_by"]
+            adjusted[detail["window_start"]] += by if isinstance(by, int) else int(Decimal(by).scaleb(9))
     for number, amount in buckets_of(world, tenant, installed).items():
         if installed.window.is_live(number, world.scheduler.now_ms):
             continue

@@ -12,6 +12,7 @@ from bedrock_meter.limits.gauge import read, stale_buckets
 from bedrock_meter.limits.installation import LEASE_MS, install_limits
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.reconciliation import rebuild
 from bedrock_meter.reconciliation.rebuild import Rebuild, sums_of
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
@@ -30,6 +31,9 @@ CHOICES = [
     limit("1h", hard=True, name="hard"),
     limit("5m", meter=Meter.REQUESTS),
     limit("20m", meter=Meter.OUTPUT_TOKENS),
+    limit("1h", meter=Meter.COST_USD),
+    limit("day", meter=Meter.COST_USD, scope=Scope(models=("a.*",))),
+    limit("20m", meter=Meter.WEIGHTED_TOKENS),
     limit("7d", meter=Meter.CACHE_READ_TOKENS),
     limit("day"),
     limit("month@15", meter=Meter.REQUESTS),
@@ -42,10 +46,10 @@ class ByProfile:
     def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
         names = [one.model_id.rpartition("/")[2] for one in invocations]
         return [
-            Attribution(name, "profile", f"{name}-profile", "a.model")
+            Attribution(name, "profile", f"{name}-profile", "-" if one.tokens.output % 4 == 3 else "a.model")
             if name in TENANTS
             else Attribution(UNATTRIBUTED, "none", name, "-")
-            for name in names
+            for one, name in zip(invocations, names, strict=True)
         ]
 
 

@@ -89,3 +89,14 @@ def test_a_file_that_is_not_there_or_not_yaml_is_one_clear_line(tmp_path: Path) 
     broken.write_text("tenants:\n  - id: [acme\n")
     with pytest.raises(InvalidDefinition, match=r"broken\.yaml, line \d+: is not valid YAML"):
         load(broken)
+
+
+def test_a_limit_on_a_profile_that_is_not_the_tenants_is_refused() -> None:
+    limit = {"meter": "cost_usd", "window": "day", "max": 5, "profiles": ["p1000000000a", "p2000000000b"]}
+    tenant = {"id": "acme", "profiles": ["p1000000000a"], "limits": [limit]}
+    with pytest.raises(InvalidDefinition) as refusal:
+        parse({"tenants": [tenant]})
+    assert refusal.value.where == "tenants[0].limits[0].profiles"
+    assert "'p2000000000b' is none of this tenant's profiles" in str(refusal.value)
+    (found,) = parse({"tenants": [{**tenant, "profiles": ["p1000000000a", "p2000000000b"]}]})
+    assert found.limits[0].scope.profiles == ("p1000000000a", "p2000000000b")

@@ -9,15 +9,17 @@
         limits:
           - {meter: total_tokens, window: 1h, max: 200k, hard: true}
           - {meter: requests, window: month, max: 1000000, thresholds: [80, 100]}
+          - {meter: cost_usd, window: month, max: $500, models: [anthropic.claude-*]}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.limits.definition import parse_limit
+from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition, checked_tenant_id
 
@@ -81,7 +83,19 @@ def _tenant(entry: object) -> TenantDefinition:
         raise InvalidDefinition("plan", "must be the name of a plan")
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
+    _check_scopes(profiles, limits)
     return TenantDefinition(tenant, timezone, plan, profiles, limits)
+
+
+def _check_scopes(profiles: Sequence[ProfileReference], limits: Sequence[Limit]) -> None:
+    """Refuse a limit on a profile that is not the tenant's: it would never count anything."""
+    owned = {profile.id for profile in profiles}
+    for index, limit in enumerate(limits):
+        for profile in limit.scope.profiles:
+            if profile not in owned:
+                raise InvalidDefinition(
+                    f"limits[{index}].profiles", f"{profile!r} is none of this tenant's profiles: list it there, too"
+                )
 
 
 def _profile(entry: object, where: str) -> ProfileReference:
