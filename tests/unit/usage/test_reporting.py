@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from bedrock_meter import observability, reporting
 from bedrock_meter.usage.ingestion import Ingested, Ingestion
-from bedrock_meter.usage.recorder import Recorded
+from bedrock_meter.usage.recorder import MAXIMUM_CONTRADICTIONS, Recorded
 from tests.doubles.records import NOW_MS, invocation
 from tests.doubles.subscription import record_of, subscription_event
 
@@ -33,3 +33,22 @@ def test_records_of_an_unknown_schema_are_told(monkeypatch: pytest.MonkeyPatch) 
     assert [values for _, values in told] == [{"records": 1}]
     reporting.count_ingested(replace(report, drifted=0))
     assert len(told) == 1
+
+
+def test_contradictions_between_sources_are_counted_and_told_without_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, object]] = []
+    counted: dict[str, int] = {}
+    monkeypatch.setattr(reporting, "count", counted.__setitem__)
+    monkeypatch.setattr(observability.logger, "warning", lambda text, **values: told.append(values))
+    report = Ingested()
+    reporting.count_ingested(report)
+    assert "AttributionConflicts" not in counted
+    for number in range(MAXIMUM_CONTRADICTIONS + 5):
+        report.usage.contradicted(f"profile acme, principal t{number}")
+    report.usage.contradicted("profile acme, principal t0")
+    reporting.count_ingested(report)
+    assert counted["AttributionConflicts"] == MAXIMUM_CONTRADICTIONS + 6
+    (values,) = told
+    assert values == {"records": report.usage.contradictions}
+    assert report.usage.contradictions["profile acme, principal t0"] == 2
+    assert report.usage.contradictions["others"] == 5

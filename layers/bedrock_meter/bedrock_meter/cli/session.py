@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from bedrock_meter.cli.progress import Progress
 from bedrock_meter.cli.records import SourceLine
-from bedrock_meter.cli.tenants import apply_tenants
+from bedrock_meter.cli.tenants import apply_gateways, apply_tenants
 from bedrock_meter.cli.timeline import TimeMode, place
 from bedrock_meter.clock import now_ms
 from bedrock_meter.local.project import Project
@@ -15,6 +15,7 @@ from bedrock_meter.local.stack import LocalStack, launched, replaying, served_st
 from bedrock_meter.tenants.directory import UNKNOWN_FOR_MS
 from bedrock_meter.tenants.onboarding import Applied
 from bedrock_meter.tenants.tenant import TenantDefinition
+from bedrock_meter.tenants.trust import GatewayDefinition
 
 
 @contextmanager
@@ -30,13 +31,20 @@ def some_stack(project: Project, progress: Progress) -> Iterator[LocalStack]:
             yield served
 
 
-def onboard(stack: LocalStack, definitions: Sequence[TenantDefinition], progress: Progress) -> list[Applied]:
-    """Apply tenants to a local stack, and wait until a recorder that was at work before knows them.
+def onboard(
+    stack: LocalStack,
+    definitions: Sequence[TenantDefinition],
+    progress: Progress,
+    gateways: GatewayDefinition | None = None,
+) -> list[Applied]:
+    """Apply tenants and gateways to a local stack, and wait until a recorder that was at work before knows the tenants.
 
     Returns:
         What was changed.
     """
     stack.endpoint.adopt()
+    if gateways is not None:
+        apply_gateways(gateways, stack.outputs)
     changed = [one for one in apply_tenants(definitions, stack.outputs) if one.changed]
     if stack.is_served and changed:
         known_ms = max(now_ms() + UNKNOWN_FOR_MS, *(one.effective_ms for one in changed))
@@ -51,9 +59,10 @@ def replay_lines(
     mode: TimeMode,
     definitions: Sequence[TenantDefinition],
     progress: Progress,
+    gateways: GatewayDefinition | None = None,
 ) -> Replayed:
     """Onboard tenants and send lines; returns what became of them."""
     replay = Replay(stack)
     progress.tell("onboarding tenants")
-    onboard(stack, definitions, progress)
+    onboard(stack, definitions, progress, gateways)
     return replay.run(place(lines, mode, now_ms()), progress.tell)

@@ -11,6 +11,8 @@ Quotas      tenant, GAUGE                            every recording (update), e
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
             PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
+            PRINCIPAL#arn, MAPPING                   attribution: which tenant this IAM principal calls for, since when
+            TRUST, TRUST                             attribution: gateways, patterns of principals; one for the stack
 ==========  =======================================  ==============================================================
 
 A key never holds the tenant where a re-mapped profile could mint a second one (ledger). Parts that come from outside
@@ -28,6 +30,7 @@ STATE = "STATE"
 OUTBOX_PREFIX = "OUTBOX#"
 TENANT = "TENANT"
 MAPPING = "MAPPING"
+TRUST = "TRUST"
 
 DUE_SHARDS = ("0", "1", "2", "3")
 """Partitions of the ``due`` index: the sweep asks each of them once a minute."""
@@ -75,6 +78,11 @@ def tenant_key(tenant: str) -> str:
 def profile_key(profile: str) -> str:
     """Partition of a profile's mapping."""
     return f"PROFILE#{profile}"
+
+
+def principal_key(principal: str) -> str:
+    """Partition of a principal's mapping."""
+    return f"PRINCIPAL#{bounded(principal)}"
 
 
 def outbox_sort_key(profile: str, day: str) -> str:

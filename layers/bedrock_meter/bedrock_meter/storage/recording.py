@@ -24,6 +24,7 @@ from bedrock_meter.usage.rollup import RollupKey, Sums
 LEDGER_SCHEMA = 1
 USAGE_SCHEMA = 1
 _COUNTS = ("input", "output", "cache_read", "cache_write")
+_OPTIONAL = ("error", "moved_ms", "principal", "unattributed_profile", "was")
 
 
 def entry_item(entry: LedgerEntry) -> Item:
@@ -46,6 +47,10 @@ def entry_item(entry: LedgerEntry) -> Item:
         item["error"] = text(entry.error_code)
     if entry.tenant == UNATTRIBUTED:
         item["unattributed_profile"] = text(entry.profile)
+    if entry.was is not None:
+        item["was"] = text(entry.was)
+    if entry.moved_ms is not None:
+        item["moved_ms"] = number(entry.moved_ms)
     return item
 
 
@@ -63,6 +68,8 @@ def entry_of(item: Item) -> LedgerEntry:
         tokens=TokenCounts(*(get_number(item, name) for name in _COUNTS)),
         error_code=get_text(item, "error") if "error" in item else None,
         expires_s=get_number(item, "expires"),
+        was=get_text(item, "was") if "was" in item else None,
+        moved_ms=get_number(item, "moved_ms") if "moved_ms" in item else None,
     )
 
 
@@ -121,27 +128,36 @@ class DynamoDBRecordingStore:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
-        values = {f":new_{name}": number(getattr(change.entry.tokens, name)) for name in _COUNTS}
-        values |= {f":old_{name}": number(getattr(change.held.tokens, name)) for name in _COUNTS}
-        condition = [f"#{name} = :old_{name}" for name in _COUNTS]
-        if change.held.error_code is None:
-            condition.append("attribute_not_exists(#error)")
-        else:
-            condition.append("#error = :error")
-            values[":error"] = text(change.held.error_code)
-        update = "SET " + ", ".join(f"#{name} = :new_{name}" for name in _COUNTS)
-        if change.entry.error_code is None:
-            update += " REMOVE #error"
+        return {"Update": self._entry_update(entry_item(change.held), entry_item(change.entry))}
+
+    def _entry_update(self, held: Item, wanted: Item) -> dict[str, Any]:
+        """Return the update from one image of an entry to another, provided that the entry is as it was read.
+
+        All of it, its tenant and model too: they name the sums that the difference goes to, and a move changes them.
+        """
+        names = sorted({*held, *wanted, *_OPTIONAL} - {"pk"})
+        alias = {name: f"#{index}" for index, name in enumerate(names)}
+        values = {f":old{index}": held[name] for index, name in enumerate(names) if name in held}
+        conditions = [
+            f"#{index} = :old{index}" if name in held else f"attribute_not_exists(#{index})"
+            for index, name in enumerate(names)
+        ]
+        changed = [name for name in names if name in wanted and wanted[name] != held.get(name)]
+        removed = [name for name in names if name in held and name not in wanted]
+        values |= {f":new{index}": wanted[name] for index, name in enumerate(names) if name in changed}
+        update = ""
+        if changed:
+            update = "SET " + ", ".join(f"{alias[name]} = :new{alias[name][1:]}" for name in changed)
+        if removed:
+            update += " REMOVE " + ", ".join(alias[name] for name in removed)
         return {
-            "Update": {
-                "TableName": self._tables.ledger,
-                "Key": {"pk": text(change.entry.key)},
-                "UpdateExpression": update,
-                "ConditionExpression": " AND ".join(condition),
-                "ExpressionAttributeNames": {f"#{name}": name for name in (*_COUNTS, "error")},
-                "ExpressionAttributeValues": values,
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
+            "TableName": self._tables.ledger,
+            "Key": {"pk": wanted["pk"]},
+            "UpdateExpression": update.strip(),
+            "ConditionExpression": " AND ".join(conditions),
+            "ExpressionAttributeNames": {value: key for key, value in alias.items()},
+            "ExpressionAttributeValues": values,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
     def _rollup_request(self, key: RollupKey, sums: Sums) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class LedgerEntry(Struct, frozen=True):
         error_code: Set for a failed call.
         expires_s: Unix seconds at which DynamoDB may forget the entry. Later than any time at which its record is
             admitted.
+        was: The tenant that it was counted for before it was moved (``usage/reattribution.py``), or None.
+        moved_ms: When it was moved, or None.
     """
 
     key: str
@@ -44,6 +46,8 @@ class LedgerEntry(Struct, frozen=True):
     tokens: TokenCounts
     error_code: str | None
     expires_s: int
+    was: str | None = None
+    moved_ms: int | None = None
 
     @property
     def sums(self) -> Sums:
