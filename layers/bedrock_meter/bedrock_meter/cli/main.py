@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from bedrock_meter.cli import backfill, quarantine, reattribute, rebuild
+from bedrock_meter.cli import backfill, preflight, quarantine, reattribute, rebuild, setup_logging
 from bedrock_meter.errors import InvalidDefinition, MeterError
 
 app = typer.Typer(
@@ -32,6 +32,8 @@ rebuild.register(app)
 backfill.register(app)
 quarantine.register(app)
 reattribute.register(app)
+preflight.register(app)
+setup_logging.register(app)
 
 LOCAL = "local"
 TERMINATED = 128 + signal.SIGTERM

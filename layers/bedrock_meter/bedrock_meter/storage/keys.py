@@ -9,6 +9,7 @@ Usage       tenant, quarter-hour#profile#model       reports, reconciliation and
 Quotas      tenant, GAUGE                            every recording (update), every decision and evaluation (GetItem)
             tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
+            PREFLIGHT, PROBE#nonce                   the preflight that sent a test line: GetItem; gone after an hour
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
             PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
             PRINCIPAL#arn, MAPPING                   attribution: which tenant this IAM principal calls for, since when
@@ -28,6 +29,7 @@ from urllib.parse import quote, unquote
 GAUGE = "GAUGE"
 STATE = "STATE"
 OUTBOX_PREFIX = "OUTBOX#"
+PREFLIGHT = "PREFLIGHT"
 TENANT = "TENANT"
 MAPPING = "MAPPING"
 TRUST = "TRUST"
@@ -88,6 +90,11 @@ def principal_key(principal: str) -> str:
 def outbox_sort_key(profile: str, day: str) -> str:
     """Announcement of unattributed usage of ``profile`` on the UTC ``day`` (``2026-11-24``)."""
     return f"{OUTBOX_PREFIX}{bounded(profile)}#{day}"
+
+
+def probe_sort_key(nonce: str) -> str:
+    """Test line of a preflight."""
+    return f"PROBE#{nonce}"
 
 
 def due_shard(partition: str) -> str:

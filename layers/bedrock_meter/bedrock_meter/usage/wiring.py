@@ -13,6 +13,7 @@ from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
 from bedrock_meter.storage.failures import S3FailureStore
 from bedrock_meter.storage.log_objects import S3LogObjects, SQSLater
+from bedrock_meter.storage.probes import DynamoDBProbes
 from bedrock_meter.storage.profile_lookup import BedrockProfileLookup
 from bedrock_meter.storage.quarantine import S3Quarantine
 from bedrock_meter.storage.recording import DynamoDBRecordingStore
@@ -57,7 +58,8 @@ def ingestion(
         sleep_ms=sleep_ms,
         uniform=uniform,
     )
-    return Ingestion(recorder, S3Quarantine(s3, bucket), retention_ms=retention_ms, clock=now)
+    probes = DynamoDBProbes(dynamodb, tables)
+    return Ingestion(recorder, S3Quarantine(s3, bucket), retention_ms=retention_ms, clock=now, probes=probes)
 
 
 def redrive(
