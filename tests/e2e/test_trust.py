@@ -107,6 +107,44 @@ def test_usage_of_a_profile_that_is_mapped_later_is_moved_once(up: Up, served: C
     assert (rebuilt["row_differences"], rebuilt["limit_differences"]) == ([], [])
 
 
+TRUSTED = """
+tenants:
+  - id: by-role
+    principals: [arn:aws:iam::123456789012:role/path/batch]
+  - id: by-pattern
+    principals: ["arn:aws:iam::123456789012:role/team-*"]
+  - id: by-word
+gateways:
+  principals: [arn:aws:iam::123456789012:role/gateway]
+"""
+
+
+def called_by(role: str, number: int, tenant: str = "") -> str:
+    record = record_of(invocation(f"by-{role}-{number}", event_ms=now_ms()))
+    principal = f"arn:aws:sts::123456789012:assumed-role/{role}/session-{number}"
+    said = {"requestMetadata": {"tenantId": tenant}} if tenant else {}
+    return json.dumps({**record, "modelId": "amazon.nova-lite-v1:0", "identity": {"arn": principal}, **said})
+
+
+def test_without_a_profile_the_caller_decides_and_its_word_only_where_it_is_trusted(
+    fresh: Command, tmp_path: Path
+) -> None:
+    calls = [
+        *(called_by("batch", number) for number in range(2)),
+        called_by("batch", 2, "by-word"),
+        called_by("team-red", 0),
+        *(called_by("gateway", number, "by-word") for number in range(3)),
+        called_by("gateway", 3, "nobody"),
+        called_by("stranger", 0, "by-word"),
+    ]
+    (tmp_path / "calls.jsonl").write_text("\n".join(calls), encoding="utf-8")
+    (tmp_path / "tenants.yaml").write_text(TRUSTED, encoding="utf-8")
+    counted = fresh.replay(tmp_path)
+    requests = {tenant: usage["requests"] for tenant, usage in counted["tenants"].items()}
+    assert requests == {"by-role": 3, "by-pattern": 1, "by-word": 3}
+    assert (counted["recorded"], counted["unattributed"]) == (9, 2)
+
+
 def test_a_choice_has_to_be_made(served: Command) -> None:
     for arguments in ((), (PROFILE, "--all")):
         done = served("reattribute", *arguments)

@@ -166,8 +166,15 @@ def apply_file(
         outputs = outputs_on_aws(stack)
     if gateways is not None:
         apply_gateways(gateways, outputs)
+    has_more = False
     for applied in apply_tenants(definitions, outputs):
+        has_more = has_more or any(
+            one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in applied.changed
+        )
         print(f"{applied.tenant}: {', '.join(applied.changed) or 'as it was'}; holds from {iso(applied.effective_ms)}")
+    if has_more:
+        said = f"bedrock-meter reattribute --all --dry-run --stack {stack}"
+        print(f"usage that was recorded without a tenant before: {said}", file=sys.stderr)
 
 
 def execute(arguments: Sequence[str]) -> int:

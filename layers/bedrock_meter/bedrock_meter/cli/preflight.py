@@ -84,8 +84,7 @@ def expected_of(stack: str, outputs: Mapping[str, str], clients: Any) -> "Expect
     described = clients("lambda").get_function_configuration(FunctionName=outputs["RecordUsageFunction"])
     arn = str(described["FunctionArn"])
     _, partition, _, region, account, *_ = arn.split(":")
-    bucket = outputs.get("InvocationLogBucket", "") or _bucket_parameter(stack, clients)
-    return Expected(account, region, partition, outputs["InvocationLogGroup"], arn, bucket)
+    return Expected(account, region, partition, outputs["InvocationLogGroup"], arn, _bucket_parameter(stack, clients))
 
 
 def document_of(finding: "Finding") -> dict[str, str]:

@@ -38,8 +38,11 @@ def load_gateways(path: Path) -> GatewayDefinition | None:
         raise BadInput(str(problem)) from problem
 
 
-def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> None:
+def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> bool:
     """Make these the gateways of a stack, and no others. Doing it again changes nothing.
+
+    Returns:
+        Whether anything changed.
 
     Raises:
         LeaseLost: Somebody else keeps changing them.
@@ -47,8 +50,13 @@ def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> N
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
 
     tables = Tables(*(outputs[f"{name}Table"] for name in ("Ledger", "Usage", "Quotas", "Tenants")))
-    if not PynamoDBTenantStore(tables).put_gateways(gateways):
+    store = PynamoDBTenantStore(tables)
+    before = store.trust()
+    if (before.gateways, before.metadata_key) == (gateways.principals, gateways.metadata_key):
+        return False
+    if not store.put_gateways(gateways):
         raise LeaseLost("the gateways were changed by others several times meanwhile; nothing was changed here")
+    return True
 
 
 def apply_tenants(definitions: Sequence[TenantDefinition], outputs: Mapping[str, str]) -> Iterator[Applied]:
