@@ -90,7 +90,10 @@ def test_usage_of_a_profile_that_is_mapped_later_is_moved_once(up: Up, served: C
     assert (left["moved"], left["left"]) == ([], {PROFILE: 6})
     file = tmp_path / "tenants.yaml"
     file.write_text(TENANTS, encoding="utf-8")
-    assert served("tenants", "apply", file).returncode == 0
+    applied = served("tenants", "apply", file)
+    assert applied.returncode == 0, applied.stderr
+    assert "bedrock-meter reattribute --all --dry-run --stack local" in applied.stderr
+    assert "reattribute" not in served("tenants", "apply", file).stderr, "nothing was mapped"
     planned = document(served, "reattribute", "--all", "--dry-run")
     assert sums_of(up, UNATTRIBUTED, PROFILE) == whole
     moved = document(served, "reattribute", PROFILE)
