@@ -38,7 +38,7 @@ class UnattributedIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-c
 
 
 class LedgerModel(Model):
-    """One entry per invocation, which is its own dedupe marker. Written by the recorder's transaction only."""
+    """One entry per invocation, which is its own dedupe marker. Written by transactions of recorder and moves only."""
 
     class Meta:
         """Bound at run time."""
@@ -60,6 +60,8 @@ class LedgerModel(Model):
     cache_write = NumberAttribute()
     error = UnicodeAttribute(null=True)
     unattributed_profile = UnicodeAttribute(null=True)
+    was = UnicodeAttribute(null=True)
+    moved_ms = NumberAttribute(null=True)
     cost_nano_usd = NumberAttribute(null=True)
     price_version = UnicodeAttribute(null=True)
     expires = TTLAttribute()
