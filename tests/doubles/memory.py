@@ -65,7 +65,7 @@ class MemoryRecordingStore:
         held = {
             change.entry.key: self.tables.ledger.get(change.entry.key)
             for change in writes.changes
-            if not self._holds(change.held, self.tables.ledger.get(change.entry.key))
+            if change.held != self.tables.ledger.get(change.entry.key)
         }
         heads: dict[str, GaugeHead | None] = {}
         for tenant, (version, _) in writes.gauges.items():
@@ -83,12 +83,6 @@ class MemoryRecordingStore:
         for tenant, (_, adds) in writes.gauges.items():
             self.tables.change_gauge(tenant, adds=adds, rev=self.tables.gauges[tenant].rev + 1)
         return None
-
-    @staticmethod
-    def _holds(expected: LedgerEntry | None, found: LedgerEntry | None) -> bool:
-        if expected is None or found is None:
-            return expected is None and found is None
-        return _raisable(expected) == _raisable(found)
 
     def create_gauge(self, tenant: str) -> None:
         self.tables.gauges.setdefault(tenant, Gauge(tenant, 0, NO_LIMITS, {}))

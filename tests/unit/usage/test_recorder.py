@@ -1,10 +1,10 @@
 """The recorder against every answer that a store can give."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from bedrock_meter.errors import DeliverAgain, OutOfTime
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
@@ -15,6 +15,7 @@ from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import Writes
+from bedrock_meter.usage.reattribution import move_writes
 from bedrock_meter.usage.recorder import Recorded, Recorder, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
@@ -308,7 +309,7 @@ class ByModel(ByProfile):
 
     def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
         return [
-            replace(one, model=UNPRICED_MODEL) if one.profile.endswith("new") else one
+            dataclasses.replace(one, model=UNPRICED_MODEL) if one.profile.endswith("new") else one
             for one in super().attribute(invocations, now_ms)
         ]
 
@@ -375,3 +376,35 @@ def test_a_twin_that_can_be_priced_takes_the_mark_away(money: Bench) -> None:
     assert money.total("acme") == priced(1, input=20, output=5)
     (hour, day) = read(money.tables.gauges["acme"], money.now_ms)
     assert (hour.used, hour.is_complete, day.used, day.is_complete) == (135, True, 135, True)
+
+
+def test_contradicted_records_are_counted_for_whom_the_higher_source_names(bench: Bench) -> None:
+    class Contradicted(ByProfile):
+        def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
+            found = super().attribute(invocations, now_ms)
+            return [dataclasses.replace(one, contradiction="profile acme, principal globex") for one in found]
+
+    bench.recorder._directory = Contradicted()
+    report = bench.record(invocation("r1"), invocation("r2"))
+    assert report.contradictions == {"profile acme, principal globex": 2}
+    assert bench.total("acme").requests == 2
+    assert bench.total("globex").requests == 0
+
+
+def test_a_raise_follows_an_entry_that_was_moved_meanwhile(bench: Bench) -> None:
+    bench.record(invocation("r1", profile="nobodys00001", tokens=NO_TOKENS))
+    (held,) = bench.tables.ledger.values()
+    moved = replace(held, tenant="acme", model="a.model", was=UNATTRIBUTED, moved_ms=NOW_MS)
+    real = bench.store.commit
+
+    def move_first(writes: Writes) -> Refused | None:
+        if writes.changes[0].held is not None and bench.tables.ledger[held.key] == held:
+            assert real(move_writes(held, moved, bench.tables.gauges["acme"].layout, NOW_MS)) is None
+        return real(writes)
+
+    bench.store.commit = move_first  # type: ignore[method-assign]
+    report = bench.record(invocation("r1", profile="nobodys00001", tokens=TokenCounts(7)))
+    assert (report.recorded, report.duplicates, report.unattributed) == (0, 1, 0)
+    assert bench.total("acme") == priced(1, input=7)
+    assert bench.total(UNATTRIBUTED) == NOTHING
+    assert bench.used("acme") == [7, 7]

@@ -24,6 +24,7 @@ from bedrock_meter.invocations.bodies import NO_BODY, details_of
 from bedrock_meter.invocations.decoding import Text, ascii_only, decode, utf8
 from bedrock_meter.invocations.identifiers import MAXIMUM_MODEL_ID_LENGTH
 from bedrock_meter.invocations.inflate import inflate
+from bedrock_meter.invocations.probe import nonce_of
 from bedrock_meter.invocations.quarantine import Reason, Rejected
 from bedrock_meter.invocations.record import Invocation, TokenCounts
 from bedrock_meter.invocations.timestamps import parse_timestamp
@@ -211,7 +212,7 @@ def read(line: LogLine) -> Invocation | Rejected | None:
 
     Returns:
         The invocation; or what to note where it cannot be read; or None for the line that says that permissions are
-        set, which is no record.
+        set and for a test line of ours, which are no records.
     """
     text = _text(line.message)
     if isinstance(text, Reason):
@@ -219,7 +220,7 @@ def read(line: LogLine) -> Invocation | Rejected | None:
     record = decode(_decode_record, text)
     if isinstance(record, Reason):
         start = ascii_only(utf8(text)).strip()
-        if record is Reason.NOT_JSON and start == PERMISSION_LINE:
+        if record is Reason.NOT_JSON and (start == PERMISSION_LINE or nonce_of(start)):
             return None
         if record is Reason.FIELD_TYPE and not start.startswith(b"{"):
             return reject(line, Reason.NOT_AN_INVOCATION_RECORD)
@@ -228,6 +229,12 @@ def read(line: LogLine) -> Invocation | Rejected | None:
         return reject(line, Reason.NOT_AN_INVOCATION_RECORD)
     found = _invocation(record, line.timestamp_ms)
     return found if isinstance(found, Invocation) else reject(line, found, _event_ms(record, None))
+
+
+def probe_of(line: LogLine) -> str | None:
+    """Return the nonce of a line that ``read`` knows to be no record, None if it is no test line."""
+    text = _text(line.message)
+    return None if isinstance(text, Reason) else nonce_of(ascii_only(utf8(text)).strip())
 
 
 def reject(line: LogLine, reason: Reason, event_ms: int | None = None) -> Rejected:

@@ -35,14 +35,14 @@ _TEXTS = {
     "tier": "tier",
     "price_version": "price_version",
     "assumptions": "assumptions",
+    "was": "was",
 }
 """Attributes that are absent where there is nothing to say, and their fields."""
 
-_NUMBERS = ("cache_write_1h", "images", "cost_nano_usd")
+_NUMBERS = ("cache_write_1h", "images", "cost_nano_usd", "moved_ms")
 """The same for numbers."""
 
-_RAISED = (*COUNTS, *_NUMBERS, "error", "tier", "price_version", "assumptions")
-"""What a twin can change."""
+_OPTIONAL = (*_TEXTS, *_NUMBERS, "unattributed_profile")
 
 
 def entry_item(entry: LedgerEntry) -> Item:
@@ -91,6 +91,8 @@ def entry_of(item: Item) -> LedgerEntry:
         cost_nano_usd=_number_or_none(item, "cost_nano_usd"),
         price_version=get_text(item, "price_version"),
         assumptions=get_text(item, "assumptions"),
+        was=get_text(item, "was") or None,
+        moved_ms=_number_or_none(item, "moved_ms"),
     )
 
 
@@ -153,25 +155,36 @@ class DynamoDBRecordingStore:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
-        before, after = entry_item(change.held), entry_item(change.entry)
-        held = [f"#{name} = :old_{name}" if name in before else f"attribute_not_exists(#{name})" for name in _RAISED]
-        kept = [name for name in _RAISED if name in after]
-        gone = [f"#{name}" for name in _RAISED if name in before and name not in after]
-        update = "SET #schema = :schema, " + ", ".join(f"#{name} = :new_{name}" for name in kept)
+        return {"Update": self._entry_update(entry_item(change.held), entry_item(change.entry))}
+
+    def _entry_update(self, held: Item, wanted: Item) -> dict[str, Any]:
+        """Return the update from one image of an entry to another, provided that the entry is as it was read.
+
+        All of it, its tenant and model too: they name the sums that the difference goes to, and a move changes them.
+        Only the schema is set and not asked for: what an older one holds is read as the same entry.
+        """
+        names = sorted({*held, *wanted, *_OPTIONAL} - {"pk", "schema"})
+        alias = {name: f"#{index}" for index, name in enumerate(names)}
+        values = {f":old{index}": held[name] for index, name in enumerate(names) if name in held}
+        conditions = [
+            f"#{index} = :old{index}" if name in held else f"attribute_not_exists(#{index})"
+            for index, name in enumerate(names)
+        ]
+        changed = [name for name in names if name in wanted and wanted[name] != held.get(name)]
+        removed = [name for name in names if name in held and name not in wanted]
+        values |= {f":new{index}": wanted[name] for index, name in enumerate(names) if name in changed}
+        update = "SET #schema = :schema"
+        update += "".join(f", {alias[name]} = :new{alias[name][1:]}" for name in changed)
+        if removed:
+            update += " REMOVE " + ", ".join(alias[name] for name in removed)
         return {
-            "Update": {
-                "TableName": self._tables.ledger,
-                "Key": {"pk": text(change.entry.key)},
-                "UpdateExpression": update + (" REMOVE " + ", ".join(gone) if gone else ""),
-                "ConditionExpression": " AND ".join(held),
-                "ExpressionAttributeNames": {f"#{name}": name for name in ("schema", *_RAISED)},
-                "ExpressionAttributeValues": {
-                    ":schema": after["schema"],
-                    **{f":old_{name}": before[name] for name in _RAISED if name in before},
-                    **{f":new_{name}": after[name] for name in kept},
-                },
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
+            "TableName": self._tables.ledger,
+            "Key": {"pk": wanted["pk"]},
+            "UpdateExpression": update,
+            "ConditionExpression": " AND ".join(conditions),
+            "ExpressionAttributeNames": {"#schema": "schema", **{value: key for key, value in alias.items()}},
+            "ExpressionAttributeValues": {":schema": wanted["schema"], **values},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
     def _rollup_request(self, key: RollupKey, sums: Sums) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class LedgerEntry(Struct, frozen=True):
         price_version: Which prices said so; empty = never rated (a failed call, an entry from before there were
             prices).
         assumptions: What the rating had to assume: short codes with commas between.
+        was: The tenant that it was counted for before it was moved (``usage/reattribution.py``), or None.
+        moved_ms: When it was moved, or None.
     """
 
     key: str
@@ -73,6 +75,8 @@ class LedgerEntry(Struct, frozen=True):
     cost_nano_usd: int | None = None
     price_version: str = ""
     assumptions: str = ""
+    was: str | None = None
+    moved_ms: int | None = None
 
     @property
     def sums(self) -> Sums:

@@ -30,6 +30,8 @@ BACKOFF_CAP_MS = 2_000
 LAST_CALL_MS = 1_500
 """Time kept back to report and return; an invocation that is killed reports nothing."""
 
+MAXIMUM_CONTRADICTIONS = 20
+
 
 class GaugeHead(Struct, frozen=True):
     """What the recorder must know of a gauge: the limits it counts for, and whether they are being changed."""
@@ -108,6 +110,8 @@ class Recorded(Struct):
         unpriced: How many of ``recorded`` have no cost. A twin that gives an unpriced call a cost counts -1.
         transactions: Transactions sent, refused ones included.
         conflicts: Times that a tenant had to wait for another writer.
+        contradictions: Records of which two sources named different tenants, by what they said; the higher one was
+            believed. A record that is delivered again is counted again.
     """
 
     recorded: int = 0
@@ -117,6 +121,13 @@ class Recorded(Struct):
     unpriced: int = 0
     transactions: int = 0
     conflicts: int = 0
+    contradictions: dict[str, int] = field(default_factory=dict)
+
+    def contradicted(self, what: str) -> None:
+        """Count a contradiction; of many different ones only the first are told apart."""
+        if what not in self.contradictions and len(self.contradictions) >= MAXIMUM_CONTRADICTIONS:
+            what = "others"
+        self.contradictions[what] = self.contradictions.get(what, 0) + 1
 
     def committed(self, change: Change) -> None:
         """Count a change that was written."""
@@ -167,7 +178,7 @@ class Recorder:
             DeliverAgain: The same, for another reason.
         """
         now_ms = self._clock()
-        changes = self._changes(invocations, now_ms)
+        changes = self._changes(invocations, report, now_ms)
         self._load_layouts({change.entry.tenant for change in changes})
         queue = deque(pack(changes, self._layouts, now_ms))
         stuck: list[UnacceptableWrites] = []
@@ -187,7 +198,7 @@ class Recorder:
         if stuck:
             raise DeliverAgain(f"{len(stuck)} invocations cannot be stored: {stuck[0]}")
 
-    def _changes(self, invocations: Sequence[Invocation], now_ms: int) -> list[Change]:
+    def _changes(self, invocations: Sequence[Invocation], report: Recorded, now_ms: int) -> list[Change]:
         """One change per call: DynamoDB refuses an item twice in a transaction, and twins can share a batch.
 
         They are joined first and rated then.
@@ -195,6 +206,8 @@ class Recorder:
         changes: dict[str, Change] = {}
         attributions = self._directory.attribute(invocations, now_ms)
         for invocation, attribution in zip(invocations, attributions, strict=True):
+            if attribution.contradiction is not None:
+                report.contradicted(attribution.contradiction)
             entry = entry_for(invocation, attribution, now_ms=now_ms, retention_ms=self._retention_ms)
             known = changes.get(entry.key)
             changes[entry.key] = (
