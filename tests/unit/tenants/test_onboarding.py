@@ -10,7 +10,8 @@ from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.storage.tables import MappingModel, bound
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import MappingPeriod
-from bedrock_meter.tenants.onboarding import HANDOVER_MS, Applied, apply
+from bedrock_meter.tenants.onboarding import Applied, apply
+from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
 from tests.doubles.records import NOW_MS, limit

@@ -37,7 +37,7 @@ def onboard(stack: LocalStack, definitions: Sequence[TenantDefinition], progress
         What was changed.
     """
     stack.endpoint.adopt()
-    changed = [one for one in apply_tenants(definitions, stack.outputs) if one.changed]
+    changed = [one for one in apply_tenants(definitions, stack.outputs, "bedrock-meter") if one.changed]
     if stack.is_served and changed:
         known_ms = max(now_ms() + UNKNOWN_FOR_MS, *(one.effective_ms for one in changed))
         progress.tell(f"waiting {(known_ms - now_ms()) // 1000 + 1} s until the recorder knows the new tenants")

@@ -8,6 +8,7 @@ time: a model that reads its table's name when it is imported would belong to on
 from typing import Any, ClassVar, TypeVar, cast
 
 from pynamodb.attributes import (
+    BooleanAttribute,
     ListAttribute,
     MapAttribute,
     NumberAttribute,
@@ -18,7 +19,7 @@ from pynamodb.attributes import (
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
-from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL
 
 M = TypeVar("M", bound=Model)
 
@@ -124,6 +125,8 @@ class ProfileMap(MapAttribute[str, Any]):
     id = UnicodeAttribute()
     arn = UnicodeAttribute()
     model = UnicodeAttribute(default=UNKNOWN_MODEL)
+    routing = UnicodeAttribute(null=True)
+    tagged = BooleanAttribute(null=True)
 
 
 class TenantModel(Model):
@@ -142,6 +145,9 @@ class TenantModel(Model):
     plan = UnicodeAttribute(null=True)
     profiles: ListAttribute[ProfileMap] = ListAttribute(of=ProfileMap)
     updated_ms = NumberAttribute()
+    name = UnicodeAttribute(null=True)
+    removed_ms = NumberAttribute(null=True)
+    revision = VersionAttribute()
 
 
 class PeriodMap(MapAttribute[str, Any]):
@@ -152,6 +158,7 @@ class PeriodMap(MapAttribute[str, Any]):
     to_ms = NumberAttribute(null=True)
     model = UnicodeAttribute(default=UNKNOWN_MODEL)
     routing = UnicodeAttribute(null=True)
+    by = UnicodeAttribute(default=BY_PERSON)
 
 
 class MappingModel(Model):

@@ -5,6 +5,7 @@
     tenants:
       - id: acme
         timezone: Europe/Berlin            # optional, UTC by default
+        name: Acme Limited                 # optional, for lists only
         profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6}]
         limits:
           - {meter: total_tokens, window: 1h, max: 200k, hard: true}
@@ -21,7 +22,8 @@ from bedrock_meter.limits.limit import parse_limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition, checked_tenant_id
 
-_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "limits")
+_TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "limits")
+MAXIMUM_NAME = 200
 _PROFILE_KEYS = ("id", "model")
 
 
@@ -75,13 +77,15 @@ def _tenant(entry: object) -> TenantDefinition:
     _refuse_unknown_keys("", entry, _TENANT_KEYS)
     tenant = checked_tenant_id(entry.get("id"))
     timezone = entry.get("timezone", DEFAULT_TIMEZONE)
-    _check_timezone(timezone)
-    plan = entry.get("plan")
+    check_timezone(timezone)
+    plan, name = entry.get("plan"), entry.get("name")
     if plan is not None and not isinstance(plan, str):
         raise InvalidDefinition("plan", "must be the name of a plan")
+    if name is not None:
+        check_name(name)
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
-    return TenantDefinition(tenant, timezone, plan, profiles, limits)
+    return TenantDefinition(tenant, timezone, plan, profiles, limits, name)
 
 
 def _profile(entry: object, where: str) -> ProfileReference:
@@ -111,7 +115,22 @@ def _list(entry: Mapping[object, object], key: str) -> list[object]:
     return value
 
 
-def _check_timezone(timezone: object) -> None:
+def check_name(name: object) -> None:
+    """Check what people call a tenant.
+
+    Raises:
+        InvalidDefinition: It is no text of 1 to 200 printable characters.
+    """
+    if not isinstance(name, str) or not 1 <= len(name) <= MAXIMUM_NAME or not name.isprintable():
+        raise InvalidDefinition("name", f"must be 1 to {MAXIMUM_NAME} printable characters")
+
+
+def check_timezone(timezone: object) -> None:
+    """Check a time zone.
+
+    Raises:
+        InvalidDefinition: It is no zone of the IANA database.
+    """
     try:
         ZoneInfo(timezone if isinstance(timezone, str) else "")
     except (KeyError, ValueError, OSError) as problem:
