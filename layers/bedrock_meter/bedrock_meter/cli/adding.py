@@ -119,10 +119,10 @@ def add(
         catalog, provisioner = _parts(outputs, who, tag_key, tags)
         if file is not None:
             _look_ahead(catalog, lines, progress)
-        results = []
+        results, verb = [], "checked" if dry_run else "added"
         for number, result in enumerate(provide(provisioner, lines, dry_run=dry_run), 1):
             results.append(result)
-            progress.tell(f"{number:,} of {len(lines):,} tenants: {result.tenant} {result.result}")
+            progress.tell(f"{verb} {number:,} of {len(lines):,} tenants: {result.tenant} {result.result}")
             if result.result == FAILED and file is not None:
                 progress.note(f"line {result.line}: {result.tenant}: {result.problem}")
         profiles = _described(catalog, results) if file is None and not dry_run else []

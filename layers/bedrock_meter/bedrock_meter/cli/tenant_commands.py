@@ -170,7 +170,8 @@ def history(
     from bedrock_meter.storage.audit import DynamoDBAuditTrail
     from bedrock_meter.storage.dynamodb import client
 
-    trail = DynamoDBAuditTrail(client("dynamodb"), tables_of(outputs_of_stack(stack)))
+    tables = tables_of(outputs_of_stack(stack))  # before any client: the local stack's settings come with it
+    trail = DynamoDBAuditTrail(client("dynamodb"), tables)
     rows: list[dict[str, Any]] = [
         {"at": iso(one.at_ms), "by": one.by, "what": one.what, "before": one.before, "after": one.after}
         for one in trail.history(tenant, limit)

@@ -97,10 +97,12 @@ class _Offers:
 
     Attributes:
         by_name: All of them, by name.
-        by_tag: Those without an owner, by the tenant that their tag names; None = no tag.
+        by_owner: Those with an owner.
+        by_tag: Those without one, by the tenant that their tag names; None = no tag.
     """
 
     by_name: dict[str, InferenceProfile]
+    by_owner: dict[str, list[InferenceProfile]]
     by_tag: dict[str | None, list[InferenceProfile]]
 
 
@@ -145,9 +147,12 @@ class ProfileCatalog:
         """Return the profiles of a model and routing by name, and those that nobody owns by their tag."""
         if route not in self._offers:
             alike = [one for one in self._listed().values() if route_of(one.models) == route]
-            found = _Offers({one.name: one for one in alike}, {})
+            found = _Offers({one.name: one for one in alike}, {}, {})
             for profile in alike:
-                if self._owners.get(profile.id) is None:
+                owner = self._owners.get(profile.id)
+                if owner is not None:
+                    found.by_owner.setdefault(owner, []).append(profile)
+                else:
                     tags = self.control.tags(profile.arn) or {}
                     found.by_tag.setdefault(tags.get(self.tag_key), []).append(profile)
             self._offers[route] = found
@@ -278,20 +283,19 @@ class Provisioner:
         for reference in known.profiles if known is not None else ():
             held = self._catalog.owned(reference.id, tenant)
             if held is not None and (held.name == name or route_of(held.models) == route):
-                return Provided(source, HAD, route.model, route.routing, held.arn)
+                # What a tag alone has brought becomes a person's decision now.
+                how = ADOPTED if reference.tagged else HAD
+                return Provided(source, how, route.model, route.routing, held.arn)
         offers, key = self._catalog.offers(route), self._catalog.tag_key
-        for profile in offers.by_tag.get(tenant, ()):
-            if self._catalog.owned(profile.id, tenant) is None:
-                return Provided(source, ADOPTED, route.model, route.routing, profile.arn)
+        # Owned, and missing in the definition: somebody stopped in between.
+        for profile in (*offers.by_owner.get(tenant, ()), *offers.by_tag.get(tenant, ())):
+            return Provided(source, ADOPTED, route.model, route.routing, profile.arn)
         namesake = offers.by_name.get(name)
-        if namesake is not None and self._catalog.owned(namesake.id, tenant) is None:
+        if namesake is not None:
             raise ProfileRefused(
                 f"profile {namesake.arn} has the name of {tenant}'s profile ({name}), but its tag {key} does not name"
                 f" {tenant}, or it is somebody else's: tag it {key}={tenant} or delete it, then run this again"
             )
-        if namesake is not None:
-            # The tenant's by mapping, missing in its definition: a crash in between.
-            return Provided(source, ADOPTED, route.model, route.routing, namesake.arn)
         return Provided(source, CREATED, route.model, route.routing, "")
 
     def _made(self, tenant: str, source: str) -> InferenceProfile:

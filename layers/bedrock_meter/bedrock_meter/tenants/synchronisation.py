@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
+from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
 from bedrock_meter.tenants.onboarding import ATTEMPTS, TenantStore, update_definition
@@ -25,7 +26,12 @@ from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition, che
 LAST_CALL_MS = 20_000
 """A run stops looking at further profiles when less is left."""
 
-NEARLY_FULL_PERCENT = 80
+EVENT_SOURCE = "bedrock.amazonaws.com"
+"""Who speaks in CloudTrail's events about the control plane."""
+
+_NAMING = ("inferenceProfileArn", "inferenceProfileIdentifier", "resourceARN", "resourceArn")
+_APPLICATION = ":application-inference-profile/"
+
 MAXIMUM_FINDINGS = 100
 
 KEPT, MAPPED, MOVED, ENDED, COMPLETED = "kept", "mapped", "moved", "ended", "completed"
@@ -321,7 +327,7 @@ def _is_settled(
 
 
 def _is_application(profile: InferenceProfile) -> bool:
-    return ":application-inference-profile/" in profile.arn
+    return _APPLICATION in profile.arn
 
 
 def _document(profile: str, period: MappingPeriod | None) -> dict[str, object] | None:
@@ -343,3 +349,26 @@ def fullness_percent(listed: int, maximum: int | None) -> int | None:
     if maximum is None:
         return None
     return 100 if maximum <= 0 else listed * 100 // maximum
+
+
+def profiles_named(event: Mapping[str, object]) -> tuple[str, ...] | None:
+    """Return the ids of the application profiles that an event of CloudTrail names; None for any other event.
+
+    Only places are read in which the control plane's requests and answers carry a profile's ARN or id. What has become
+    of it is asked of Bedrock, so a forged or late event costs two requests and changes nothing by itself.
+    """
+    detail = event.get("detail")
+    if not isinstance(detail, Mapping) or detail.get("eventSource") != EVENT_SOURCE:
+        return None
+    found = []
+    for part in ("requestParameters", "responseElements"):
+        values = detail.get(part)
+        if not isinstance(values, Mapping):
+            continue
+        for name in _NAMING:
+            value = values.get(name)
+            if isinstance(value, str) and (not value.startswith("arn:") or _APPLICATION in value):
+                profile = profile_candidate(value)
+                if profile is not None:
+                    found.append(profile)
+    return tuple(dict.fromkeys(found))
