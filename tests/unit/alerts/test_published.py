@@ -8,10 +8,17 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from bedrock_meter.alerts import contracts
-from bedrock_meter.alerts.contracts import Event, adjustment_event, transition_event, unattributed_event
+from bedrock_meter.alerts.contracts import (
+    Event,
+    adjustment_event,
+    suspension_event,
+    transition_event,
+    unattributed_event,
+)
 from bedrock_meter.limits.gauge import bucket_name
 from bedrock_meter.limits.levels import judge
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
+from bedrock_meter.limits.suspension import resume, suspend, unannounced
 from tests.doubles.records import NOW_MS, limit, profile_arn
 
 FOLDER = Path(__file__).parents[3] / "events" / "published"
@@ -67,6 +74,8 @@ def made() -> list[Event]:
             now_ms=NOW_MS,
         )
     )
+    stopped = resume(suspend(None, "unpaid", "somebody", NOW_MS), "somebody", NOW_MS)
+    events += [suspension_event("acme", profiles, one, now_ms=NOW_MS) for one in unannounced(0, stopped)]
     return events
 
 
