@@ -67,7 +67,7 @@ def test_byte_code_of_layers_is_kept(tmp_path: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(zipped(tmp_path))).namelist() == ["a.py"]
 
 
-def test_two_concessions_and_no_more() -> None:
+def test_three_concessions_and_no_more() -> None:
     kept = {"Effect": "Allow", "Action": "s3:PutObject", "Condition": {"Bool": {"aws:SecureTransport": "true"}}}
     tls = {"Effect": "Deny", "Action": "s3:*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
     source = {
@@ -76,14 +76,20 @@ def test_two_concessions_and_no_more() -> None:
         "Condition": {"StringEquals": {"events:source": "x", "y": "z"}},
     }
     only = {"Effect": "Allow", "Action": "events:PutEvents", "Condition": {"StringEquals": {"events:source": "x"}}}
+    profiles = {"Effect": "Allow", "Action": ["bedrock:GetInferenceProfile"], "Resource": ["arn:x"]}
+    mixed = {"Effect": "Allow", "Action": ["bedrock:GetInferenceProfile", "s3:GetObject"], "Resource": "arn:x"}
     template = {
         "Resources": {
             "Tls": {"Properties": {"PolicyDocument": {"Statement": [tls]}}},
             "Mixed": {"Properties": {"PolicyDocument": {"Statement": [tls, kept]}}},
             "Role": {"Properties": {"Policies": [{"PolicyDocument": {"Statement": [source, only]}}]}},
+            "Bedrock": {"Properties": {"PolicyDocument": {"Statement": [profiles, mixed]}}},
         }
     }
     concede(template)
+    assert template["Resources"].pop("Bedrock") == {
+        "Properties": {"PolicyDocument": {"Statement": [{**profiles, "Resource": "*"}, mixed]}}
+    }
     assert template["Resources"] == {
         "Mixed": {"Properties": {"PolicyDocument": {"Statement": [kept]}}},
         "Role": {
@@ -116,4 +122,4 @@ def test_of_the_real_template_nothing_else_is_lost() -> None:
     assert "events:source" not in json.dumps(after)
     shorter = {name: json.dumps(value) for name, value in after["Resources"].items()}
     changed = {name for name, value in shorter.items() if value != json.dumps(before["Resources"][name])}
-    assert changed == {"EvaluateQuotasRole", "SweepRole"}
+    assert changed == {"EvaluateQuotasRole", "SweepRole", "SyncProfilesRole"}
