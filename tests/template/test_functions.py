@@ -102,6 +102,7 @@ def test_outputs_stay() -> None:
         "RecordUsageFunction",
         "RedriveFailuresFunction",
         "SweepFunction",
+        "SyncProfilesFunction",
         "TenantsTable",
         "UsageTable",
     }

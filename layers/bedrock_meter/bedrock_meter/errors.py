@@ -8,7 +8,9 @@
     ├── UnreadablePayload       a whole subscription event cannot be opened (base64, gzip, size, JSON)
     ├── DeliverAgain            work is left over; the same input must be delivered again (safe: the ledger decides)
     │   └── OutOfTime           ... because the invocation's time is nearly used up
-    └── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
+    ├── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
+    └── ProfileRefused          an application inference profile cannot be made or taken: says why
+        └── ProfileQuotaFull    ... because the account may have no more of them in this Region
 
 Messages carry identifiers and numbers only, never the content of a record.
 """
@@ -61,3 +63,11 @@ class OutOfTime(DeliverAgain):
 
 class LeaseLost(MeterError):
     """A change of limits was overtaken: its lease ran out or somebody else changed the tenant first."""
+
+
+class ProfileRefused(MeterError):
+    """A profile cannot be made or taken for a tenant. Nothing of it is registered."""
+
+
+class ProfileQuotaFull(ProfileRefused):
+    """The service quota of inference profiles is used up: every further creation would be refused as well."""

@@ -19,6 +19,7 @@ SETTINGS = {
     "RECORD_USAGE_FUNCTION": "recorder",
     "OBJECT_QUEUE": "queue",
     "LEDGER_RETENTION_DAYS": "400",
+    "TENANT_TAG_KEY": "tenantId",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "BedrockMeter",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -33,6 +34,7 @@ FOREIGN = {
     "redrive_failures": HEAVY | {"aws_lambda_powertools.event_handler"},
     "evaluate_quotas": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
     "sweep": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
+    "sync_profiles": HEAVY | {"aws_lambda_powertools.event_handler"},
     "quota_api": HEAVY | {"msgspec"},
 }
 
@@ -72,6 +74,8 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
         ("redrive_failures", "LEDGER_RETENTION_DAYS"),
         ("evaluate_quotas", "EVENT_BUS"),
         ("sweep", "EVENT_BUS"),
+        ("sync_profiles", "TENANTS_TABLE"),
+        ("sync_profiles", "TENANT_TAG_KEY"),
         ("quota_api", "QUOTAS_TABLE"),
     ],
 )

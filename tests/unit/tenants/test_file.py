@@ -19,6 +19,7 @@ tenants:
   - id: acme
     timezone: Europe/Berlin
     plan: gold
+    name: Acme, Limited
     profiles: [053a3ulue40l, "{profile_arn("44suuwn3n98t")}", {{id: 9xy, model: a.model}}]
     limits:
       - {{meter: total_tokens, window: 1h, max: 200k, hard: true}}
@@ -27,7 +28,7 @@ tenants:
 """
     )
     acme, globex = load(path)
-    assert (acme.id, acme.timezone, acme.plan) == ("acme", "Europe/Berlin", "gold")
+    assert (acme.id, acme.timezone, acme.plan, acme.name) == ("acme", "Europe/Berlin", "gold", "Acme, Limited")
     assert acme.profiles == (
         ProfileReference("053a3ulue40l", "053a3ulue40l"),
         ProfileReference("44suuwn3n98t", profile_arn("44suuwn3n98t")),
@@ -48,6 +49,7 @@ tenants:
         (None, "list 'tenants'"),
         ({"tenants": {}}, "list 'tenants'"),
         ({"tenants": [], "plans": []}, "unknown key 'plans'"),
+        ({"tenants": [{"id": "acme", "name": "two\nlines"}]}, r"tenants\[0\]\.name: must be 1 to 200 printable"),
         ({"tenants": ["acme"]}, r"tenants\[0\]: must be a mapping"),
         ({"tenants": [{}]}, r"tenants\[0\]\.id: None is not a tenant id"),
         ({"tenants": [{"id": "a/b"}]}, r"tenants\[0\]\.id: 'a/b' is not a tenant id"),

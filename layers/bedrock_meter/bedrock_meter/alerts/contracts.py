@@ -17,6 +17,7 @@ from bedrock_meter.limits.gauge import Reading
 from bedrock_meter.limits.levels import Transition
 from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.status import amounts_document, limit_document
+from bedrock_meter.limits.suspension import SuspensionTransition
 
 SOURCE = "bedrock-meter"
 DETAIL_VERSION = "1"
@@ -30,6 +31,8 @@ TENANT_OVERSPEND_FORECAST = "Tenant Overspend Forecast"
 USAGE_UNATTRIBUTED = "Usage Unattributed"
 USAGE_UNPRICED = "Usage Unpriced"
 USAGE_ADJUSTED = "Usage Adjusted"
+TENANT_SUSPENDED = "Tenant Suspended"
+TENANT_RESUMED = "Tenant Resumed"
 
 _DETAIL_TYPES = {
     "throttled": TENANT_THROTTLED,
@@ -126,6 +129,25 @@ def adjustment_event(
         "window_start": iso(window_start_ms),
     }
     return Event(identity, USAGE_ADJUSTED, detail)
+
+
+def suspension_event(tenant: str, profiles: Sequence[str], transition: SuspensionTransition, *, now_ms: int) -> Event:
+    """Return the event that says: a person has stopped this tenant, or let it go. Who did so is not in it."""
+    identity = event_id(tenant, "suspension", transition.ordinal)
+    suspension = transition.suspension
+    detail = {
+        "version": DETAIL_VERSION,
+        "event_id": identity,
+        "tenant": tenant,
+        "profiles": list(profiles[:MAXIMUM_PROFILES]),
+        "reason": suspension.reason,
+        "suspended_at": iso(suspension.since_ms),
+        "ordinal": transition.ordinal,
+        "evaluated_at": iso(now_ms),
+    }
+    if not transition.is_start:
+        detail["resumed_at"] = iso(suspension.resumed_ms)
+    return Event(identity, TENANT_SUSPENDED if transition.is_start else TENANT_RESUMED, detail)
 
 
 def unattributed_event(

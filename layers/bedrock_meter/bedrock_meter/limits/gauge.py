@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bedrock_meter.limits.limit import SLOTS, InstalledLimit, Layout
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window
 
 CLOSING_GRACE_MS = 3_600_000
@@ -57,6 +58,7 @@ class Gauge:
         layout: The limits, and how to read the buckets.
         buckets: Sum by bucket name; only bucket attributes of the item.
         lease: A change of limits in progress, or None.
+        suspension: The last suspension of the tenant, in force or over; None if there never was one.
     """
 
     tenant: str
@@ -64,6 +66,7 @@ class Gauge:
     layout: Layout
     buckets: Mapping[str, int]
     lease: Lease | None = None
+    suspension: Suspension | None = None
 
 
 @dataclass(frozen=True, slots=True)

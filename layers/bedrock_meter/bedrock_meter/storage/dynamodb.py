@@ -50,9 +50,9 @@ def session() -> Session:
     return _session
 
 
-def client(service: str = "dynamodb") -> Any:
+def client(service: str = "dynamodb", config: Config = _CONFIG) -> Any:
     """Return a client; the endpoint and Region come from the standard AWS settings."""
-    return session().create_client(service, config=_CONFIG)
+    return session().create_client(service, config=config)
 
 
 def text(value: str) -> dict[str, Any]:

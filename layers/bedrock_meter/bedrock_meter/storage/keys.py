@@ -12,6 +12,7 @@ Quotas      tenant, GAUGE                            every recording (update), e
             tenant, OUTBOX#profile#model#day         announcement of unpriced usage, same index
             PREFLIGHT, PROBE#nonce                   the preflight that sent a test line: GetItem; gone after an hour
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
+            TENANT#tenant, AUDIT#instant#id          who changed what of the tenant, newest first
             PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
             PRINCIPAL#arn, MAPPING                   attribution: which tenant this IAM principal calls for, since when
             TRUST, TRUST                             attribution: gateways, patterns of principals; one for the stack
@@ -38,6 +39,7 @@ MAPPING = "MAPPING"
 PRICES = "PRICES"
 OVERRIDES = "OVERRIDES"
 TRUST = "TRUST"
+AUDIT_PREFIX = "AUDIT#"
 
 DUE_SHARDS = ("0", "1", "2", "3")
 """Partitions of the ``due`` index: the sweep asks each of them once a minute."""
@@ -80,6 +82,11 @@ def parse_usage_sort_key(sort_key: str) -> tuple[int, str, str]:
 def tenant_key(tenant: str) -> str:
     """Partition of a tenant's definition."""
     return f"TENANT#{tenant}"
+
+
+def audit_sort_key(instant: str, unique: str) -> str:
+    """Entry about a change at ``instant`` (ISO, UTC, milliseconds: sorted by time); ``unique`` tells two apart."""
+    return f"{AUDIT_PREFIX}{instant}#{unique}"
 
 
 def profile_key(profile: str) -> str:

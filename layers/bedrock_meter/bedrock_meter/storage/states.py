@@ -24,6 +24,7 @@ def state_of(item: Item) -> TenantState:
         version=get_number(item, "state_version"),
         evaluated_rev=get_number(item, "evaluated_rev"),
         layout_version=get_number(item, "layout_version"),
+        suspension=get_number(item, "suspension"),
         levels=levels.from_item(json.loads(get_text(item, "levels", "{}"))),
         pending=pending_of(item),
         next_due_ms=get_number(item, "next_due_ms") if "next_due_ms" in item else None,
@@ -61,6 +62,7 @@ class DynamoDBEvaluationStore:
         update.set("state_version", number(state.version))
         update.set("evaluated_rev", number(state.evaluated_rev))
         update.set("layout_version", number(state.layout_version))
+        update.set("suspension", number(state.suspension))
         update.set("levels", text(json.dumps(levels.to_item(state.levels), separators=(",", ":"))))
         update.due(tenant, state.next_due_ms)
         for event in events:
