@@ -58,12 +58,15 @@ def in_peace(seed: int) -> Schedule:
     return replace(
         schedule,
         deliveries=tuple(deliveries),
+        failed=(),
         changes=(),
         mappings=(),
         recorders=1,
+        redrivers=1,
         evaluators=1,
         fault_rate=0.0,
         skews_ms=(0,),
         drains=False,
         stream_in_order=True,
+        stream_loses=0.0,
     )

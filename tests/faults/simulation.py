@@ -1,9 +1,9 @@
 """Runs one schedule: the handlers' own object graphs on the doubles, with everything that drives them in production.
 
-The decision: what AWS does around the handlers is simulated too. A delivery that ends in an error comes again (twice,
-then from the failure store), a killed process loses its caches, the stream delivers at least once and not in order, the
-sweep comes each minute, and people change limits and repeat a command that failed. Faults have a budget, so every
-schedule ends and conservation can be demanded of all of them.
+The decision: what AWS does around the handlers is simulated too. A delivery that ends in an error comes again twice and
+then lies in the failure store, from which the redrive takes it; a killed process loses its caches; the stream delivers
+at least once and not in order, or loses hints; the sweep comes each minute, and people change limits and repeat a
+command that failed. Faults have a budget, so every schedule ends and conservation can be demanded of all of them.
 """
 
 import random
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bedrock_meter.alerts.evaluator import Evaluated
-from bedrock_meter.alerts.sweep import Worklist
-from bedrock_meter.alerts.wiring import worklist
+from bedrock_meter.alerts.review import PARTS
+from bedrock_meter.alerts.sweep import Failure, Worklist
+from bedrock_meter.alerts.wiring import review, worklist
 from bedrock_meter.errors import MeterError
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.limit import Limit, default_name
@@ -24,7 +25,9 @@ from bedrock_meter.settings import DAY_MS
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.usage.ingestion import Ingested, Ingestion
-from bedrock_meter.usage.wiring import ingestion
+from bedrock_meter.usage.redrive import Redrive, Redriven
+from bedrock_meter.usage.wiring import ingestion, redrive
+from tests.doubles.failures import FUNCTION
 from tests.faults.faults import Faults, NoFaults, RandomFaults
 from tests.faults.scheduler import Killed, Livelock, Worker
 from tests.faults.schedules import Ceiling, Delivery, LimitChange, Schedule
@@ -39,8 +42,8 @@ FUNCTION_ERRORS: tuple[type[Exception], ...] = (MeterError, *AWS_ERRORS)
 
 ENDINGS: tuple[type[BaseException], ...] = (*FUNCTION_ERRORS, Killed)
 
-_ASYNC_RETRIES_MS = (60_000, 120_000)
-_REDRIVE_MS = 15 * 60_000
+REDRIVE_MS = 5 * 60_000
+ASYNC_RETRIES_MS = (60_000, 120_000)
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,19 @@ class Design:
     Attributes:
         ingestion: Takes the product's ingestion and returns the one to use.
         worklist: The same for the evaluation.
+        redrive: The same for what takes failed deliveries in again.
         install: Changes a tenant's limits.
-        retention_ms: How long the ledger keeps what it is told to keep.
+        swallows: Whether a delivery that failed is reported as done.
+        reviews: Whether the sweep looks for tenants that nobody judged.
     """
 
     name: str = "this design"
     ingestion: Callable[[Ingestion, World], Ingestion] = lambda made, world: made
     worklist: Callable[[Worklist, World], Worklist] = lambda made, world: made
+    redrive: Callable[[Redrive, World], Redrive] = lambda made, world: made
     install: Callable[..., bool] = install_limits
     swallows: bool = False
+    reviews: bool = True
 
 
 PRODUCT = Design()
@@ -91,6 +98,8 @@ class Simulation:
     """Recorders, evaluators and people who are not done yet."""
 
     _writers: int = 0
+    _recorders: list[Worker] = field(default_factory=list)
+    """Those that are not done yet."""
 
     def __post_init__(self) -> None:
         schedule = self.schedule
@@ -107,8 +116,12 @@ class Simulation:
         """Run everything to its end; faults end first."""
         scheduler = self.world.scheduler
         self._jobs = [_Job(one.at_ms, one) for one in self.schedule.deliveries]
+        for one in self.schedule.failed:
+            self.world.give_up(one.lines)
         for number in range(self.schedule.recorders):
-            self._add(f"recorder {number}", self._record, self._skew())
+            self._recorders.append(self._add(f"recorder {number}", self._record, self._skew()))
+        for number in range(self.schedule.redrivers):
+            self._add(f"redrive {number}", self._redrive, self._skew())
         if self.schedule.changes or self.schedule.mappings:
             self._add("operator", self._operate, 0)
         for number in range(self.schedule.evaluators):
@@ -120,7 +133,7 @@ class Simulation:
             self._finish()
         return self.world
 
-    def _add(self, name: str, work: Callable[[], None], skew_ms: int, *, is_writer: bool = True) -> None:
+    def _add(self, name: str, work: Callable[[], None], skew_ms: int, *, is_writer: bool = True) -> Worker:
         self._busy += 1
         self._writers += is_writer
 
@@ -128,8 +141,10 @@ class Simulation:
             work()
             self._busy -= 1
             self._writers -= is_writer
+            self._recorders = [one for one in self._recorders if one is not worker]
 
-        self.world.scheduler.add(Worker(name, body, self.schedule.start_ms, skew_ms, is_background=not is_writer))
+        worker = Worker(name, body, self.schedule.start_ms, skew_ms, is_background=not is_writer)
+        return self.world.scheduler.add(worker)
 
     def _skew(self) -> int:
         return self.chance.choice(self.schedule.skews_ms)
@@ -177,6 +192,24 @@ class Simulation:
         made = worklist(world.client("dynamodb"), lambda: world.client("events"), TABLES, "bus", now=clock)
         return self.design.worklist(made, world)
 
+    def new_redrive(self) -> Redrive:
+        """The same for what takes failed deliveries in again."""
+        world = self.world
+        made = redrive(
+            world.client("dynamodb"),
+            lambda: world.client("s3"),
+            TABLES,
+            BUCKET,
+            FUNCTION,
+            retention_ms=RETENTION_MS,
+            now=world.scheduler.clock,
+            sleep_ms=world.scheduler.sleep,
+            uniform=self.chance.random,
+        )
+        made._ingestion = self.design.ingestion(made._ingestion, world)
+        made._shuffle = self.chance.shuffle
+        return self.design.redrive(made, world)
+
     @contextmanager
     def _invocation(self) -> Iterator[None]:
         """The time that a function has; its process is killed when it has used it up."""
@@ -204,19 +237,59 @@ class Simulation:
             try:
                 with self._invocation():
                     self._deliver(meter, job.delivery)
-            except AssertionError:
-                raise
-            except (Exception, Killed) as ended:
+            except ENDINGS as ended:
                 if self.design.swallows and isinstance(ended, Exception):
                     continue
                 if isinstance(ended, Killed):
                     meter = self.new_ingestion()
-                if job.attempts > MOST_ATTEMPTS:
-                    raise Livelock(f"a delivery failed {job.attempts} times: {ended!r}") from ended
-                again = job.attempts % 3
-                wait_ms = _ASYNC_RETRIES_MS[again - 1] if again else _REDRIVE_MS
-                job.ready_ms = scheduler.now_ms + wait_ms
+                if job.attempts > len(ASYNC_RETRIES_MS):
+                    self.world.give_up(job.delivery.lines)
+                    continue
+                job.ready_ms = scheduler.now_ms + ASYNC_RETRIES_MS[job.attempts - 1]
                 self._jobs.append(job)
+
+    def _redrive(self) -> None:
+        """Runs every five minutes; those that would find nothing are left out."""
+        scheduler, runs = self.world.scheduler, 0
+        taking_in = self.new_redrive()
+        while True:
+            idle_ms = REDRIVE_MS
+            if self.world.waiting:
+                runs += 1
+                if runs > MOST_ATTEMPTS:
+                    raise Livelock(f"{self.world.waiting} failed deliveries are left after {runs} runs")
+                taking_in = self.redrive_once(taking_in)
+            elif not self._recorders:
+                return
+            else:
+                idle_ms = max(idle_ms, min(one.wake_ms for one in self._recorders) - scheduler.now_ms)
+            scheduler.sleep(idle_ms)
+
+    def redrive_once(self, taking_in: Redrive) -> Redrive:
+        """Run the redrive once; returns the environment for the next run."""
+        report = Redriven()
+        deadline_ms = self.world.scheduler.now_ms + FUNCTION_MS
+        try:
+            with self._invocation():
+                taking_in.run(report, lambda: deadline_ms - self.world.scheduler.now_ms)
+        except Killed:
+            return self.new_redrive()
+        except FUNCTION_ERRORS:  # Lambda runs it again in five minutes.
+            return taking_in
+        mistakes = report.failures.keys() & {"AssertionError", "Unsupported"}
+        if mistakes:
+            raise AssertionError(f"the redrive met {report.failures}")
+        if not report.failures:
+            self._account(report.ingested, "a redrive")
+        if report.parked:
+            self.imbalances.append(f"{report.parked} deliveries were parked")
+        return taking_in
+
+    def _account(self, report: Ingested, what: str) -> None:
+        usage = report.usage
+        accounted = usage.recorded + usage.duplicates + usage.errors + report.quarantined
+        if report.read != accounted:
+            self.imbalances.append(f"{what}: {report.read} read, {accounted} accounted for")
 
     def _deliver(self, meter: Ingestion, delivery: Delivery) -> None:
         worker = self.world.scheduler.current
@@ -253,8 +326,9 @@ class Simulation:
         scheduler, chance = self.world.scheduler, self.chance
         evaluation = self.new_worklist()
         while True:
-            self._backlog += range(self._seen, len(self.world.stream))
+            hints = range(self._seen, len(self.world.stream))
             self._seen = len(self.world.stream)
+            self._backlog += [at for at in hints if chance.random() >= self.schedule.stream_loses]
             if not self._backlog:
                 if not self._writers:
                     return
@@ -286,13 +360,23 @@ class Simulation:
         while self._busy:
             try:
                 with self._invocation():
-                    _raise_mistakes(self.new_worklist().sweep(Evaluated(), lambda: FUNCTION_MS))
+                    _raise_mistakes(self.sweep())
             except ENDINGS:
                 pass  # The next minute sweeps again.
             # Sweeps that would find nothing are left out: those while everybody else sleeps and nothing is due.
             wakes = [scheduler.next_wake_ms(), self.next_due_ms()]
             idle_ms = min((one for one in wakes if one is not None), default=0) - scheduler.now_ms
             scheduler.sleep(max(SWEEP_MS, idle_ms))
+
+    def sweep(self) -> list[Failure]:
+        """What the function does in a minute."""
+        judging, report = self.new_worklist(), Evaluated()
+        failures = judging.sweep(report, lambda: FUNCTION_MS)
+        if self.design.reviews:
+            world = self.world
+            looking = review(world.client("dynamodb"), judging, TABLES, now=world.scheduler.clock)
+            failures += looking.run(report, lambda: FUNCTION_MS)
+        return failures
 
     def next_due_ms(self) -> int | None:
         """When the sweep has something to do next."""
@@ -305,6 +389,11 @@ class Simulation:
         self.world.settle_all()
         if self.schedule.outage_ms is not None:
             self.world.scheduler.now_ms = max(self.world.scheduler.now_ms, self.schedule.outage_ms[1])
+        if self.schedule.stream_loses:
+            for _ in range(PARTS):  # An hour of sweeps, without anything new.
+                self.world.scheduler.now_ms += SWEEP_MS
+                if failures := self.sweep():
+                    raise failures[0].error
         evaluation = self.new_worklist()
         for _ in range(MOST_ATTEMPTS):
             due_ms = self.next_due_ms()

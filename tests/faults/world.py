@@ -13,6 +13,7 @@ import botocore.endpoint
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 from bedrock_meter.settings import Tables
+from tests.doubles.failures import failed_delivery, failure_key
 from tests.faults import faults
 from tests.faults.dynamodb import DynamoDB, Transaction
 from tests.faults.faults import Faults
@@ -24,6 +25,7 @@ from tests.faults.wire import attached
 
 TABLES = Tables("ledger", "usage", "quotas", "tenants")
 BUCKET = "failures"
+FAILURES_PREFIX = "aws/lambda/"
 DAY_MS = 86_400_000
 CALL_MS = 12
 """A call takes up to this long, and its answer as long again."""
@@ -43,7 +45,8 @@ class World:
 
     Attributes:
         accepted: What the bus took, in order: (detail type, detail).
-        objects: What the bucket holds, by key.
+        objects: What the bucket holds, by key: notes of the quarantine, and deliveries that were given up.
+        given_up: How many deliveries ever were.
         stream: Keys of changed Quotas items with the image after the change, in order.
         outage_ms: From when to when DynamoDB answers nothing but status 500; set when the set-up is done.
         installed: Each change of a tenant's layout: (sequence, clock of who changed it, tenant, limits as stored).
@@ -66,6 +69,7 @@ class World:
         self.outage_ms: tuple[int, int] | None = None
         self.accepted: list[tuple[str, dict[str, Any]]] = []
         self.objects: dict[str, bytes] = {}
+        self.given_up = 0
         self.stream: list[tuple[str, str, Item | None]] = []
         self.installed: list[tuple[int, int, str, str]] = []
         self.installer_ms = schedule.start_ms
@@ -118,6 +122,16 @@ class World:
         """What a table holds."""
         return self.double.tables[table].items
 
+    def give_up(self, lines: tuple[Line, ...]) -> None:
+        """Keep a delivery as Lambda does when its attempts have failed."""
+        self.given_up += 1
+        self.objects[failure_key(self.given_up)] = failed_delivery(subscription_event(lines))
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries are in the failure store."""
+        return sum(name.startswith(FAILURES_PREFIX) for name in self.objects)
+
     def map_profile(self, profile: str, tenant: str) -> None:
         """Give a profile to a tenant, from the beginning of time."""
         period = {"tenant": {"S": tenant}, "from_ms": {"N": "0"}, "model": {"S": "-"}}
@@ -138,8 +152,7 @@ class World:
         if service == "dynamodb":
             return self.double.call(operation, request)
         if service == "s3":
-            self.objects[request["Key"]] = request["Body"]
-            return {}
+            return self._object_answer(operation, request)
         if operation != "PutEvents":
             raise Unsupported(operation)
         entries = request["Entries"]
@@ -153,6 +166,21 @@ class World:
                 self.accepted.append((entry["DetailType"], json.loads(entry["Detail"])))
                 results.append({"EventId": str(len(self.accepted))})
         return {"FailedEntryCount": sum("ErrorCode" in one for one in results), "Entries": results}
+
+    def _object_answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        if operation == "ListObjectsV2":
+            names = sorted(name for name in self.objects if name.startswith(request["Prefix"]))
+            return {"Found": [(name, len(self.objects[name])) for name in names[: request["MaxKeys"]]]}
+        key: str = request["Key"]
+        if operation == "PutObject":
+            self.objects[key] = request["Body"]
+        elif operation == "DeleteObject":
+            self.objects.pop(key, None)
+        elif key in self.objects:
+            return {"Body": self.objects[key]}
+        else:
+            raise ServiceError("NoSuchKey", status=404)
+        return {}
 
     def _observe(self, write: Write) -> None:
         if write.table != "quotas":
