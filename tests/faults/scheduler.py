@@ -115,6 +115,7 @@ class Scheduler:
             self._hand_over(self._pick())
             if not self._finished.acquire(timeout=_STUCK_S):
                 raise Livelock("no worker has given the baton back")
+        self._finished.release()
         for thread in threads:
             thread.join()
         self.current = None

@@ -248,6 +248,12 @@ class Simulation:
                 job.ready_ms = scheduler.now_ms + ASYNC_RETRIES_MS[job.attempts - 1]
                 self._jobs.append(job)
 
+    def redrive_all(self, name: str) -> None:
+        """Work through the failure store once more, when everything else is over."""
+        self._add(name, self._redrive, 0)
+        with simulated_sleep(self.world.scheduler.sleep):
+            self.world.scheduler.run()
+
     def _redrive(self) -> None:
         """Runs every five minutes; those that would find nothing are left out."""
         scheduler, runs = self.world.scheduler, 0
@@ -313,12 +319,12 @@ class Simulation:
             if not isinstance(change, LimitChange):
                 self.world.map_profile(change[1], change[2])
                 continue
-            for _ in range(MOST_ATTEMPTS):
+            for attempt in range(MOST_ATTEMPTS):
                 try:
                     self._install(change.tenant, change.limits, self.design.install)
                     break
                 except ENDINGS:  # The person repeats the command.
-                    scheduler.sleep(5_000)
+                    scheduler.sleep(min(5_000 * (attempt + 1), 60_000))
             else:
                 raise Livelock("limits could not be changed")
 

@@ -140,7 +140,7 @@ class Table:
 
         Items follow each other by the hash of their partition, then by sort key; a partition is in one segment.
         """
-        for unknown in ("IndexName", "ProjectionExpression", "ScanFilter", "Limit", "Select"):
+        for unknown in ("IndexName", "ScanFilter", "Limit", "Select"):
             if unknown in request:
                 raise Unsupported(unknown)
         number, of = request.get("Segment", 0), request.get("TotalSegments", 1)
@@ -150,6 +150,7 @@ class Table:
         if "FilterExpression" in request:
             node, placeholders = parse_condition(request["FilterExpression"])
             bindings.use(placeholders)
+        shown_names = _projected(request.get("ProjectionExpression"), bindings)
         bindings.finish()
         keys = sorted((crc32(key[0].encode()), *key) for key in self.items if crc32(key[0].encode()) % of == number)
         start = request.get("ExclusiveStartKey")
@@ -158,6 +159,8 @@ class Table:
             keys = [key for key in keys if key > (crc32(partition.encode()), partition, sort)]
         shown = [self.items[key[1:]] for key in keys[:page]]
         found = [item for item in shown if node is None or holds(node, item, bindings)]
+        if shown_names is not None:
+            found = [{name: value for name, value in item.items() if name in shown_names} for item in found]
         answer: dict[str, Any] = {"Items": found, "Count": len(found), "ScannedCount": len(shown)}
         if len(keys) > page:
             answer["LastEvaluatedKey"] = {name: shown[-1][name] for name in self.key_names}
@@ -168,6 +171,17 @@ class Table:
         for key, item in self.items.items():
             if self.ttl in item and number_of(item[str(self.ttl)]) * 1000 < now_ms:
                 yield key
+
+
+def _projected(expression: str | None, bindings: Bindings) -> set[str] | None:
+    """Names of the attributes that are asked for; None = all."""
+    if expression is None:
+        return None
+    placeholders = [one.strip() for one in expression.split(",")]
+    if not all(one.startswith("#") and one[1:].isalnum() for one in placeholders):
+        raise Unsupported(f"the projection {expression}")
+    bindings.use(frozenset(placeholders))
+    return {bindings.name(("path", one)) for one in placeholders}
 
 
 def _schema(described: list[dict[str, str]]) -> Schema:

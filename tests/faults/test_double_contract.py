@@ -423,4 +423,6 @@ def test_what_the_double_has_not_learned_is_refused_loudly(double: Subject) -> N
     with pytest.raises(Unsupported):
         double.client.scan(TableName=double.name, ProjectionExpression="pk")
     with pytest.raises(Unsupported):
+        double.client.scan(TableName=double.name, Limit=1)
+    with pytest.raises(Unsupported):
         double.client.describe_table(TableName=double.name)

@@ -46,7 +46,8 @@ class World:
     Attributes:
         accepted: What the bus took, in order: (detail type, detail).
         objects: What the bucket holds, by key: notes of the quarantine, and deliveries that were given up.
-        given_up: How many deliveries ever were.
+        failed: All deliveries that ever were given up, as Lambda wrote them.
+        taken_ms: When the last of them was taken out of the bucket.
         stream: Keys of changed Quotas items with the image after the change, in order.
         outage_ms: From when to when DynamoDB answers nothing but status 500; set when the set-up is done.
         installed: Each change of a tenant's layout: (sequence, clock of who changed it, tenant, limits as stored).
@@ -69,7 +70,8 @@ class World:
         self.outage_ms: tuple[int, int] | None = None
         self.accepted: list[tuple[str, dict[str, Any]]] = []
         self.objects: dict[str, bytes] = {}
-        self.given_up = 0
+        self.failed: dict[str, bytes] = {}
+        self.taken_ms = 0
         self.stream: list[tuple[str, str, Item | None]] = []
         self.installed: list[tuple[int, int, str, str]] = []
         self.installer_ms = schedule.start_ms
@@ -124,8 +126,8 @@ class World:
 
     def give_up(self, lines: tuple[Line, ...]) -> None:
         """Keep a delivery as Lambda does when its attempts have failed."""
-        self.given_up += 1
-        self.objects[failure_key(self.given_up)] = failed_delivery(subscription_event(lines))
+        key = failure_key(len(self.failed))
+        self.failed[key] = self.objects[key] = failed_delivery(subscription_event(lines))
 
     @property
     def waiting(self) -> int:
@@ -175,6 +177,7 @@ class World:
         if operation == "PutObject":
             self.objects[key] = request["Body"]
         elif operation == "DeleteObject":
+            self.taken_ms = self.scheduler.now_ms
             self.objects.pop(key, None)
         elif key in self.objects:
             return {"Body": self.objects[key]}
