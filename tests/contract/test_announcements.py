@@ -101,7 +101,7 @@ def test_an_announcement_that_is_refused_for_good_is_parked(scene: Scene) -> Non
 def test_a_rise_without_a_hint_is_found_by_the_sweep_within_an_hour(scene: Scene) -> None:
     installations = DynamoDBInstallationStore(scene.client, scene.tables)
     for tenant, used in (("acme", 1_200), ("globex", 10)):
-        install_limits(installations, tenant, [limit("1d", 1_000)], clock=lambda: scene.now_ms, new_id=lambda: "x")
+        install_limits(installations, tenant, [limit("7d", 1_000)], clock=lambda: scene.now_ms, new_id=lambda: "x")
         gauge = gauges.load_one(scene.client, scene.tables.quotas, tenant)
         assert gauge is not None
         (installed,) = gauge.layout.limits
@@ -109,7 +109,7 @@ def test_a_rise_without_a_hint_is_found_by_the_sweep_within_an_hour(scene: Scene
         request = gauges.add_request(scene.tables.quotas, tenant, gauge.layout.version, {name: used})
         request.pop("ReturnValuesOnConditionCheckFailure")
         scene.client.update_item(**request)
-    scene.now_ms += 25 * 3_600_000 // 2
+    scene.now_ms += 25 * 3_600_000
     announced = []
     for _ in range(2 * PARTS):
         scene.now_ms += 60_000

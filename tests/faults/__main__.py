@@ -1,4 +1,4 @@
-"""``make faults``: schedules, crash matrix, mutants; resumable, bounded, and red if anything is not exact.
+"""``make faults``: schedules, crash matrix, wrong designs, drills: resumable, bounded, red if anything is not exact.
 
 ``SEEDS`` (1,000) schedules from seed ``FROM`` (0) on, over all processors. What is done is remembered in
 ``.local/faults.json`` under the content of the code that decides a schedule, so that an interrupted long run goes on
@@ -15,12 +15,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.faults import matrix
+from tests.faults import canary, contention, drill, matrix, storm
 from tests.faults.mutants import MUTANTS
 from tests.faults.running import GENERIC_SEEDS, Death, Verdict, death, verdict
 from tests.faults.schedules import make
 from tests.faults.wire import isolate
 
+DELIVERY_EVERY_MS = 10_000
+"""In the outage drill."""
+
+STORM_TENANTS = 10_000
 STATE = Path(".local/faults.json")
 CHUNK = 20
 _SHOWN = 10
@@ -145,12 +149,66 @@ def mutants(pool: ProcessPoolExecutor) -> bool:
     return alive == 0
 
 
+def _drilled() -> drill.Drilled:
+    isolate()
+    return drill.drill(DELIVERY_EVERY_MS)
+
+
+def _weathered() -> storm.Weathered:
+    isolate()
+    return storm.weather(STORM_TENANTS)
+
+
+def _contended(rate: int) -> contention.Outcome:
+    isolate()
+    return contention.measure(rate)
+
+
+def outage(drilled: drill.Drilled) -> bool:
+    """Print how the outage drill ended."""
+    print(
+        f"outage drill: DynamoDB out for {drill.OUTAGE_MS // 3_600_000} h, {drilled.records} calls, "
+        f"{drilled.given_up} deliveries given up and redriven {drill.REDRIVES} times: {drilled.lost} lost, "
+        f"{drilled.doubled} doubled, drained {drilled.drained_ms / 1000:.0f} s after the end of the outage"
+    )
+    for finding in drilled.findings[:_SHOWN]:
+        print(f"  {finding}")
+    return not (drilled.findings or drilled.lost or drilled.doubled)
+
+
+def crossings(weathered: storm.Weathered) -> bool:
+    """Print how the storm ended."""
+    print(
+        f"storm: the limits of {STORM_TENANTS} tenants crossed at once, a bus of {storm.BUS_RATE} requests a second: "
+        f"{weathered.ids} of {weathered.expected} events came, {weathered.copies - weathered.ids} twice, "
+        f"{weathered.mixed} ids of two events, {weathered.waiting} left, {weathered.refused} requests refused, "
+        f"the last after {weathered.lasted_ms / 1000:.0f} s"
+    )
+    return weathered.is_exact
+
+
+def searched(found: canary.Searched) -> bool:
+    """Print where the canary was looked for."""
+    places = ", ".join(f"{hits} of {size} {place}" for place, (size, hits) in found.places.items())
+    print(
+        f"canary: in {places}; in {found.kept[1]} of {found.kept[0]} objects of the failure store; "
+        f"{found.counted} of {found.good} sound records counted among the poison"
+    )
+    for problem in found.problems:
+        print(f"  {problem}")
+    return not found.problems
+
+
 def main() -> int:
     """Run everything; 0 if all is exact and every mutant is dead."""
     first, count = int(os.environ.get("FROM", "0")), int(os.environ.get("SEEDS", "1000"))
     isolate()
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        good = [schedules(pool, first, count), crash_matrix(pool), mutants(pool)]
+        good = [schedules(pool, first, count)]
+        storming, drilling = pool.submit(_weathered), pool.submit(_drilled)
+        good += [crash_matrix(pool), mutants(pool), outage(drilling.result()), crossings(storming.result())]
+        good.append(contention.table(dict(zip(contention.RATES, pool.map(_contended, contention.RATES), strict=True))))
+        good.append(searched(canary.search()))
     return 0 if all(good) else 1
 
 

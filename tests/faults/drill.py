@@ -29,7 +29,7 @@ class Drilled:
     Attributes:
         records: Distinct calls that were logged.
         given_up: Deliveries that Lambda gave up on.
-        lost: Calls that are not in the ledger in the end.
+        lost: Calls that are not in the ledger when the failure store is empty for the first time.
         doubled: Requests in the roll-ups beyond that, and later redrives that changed any sum.
         drained_ms: From the end of the outage to the last failed delivery taken in.
         findings: All that is not conserved.
@@ -85,18 +85,19 @@ def drill(every_ms: int, design: Design = PRODUCT) -> Drilled:
     drained_ms = world.taken_ms - planned.outage_ms[1]
     findings = check(world, simulation.imbalances)
     counted, kept = counts(simulation), dict(world.failed)
+    records = len(planned.lines)
+    lost = records - len(world.rows("ledger"))
     again = 0
     for number in range(1, REDRIVES):
         world.objects |= kept
         simulation.redrive_all(f"round {number}")
         again += counts(simulation) != counted
         findings += check(world, simulation.imbalances)
-    records = len(planned.lines)
     requests = sum(int(row["requests"]["N"]) for row in world.rows("usage").values())
     return Drilled(
         records=records,
         given_up=len(kept),
-        lost=records - len(world.rows("ledger")),
+        lost=lost,
         doubled=max(0, requests - records) + again,
         drained_ms=drained_ms,
         findings=tuple(findings),
