@@ -31,6 +31,7 @@ _SHOWN = 10
 
 
 DECIDES = (
+    "designs",
     "dynamodb",
     "expressions",
     "faults",

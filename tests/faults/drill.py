@@ -8,9 +8,10 @@ deliveries are then put back as they were, and redriven a second and a third tim
 import random
 from dataclasses import dataclass
 
+from tests.faults.designs import PRODUCT, Design
 from tests.faults.oracle import check
 from tests.faults.schedules import EPOCH_MS, MINUTE_MS, Ceiling, Delivery, Line, Schedule
-from tests.faults.simulation import FUNCTION_MS, PRODUCT, Design, Simulation
+from tests.faults.simulation import FUNCTION_MS, Simulation
 
 OUTAGE_MS = 3 * 3_600_000
 BEFORE_MS = 10 * MINUTE_MS

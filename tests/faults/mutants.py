@@ -31,7 +31,7 @@ from bedrock_meter.usage.packing import Chunk, Writes, writes_of
 from bedrock_meter.usage.recorder import Recorder, Refused
 from bedrock_meter.usage.redrive import Failure, Redrive
 from tests.doubles.failures import FUNCTION
-from tests.faults.simulation import Design
+from tests.faults.designs import Design
 from tests.faults.world import BUCKET, DAY_MS, TABLES, World
 
 _LOCK_MS = 60_000

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from bedrock_meter.reconciliation.rebuild import Rebuild, Report
 from bedrock_meter.storage.reconciliation import DynamoDBReconciliationStore
+from tests.faults.designs import PRODUCT, Design
 from tests.faults.oracle import check, levels
 from tests.faults.scheduler import Livelock
 from tests.faults.schedules import Delivery, Schedule, make
-from tests.faults.simulation import PRODUCT, RETENTION_MS, Design, Simulation
+from tests.faults.simulation import RETENTION_MS, Simulation
 from tests.faults.world import TABLES, World
 
 GENERIC_SEEDS = 200

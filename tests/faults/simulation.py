@@ -10,65 +10,30 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from bedrock_meter.alerts.evaluator import Evaluated
 from bedrock_meter.alerts.review import PARTS
 from bedrock_meter.alerts.sweep import Failure, Worklist
 from bedrock_meter.alerts.wiring import review, worklist
-from bedrock_meter.errors import MeterError
 from bedrock_meter.limits.installation import install_limits
-from bedrock_meter.limits.limit import Limit, default_name
-from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.windows import parse_window
 from bedrock_meter.settings import DAY_MS
-from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.usage.ingestion import Ingested, Ingestion
 from bedrock_meter.usage.redrive import Redrive, Redriven
 from bedrock_meter.usage.wiring import ingestion, redrive
 from tests.doubles.failures import FUNCTION
-from tests.faults.faults import Faults, NoFaults, RandomFaults
+from tests.faults.designs import PRODUCT, Design
+from tests.faults.faults import ENDINGS, FUNCTION_ERRORS, Faults, NoFaults, RandomFaults, raise_mistakes
 from tests.faults.scheduler import Killed, Livelock, Worker
 from tests.faults.schedules import Ceiling, Delivery, LimitChange, Schedule
-from tests.faults.world import BUCKET, TABLES, World, simulated_sleep, subscription_event
+from tests.faults.world import BUCKET, TABLES, World, limit_of, simulated_sleep, subscription_event
 
 RETENTION_MS = 400 * DAY_MS
 FUNCTION_MS = 60_000
 SWEEP_MS = 60_000
 MOST_ATTEMPTS = 120
-FUNCTION_ERRORS: tuple[type[Exception], ...] = (MeterError, *AWS_ERRORS)
-"""What a function may end with, to be called again. Anything else is a mistake and ends the schedule."""
-
-ENDINGS: tuple[type[BaseException], ...] = (*FUNCTION_ERRORS, Killed)
-
 REDRIVE_MS = 5 * 60_000
 ASYNC_RETRIES_MS = (60_000, 120_000)
-
-
-@dataclass(frozen=True)
-class Design:
-    """How the meter is built. The default is the product; mutants replace parts of it.
-
-    Attributes:
-        ingestion: Takes the product's ingestion and returns the one to use.
-        worklist: The same for the evaluation.
-        redrive: The same for what takes failed deliveries in again.
-        install: Changes a tenant's limits.
-        swallows: Whether a delivery that failed is reported as done.
-        reviews: Whether the sweep looks for tenants that nobody judged.
-    """
-
-    name: str = "this design"
-    ingestion: Callable[[Ingestion, World], Ingestion] = lambda made, world: made
-    worklist: Callable[[Worklist, World], Worklist] = lambda made, world: made
-    redrive: Callable[[Redrive, World], Redrive] = lambda made, world: made
-    install: Callable[..., bool] = install_limits
-    swallows: bool = False
-    reviews: bool = True
-
-
-PRODUCT = Design()
 
 
 @dataclass
@@ -352,7 +317,7 @@ class Simulation:
             try:
                 with self._invocation():
                     failures = evaluation.handle_all(changes, Evaluated())
-                _raise_mistakes(failures)
+                raise_mistakes(failures)
                 self._backlog += [changes[failure.item] for failure in failures]
             except Killed:
                 self._backlog += batch
@@ -366,7 +331,7 @@ class Simulation:
         while self._busy:
             try:
                 with self._invocation():
-                    _raise_mistakes(self.sweep())
+                    raise_mistakes(self.sweep())
             except ENDINGS:
                 pass  # The next minute sweeps again.
             # Sweeps that would find nothing are left out: those while everybody else sleeps and nothing is due.
@@ -426,15 +391,3 @@ class Simulation:
 
 def _at(change: LimitChange | tuple[int, str, str]) -> int:
     return change.at_ms if isinstance(change, LimitChange) else change[0]
-
-
-def _raise_mistakes(failures: list[Any]) -> None:
-    for failure in failures:
-        if not isinstance(failure.error, FUNCTION_ERRORS):
-            raise failure.error
-
-
-def limit_of(ceiling: Ceiling, zone: str) -> Limit:
-    """Return the product's limit of a ceiling."""
-    meter, window = Meter(ceiling.meter), parse_window(ceiling.window, zone)
-    return Limit(default_name(meter, window), meter, window, ceiling.maximum, ceiling.hard)

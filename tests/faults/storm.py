@@ -95,6 +95,7 @@ def weather(tenants: int) -> Weathered:
     schedule = _schedule(tenants)
     simulation = Simulation(schedule)
     world = simulation.world = Overlapping(schedule, NoFaults())
+    world.double.page = 1_000
     world.scheduler.stickiness = 0.0
     world.scheduler.steps = -100 * tenants  # a storm is long, not endless
     with simulated_sleep(world.scheduler.sleep):

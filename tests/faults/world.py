@@ -12,13 +12,16 @@ from typing import Any
 import botocore.endpoint
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from bedrock_meter.limits.limit import Limit, default_name
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.windows import parse_window
 from bedrock_meter.settings import Tables
 from tests.doubles.failures import failed_delivery, failure_key
 from tests.faults import faults
 from tests.faults.dynamodb import DynamoDB, Transaction
 from tests.faults.faults import Faults
 from tests.faults.scheduler import Killed, Scheduler
-from tests.faults.schedules import KINDS, Line, Schedule
+from tests.faults.schedules import KINDS, Ceiling, Line, Schedule
 from tests.faults.table import Table, Write
 from tests.faults.values import Item, ServiceError, Unsupported
 from tests.faults.wire import attached
@@ -248,3 +251,9 @@ def message_of(line: Line) -> str:
     }
     record["output"] = {"outputTokenCount": counts["output"]}
     return json.dumps(record)
+
+
+def limit_of(ceiling: Ceiling, zone: str) -> Limit:
+    """Return the product's limit of a ceiling."""
+    meter, window = Meter(ceiling.meter), parse_window(ceiling.window, zone)
+    return Limit(default_name(meter, window), meter, window, ceiling.maximum, ceiling.hard)
