@@ -342,12 +342,16 @@ class Simulation:
     def sweep(self) -> list[Failure]:
         """What the function does in a minute."""
         judging, report = self.new_worklist(), Evaluated()
-        failures = judging.sweep(report, lambda: FUNCTION_MS)
-        if self.design.reviews:
-            world = self.world
-            looking = review(world.client("dynamodb"), judging, TABLES, now=world.scheduler.clock)
-            failures += looking.run(report, lambda: FUNCTION_MS)
-        return failures
+        return judging.sweep(report, lambda: FUNCTION_MS) + self.review(judging, report)
+
+    def review(self, judging: Worklist, report: Evaluated) -> list[Failure]:
+        """Its second half."""
+        if not self.design.reviews:
+            return []
+        world = self.world
+        return review(world.client("dynamodb"), judging, TABLES, now=world.scheduler.clock).run(
+            report, lambda: FUNCTION_MS
+        )
 
     def next_due_ms(self) -> int | None:
         """When the sweep has something to do next."""
@@ -361,9 +365,9 @@ class Simulation:
         if self.schedule.outage_ms is not None:
             self.world.scheduler.now_ms = max(self.world.scheduler.now_ms, self.schedule.outage_ms[1])
         if self.schedule.stream_loses:
-            for _ in range(PARTS):  # An hour of sweeps, without anything new.
+            for _ in range(PARTS):  # An hour of sweeps, as far as they could find something.
                 self.world.scheduler.now_ms += SWEEP_MS
-                if failures := self.sweep():
+                if failures := self.review(self.new_worklist(), Evaluated()):
                     raise failures[0].error
         evaluation = self.new_worklist()
         for _ in range(MOST_ATTEMPTS):

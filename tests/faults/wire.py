@@ -49,9 +49,17 @@ class Backend(Protocol):
 def attached(service: str, backend: Backend) -> Any:
     """Return the handlers' own client of ``service``, answered by ``backend``."""
     made = client(service)
+    made._user_agent_creator = _NoUserAgent()
     made.meta.events.register("choose-signer", _unsigned)
     made.meta.events.register(f"before-send.{made.meta.service_model.service_id.hyphenize()}", _answering(backend))
     return made
+
+
+class _NoUserAgent:
+    """Nothing is sent, and composing the name of the sender anew for each request would be a fifth of the time."""
+
+    def to_string(self) -> str:
+        return "fault-simulator"
 
 
 def _unsigned(**_: Any) -> Any:
