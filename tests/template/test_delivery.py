@@ -129,6 +129,18 @@ def test_evaluator_sees_gauges_and_announcements_and_never_its_own_verdicts(
     assert any(is_matched(pattern, record) for pattern in patterns) is is_wanted
 
 
+def test_the_recorder_can_have_concurrency_of_its_own_and_shares_by_default() -> None:
+    parameter = load_template()["Parameters"]["RecordUsageConcurrency"]
+    assert (parameter["Type"], parameter["Default"], parameter["MinValue"]) == ("Number", 0, 0)
+    reserved = properties("RecordUsageFunction")["ReservedConcurrentExecutions"]
+    assert words(reserved) == "RecordUsageConcurrency if HasReservedConcurrency else AWS::NoValue"
+    condition = load_template()["Conditions"]["HasReservedConcurrency"]
+    # 0 is "none of its own": reserving none would send every delivery straight to the failure store.
+    assert condition == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RecordUsageConcurrency"}, 0]}]}
+    others = [name for name in FUNCTIONS if "ReservedConcurrentExecutions" in properties(name)]
+    assert others == ["RecordUsageFunction"], "the API and the others cannot take it away"
+
+
 def test_sweep_runs_each_minute_and_never_beside_itself() -> None:
     schedule = expanded_resources()["SweepFunctionEveryMinute"]["Properties"]
     assert schedule["ScheduleExpression"] == "rate(1 minute)"

@@ -210,6 +210,13 @@ class Evaluator:
         self._store.cleared(tenant, state, outcome, pending, due_ms)
 
 
+def is_unjudged(gauge: Gauge, before: TenantState, now_ms: int) -> bool:
+    """Whether judging ``gauge`` now would write something, given the last verdict. Pure; doing it changes nothing."""
+    if late_buckets(gauge.layout, gauge.buckets):
+        return True
+    return _is_news(gauge, before, judge(gauge.layout, gauge.buckets, before.levels, now_ms), now_ms)
+
+
 def _is_news(gauge: Gauge, before: TenantState, verdict: Verdict, now_ms: int) -> bool:
     if verdict.changed or gauge.layout.version != before.layout_version:
         return True

@@ -25,8 +25,12 @@ from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import Change, LedgerEntry, Rater, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, pack, writes_of
 
-BACKOFF_BASE_MS = 25
-BACKOFF_CAP_MS = 2_000
+BACKOFF_BASE_MS = 10
+BACKOFF_CAP_MS = 1_000
+"""Measured (tests/faults/contention.py): at 100 transactions a second of one tenant, the slowest hundredth takes half
+as long as with 25 ms and 2 s, for as many conflicts. Shorter ones cost conflicts, and a store that throttles its rest.
+"""
+
 LAST_CALL_MS = 1_500
 """Time kept back to report and return; an invocation that is killed reports nothing."""
 
