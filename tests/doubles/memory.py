@@ -7,7 +7,9 @@ from bedrock_meter.alerts.contracts import Event
 from bedrock_meter.alerts.evaluator import TenantState
 from bedrock_meter.alerts.outbox import Pending, PublishOutcome
 from bedrock_meter.limits.gauge import Gauge, Lease
+from bedrock_meter.limits.holds import charges, is_hold
 from bedrock_meter.limits.limit import NO_LIMITS, Layout
+from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import MAXIMUM_ITEMS, Writes
 from bedrock_meter.usage.recorder import GaugeHead, Refused, UnacceptableWrites
@@ -24,14 +26,16 @@ class MemoryTables:
     states: dict[str, TenantState] = field(default_factory=dict)
     parked: list[Pending] = field(default_factory=list)
     profiles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    reservations: dict[tuple[str, str], Reservation] = field(default_factory=dict)
 
     def change_gauge(self, tenant: str, *, adds: Mapping[str, int] | None = None, **changes: object) -> None:
-        """Replace parts of a gauge and add to its buckets."""
+        """Replace parts of a gauge and add to its buckets and holds; what buckets get is charged."""
         gauge = self.gauges[tenant]
-        buckets = dict(gauge.buckets)
-        for bucket, quantity in (adds or {}).items():
-            buckets[bucket] = buckets.get(bucket, 0) + quantity
-        self.gauges[tenant] = replace(gauge, **{"buckets": buckets, **changes})  # type: ignore[arg-type]
+        buckets, holds = dict(gauge.buckets), dict(gauge.holds)
+        for name, quantity in {**(adds or {}), **charges(adds or {})}.items():
+            part = holds if is_hold(name) else buckets
+            part[name] = part.get(name, 0) + quantity
+        self.gauges[tenant] = replace(gauge, **{"buckets": buckets, "holds": holds, **changes})  # type: ignore[arg-type]
 
 
 class MemoryRecordingStore:

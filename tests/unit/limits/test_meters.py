@@ -14,6 +14,7 @@ CASES = [
     (Meter.TOTAL_TOKENS, 1_234),
     (Meter.CACHE_READ_TOKENS, 30),
     (Meter.CACHE_WRITE_TOKENS, 4),
+    (Meter.OPEN_RESERVATIONS, 0),
 ]
 
 

@@ -38,6 +38,7 @@ _METER_CODES = {
     Meter.TOTAL_TOKENS: "t",
     Meter.CACHE_READ_TOKENS: "c",
     Meter.CACHE_WRITE_TOKENS: "w",
+    Meter.OPEN_RESERVATIONS: "n",
 }
 _EMPTY = "[]"
 _UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None)
@@ -128,6 +129,11 @@ class InstalledLimit:
     def thresholds(self) -> tuple[int, ...]:
         """Percentages that are worth an event."""
         return self.limit.thresholds
+
+
+def meter_code(meter: Meter) -> str:
+    """Return the letter that stands for a meter in layouts and in the names of holds."""
+    return _METER_CODES[meter]
 
 
 def _refuse_repeated_names(limits: Sequence[Limit]) -> None:

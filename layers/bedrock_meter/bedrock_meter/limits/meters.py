@@ -19,6 +19,7 @@ class Meter(StrEnum):
     TOTAL_TOKENS = "total_tokens"
     CACHE_READ_TOKENS = "cache_read_tokens"
     CACHE_WRITE_TOKENS = "cache_write_tokens"
+    OPEN_RESERVATIONS = "open_reservations"
 
 
 def amount(meter: Meter, requests: int, tokens: "TokenCounts") -> int:
@@ -26,7 +27,7 @@ def amount(meter: Meter, requests: int, tokens: "TokenCounts") -> int:
 
     Linear: the amount of a sum is the sum of the amounts, so batches can be added up first. ``total_tokens`` is the sum
     of all four kinds (input excludes both cache counts). Negative differences (a twin that lowers nothing, an
-    adjustment) pass through.
+    adjustment) pass through. ``open_reservations`` counts no usage at all: only reservations hold it, one each.
     """
     match meter:
         case Meter.REQUESTS:
@@ -41,3 +42,5 @@ def amount(meter: Meter, requests: int, tokens: "TokenCounts") -> int:
             return tokens.cache_read
         case Meter.CACHE_WRITE_TOKENS:
             return tokens.cache_write
+        case Meter.OPEN_RESERVATIONS:
+            return 0

@@ -7,6 +7,7 @@ Ledger      account#region#requestId (call_id)       its own condition (is this 
   index     unattributed_profile, event_ms           usage that waits for a tenant, by profile
 Usage       tenant, quarter-hour#profile#model       reports, reconciliation and seeds: Query by tenant and time range
 Quotas      tenant, GAUGE                            every recording (update), every decision and evaluation (GetItem)
+            tenant, RESERVATION#id                   settlement (batch read, update), shrinking and releasing it
             tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
@@ -26,6 +27,7 @@ from urllib.parse import quote, unquote
 GAUGE = "GAUGE"
 STATE = "STATE"
 OUTBOX_PREFIX = "OUTBOX#"
+RESERVATION_PREFIX = "RESERVATION#"
 TENANT = "TENANT"
 MAPPING = "MAPPING"
 
@@ -80,6 +82,11 @@ def profile_key(profile: str) -> str:
 def outbox_sort_key(profile: str, day: str) -> str:
     """Announcement of unattributed usage of ``profile`` on the UTC ``day`` (``2026-11-24``)."""
     return f"{OUTBOX_PREFIX}{bounded(profile)}#{day}"
+
+
+def reservation_sort_key(identity: str) -> str:
+    """A tenant's reservation."""
+    return f"{RESERVATION_PREFIX}{identity}"
 
 
 def due_shard(partition: str) -> str:
