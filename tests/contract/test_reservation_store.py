@@ -2,14 +2,20 @@
 
 from dataclasses import replace
 
+import msgspec
+
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, held_name, passed
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import Reservation, charged_for, held_for
 from bedrock_meter.limits.reserving import Hold
+from bedrock_meter.tenants.attribution import Attribution
+from bedrock_meter.usage.ledger import Change, entry_for
+from bedrock_meter.usage.packing import Chunk, Writes, writes_of
+from bedrock_meter.usage.settlement import Settlements
 from tests.contract.conftest import Stores
-from tests.doubles.records import NOW_MS, limit
+from tests.doubles.records import NOW_MS, invocation, limit
 
 AMOUNTS = {Meter.TOTAL_TOKENS: 300, Meter.REQUESTS: 1}
 
@@ -148,3 +154,52 @@ def test_holds_and_charges_outlive_a_change_of_limits(stores: Stores) -> None:
     install_limits(stores.installation, "acme", wanted, clock=lambda: NOW_MS, new_id=lambda: "y")
     assert reserved(stores) == [300]
     assert stores.gauge("acme").holds[held_name("t", int(next(iter(hold.reservation.holds))[2:], 36))] == 300
+
+
+def recorded(stores: Stores, number: int, reservation: Reservation) -> Writes:
+    record = invocation(f"r{number}")
+    entry = entry_for(record, Attribution("acme", "profile", "p", "m"), now_ms=NOW_MS, retention_ms=34_560_000_000)
+    chunk = Chunk((Change(msgspec.structs.replace(entry, reservation=reservation.id), reservation=reservation.id),))
+    settlements = Settlements({("acme", reservation.id): reservation})
+    return writes_of(chunk, {"acme": stores.gauge("acme").layout}, NOW_MS, settlements)
+
+
+def test_a_record_settles_in_the_transaction_that_counts_it(stores: Stores) -> None:
+    hold = hold_of(installed(stores))
+    one = hold.reservation
+    stores.reservations.hold(hold)
+    stores.reservations.put(one)
+    assert stores.recording.reservations([("acme", one.id), ("globex", one.id)]) == {("acme", one.id): one}
+    writes = recorded(stores, 1, one)
+    assert (writes.items, len(writes.settled)) == (4, 1)
+    assert stores.recording.commit(writes) is None
+    assert stores.reservations.find("acme", one.id) == one.closed("settled")
+    gauge = stores.gauge("acme")
+    assert [(reading.used, reading.reserved) for reading in read(gauge, NOW_MS)] == [(15, 0), (1, 0)]
+    assert (gauge.holds["c0"], gauge.holds["c1"]) == (315, 2)
+    entry = stores.entry(writes.changes[0].entry.key)
+    assert entry is not None
+    assert entry.reservation == one.id
+
+
+def test_a_reservation_that_changed_meanwhile_is_shown_and_nothing_is_written(stores: Stores) -> None:
+    hold = hold_of(installed(stores))
+    one = hold.reservation
+    stores.reservations.hold(hold)
+    stores.reservations.put(one)
+    writes = recorded(stores, 1, one)
+    smaller = one.shrunk({Meter.TOTAL_TOKENS: 20}, 0)
+    stores.reservations.change(one, smaller, NOW_MS)
+    refused = stores.recording.commit(writes)
+    assert refused is not None
+    assert refused.reservations == {("acme", one.id): smaller}
+    assert (refused.held, refused.gauges, refused.busy) == ({}, {}, frozenset())
+    assert stores.entry(writes.changes[0].entry.key) is None
+    assert reserved(stores) == [20, 1]
+
+
+def test_a_reservation_that_is_gone_is_shown_as_nothing(stores: Stores) -> None:
+    one = hold_of(installed(stores)).reservation
+    refused = stores.recording.commit(recorded(stores, 1, one))
+    assert refused is not None
+    assert refused.reservations == {("acme", one.id): None}

@@ -14,6 +14,7 @@ from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import MAXIMUM_ITEMS, Writes
 from bedrock_meter.usage.recorder import GaugeHead, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
+from bedrock_meter.usage.settlement import ReservationKey
 
 
 @dataclass
@@ -45,10 +46,15 @@ class MemoryRecordingStore:
         self.tables = tables
         self.busy: dict[str, int] = {}
         self.commits = 0
+        self.reservation_reads = 0
 
     def heads(self, tenants: Iterable[str]) -> dict[str, GaugeHead]:
         known = [self.tables.gauges[tenant] for tenant in tenants if tenant in self.tables.gauges]
         return {gauge.tenant: GaugeHead(gauge.layout, gauge.lease) for gauge in known}
+
+    def reservations(self, keys: Iterable[ReservationKey]) -> dict[ReservationKey, Reservation]:
+        self.reservation_reads += 1
+        return {key: self.tables.reservations[key] for key in keys if key in self.tables.reservations}
 
     def commit(self, writes: Writes) -> Refused | None:
         self.commits += 1
@@ -72,8 +78,15 @@ class MemoryRecordingStore:
                 heads[tenant] = None
             elif gauge.layout.version != version or gauge.lease is not None:
                 heads[tenant] = GaugeHead(gauge.layout, gauge.lease)
-        if busy or held or heads:
-            return Refused(held, heads, frozenset(busy))
+        changed = {
+            (one.tenant, one.id): self.tables.reservations.get((one.tenant, one.id))
+            for one in writes.settled
+            if self.tables.reservations.get((one.tenant, one.id)) != one
+        }
+        if busy or held or heads or changed:
+            return Refused(held, heads, frozenset(busy), changed)
+        for one in writes.settled:
+            self.tables.reservations[one.tenant, one.id] = one.closed("settled")
         for change in writes.changes:
             self.tables.ledger[change.entry.key] = change.entry
         for key, sums in writes.rollups.items():

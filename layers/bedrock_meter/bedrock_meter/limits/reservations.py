@@ -6,7 +6,8 @@ though it may be held for longer. A *lease* is a reservation for many calls: rec
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -19,6 +20,9 @@ from bedrock_meter.limits.meters import Meter, amount
 if TYPE_CHECKING:  # as in ``meters``: who only looks need not load what reads records
     from bedrock_meter.invocations.record import TokenCounts
 
+METADATA_KEY = "bedrock-meter-reservation"
+"""Entry of a call's ``requestMetadata`` that names its reservation; Bedrock writes it into the log."""
+
 DEFAULT_LIFETIME_MS = 600_000
 """Longer than the log's lag (usually less than three minutes) and a long call together."""
 
@@ -27,6 +31,8 @@ MOST_AMOUNT = 10**18 - 1
 
 Amounts = Mapping[Meter, int]
 """What a call uses, or may use at most, by meter. A meter that is missing is not held."""
+
+_is_id = re.compile(r"[0-9a-f]{32}").fullmatch
 
 Status = Literal["open", "settled", "released"]
 
@@ -130,6 +136,15 @@ def amounts_of(tokens: "TokenCounts", requests: int = 1) -> dict[Meter, int]:
 def reservation_id(tenant: str, key: str) -> str:
     """Return the id of the reservation that a tenant's caller asks for under a key of its own."""
     return sha256(f"{tenant}\n{key}".encode()).hexdigest()[:32]
+
+
+def named_in(metadata: Iterable[tuple[str, str]]) -> str:
+    """Return the reservation that a call names in its metadata; empty where it names none.
+
+    Its caller chose it, so it is no proof of anything: it can only name a reservation of the tenant that the call
+    belongs to.
+    """
+    return next((value for name, value in metadata if name == METADATA_KEY and _is_id(value)), "")
 
 
 def needed(installed: InstalledLimit, amounts: Amounts) -> int:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
+from bedrock_meter.limits.reservations import named_in
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.rollup import RollupKey, Sums, quarter_start
 
@@ -31,6 +32,7 @@ class LedgerEntry(Struct, frozen=True):
         error_code: Set for a failed call.
         expires_s: Unix seconds at which DynamoDB may forget the entry. Later than any time at which its record is
             admitted.
+        reservation: Id of the reservation that the first record named, empty when none.
     """
 
     key: str
@@ -44,6 +46,7 @@ class LedgerEntry(Struct, frozen=True):
     tokens: TokenCounts
     error_code: str | None
     expires_s: int
+    reservation: str = ""
 
     @property
     def sums(self) -> Sums:
@@ -85,6 +88,7 @@ def entry_for(invocation: Invocation, attribution: Attribution, *, now_ms: int, 
         tokens=NO_TOKENS if failed else invocation.tokens,
         error_code=invocation.error_code,
         expires_s=(max(now_ms, invocation.event_ms) + retention_ms) // 1000,
+        reservation=named_in(invocation.metadata),
     )
 
 
@@ -95,11 +99,13 @@ class Change(Struct, frozen=True):
         entry: What the ledger holds afterwards.
         held: What it must hold now; None = nothing.
         records: How many records of the batch this write stands for.
+        reservation: Id of the reservation that they name, empty when none.
     """
 
     entry: LedgerEntry
     held: LedgerEntry | None = None
     records: int = 1
+    reservation: str = ""
 
     @property
     def sums(self) -> Sums:
@@ -109,4 +115,4 @@ class Change(Struct, frozen=True):
     def against(self, held: LedgerEntry) -> "Change | None":
         """Return the write that is still needed where the ledger holds ``held``; None if this is a duplicate."""
         raised = held.joined(self.entry)
-        return None if raised == held else Change(raised, held, self.records)
+        return None if raised == held else Change(raised, held, self.records, self.reservation)
