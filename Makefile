@@ -13,7 +13,7 @@ DEV := .venv/dev-$(call fingerprint,requirements/lock.txt)
 STACK := .venv-local-stack/made-$(call fingerprint,requirements/local-stack.txt)
 SAM := .venv-sam/made-$(call fingerprint,requirements/sam.txt)
 
-.PHONY: help venv run up test check lint format bench faults requirements build deploy clean
+.PHONY: help venv run up test check lint format bench faults theorem requirements build deploy clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,9 @@ bench: $(DEV) $(STACK) ## speed and cost of decoding, recording and imports, as 
 
 faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong designs; SEEDS=10000 FROM=0 for more
 	.venv/bin/python -m tests.faults
+
+theorem: $(DEV) ## reserved limits hold: random workloads, the bound on excess with its terms, a crowd, wrong designs; SEEDS=5000
+	.venv/bin/python -m tests.faults.theorem
 
 requirements: $(DEV) ## pin anew what changed in a pyproject.toml or .in file; ARGS=--upgrade moves every pin
 	.venv/bin/python requirements/lock.py $(ARGS)
