@@ -17,6 +17,9 @@ from bedrock_meter.usage.settlement import Settlements
 from tests.contract.conftest import Stores
 from tests.doubles.records import NOW_MS, invocation, limit
 
+LATER_MS = NOW_MS + 3_650 * 86_400_000
+"""Years away: the local stack forgets what has expired by its own clock."""
+
 AMOUNTS = {Meter.TOTAL_TOKENS: 300, Meter.REQUESTS: 1}
 
 
@@ -27,9 +30,7 @@ def installed(stores: Stores) -> Gauge:
 
 
 def hold_of(gauge: Gauge, number: int = 1, *, ceilings: dict[str, int] | None = None, **changes: object) -> Hold:
-    reservation = Reservation(
-        "acme", f"{number:032x}", held_for(gauge.layout, AMOUNTS), NOW_MS + 600_000, nonce=f"n{number}"
-    )
+    reservation = Reservation("acme", f"{number:032x}", held_for(gauge.layout, AMOUNTS), LATER_MS, nonce=f"n{number}")
     reservation = replace(reservation, **changes)  # type: ignore[arg-type]
     open_ended = {"c0": 10**6, "c1": 10**6}
     charges = charged_for(gauge.layout, AMOUNTS)

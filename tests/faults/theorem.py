@@ -86,6 +86,7 @@ class Theorem:
         admitted: Holds that were committed.
         closest: The largest used + reserved after a hold, in percent of a maximum.
         excess: The largest excess seen.
+        largest: The largest A, B and C seen beside an excess.
     """
 
     market: Market
@@ -93,6 +94,7 @@ class Theorem:
     admitted: int = 0
     closest: float = 0
     excess: Excess = field(default_factory=Excess)
+    largest: list[int] = field(default_factory=lambda: [0, 0, 0])
     _ledger: list[tuple[Item | None, Item]] = field(default_factory=list)
     _before: dict[tuple[str, str], Item] = field(default_factory=dict)
     _reservations: dict[tuple[str, str], Item] = field(default_factory=dict)
@@ -161,6 +163,7 @@ class Theorem:
             since.tolerated, since.terms = 0, [0, 0, 0]
             return
         since.terms = [held + new for held, new in zip(since.terms, terms, strict=True)]
+        self.largest = [max(pair) for pair in zip(self.largest, since.terms, strict=True)]
         if over > since.tolerated + sum(since.terms):
             self.findings.append(f"bound: {tenant} {one.meter} is {over} over, the terms are {since.terms}")
         elif over > self.excess.most:
@@ -283,6 +286,7 @@ class Outcome:
     denied: int
     closest: float
     excess: Excess
+    largest: list[int]
 
 
 def watch(plan: Workload, design: Design = PRODUCT) -> Outcome:
@@ -294,7 +298,7 @@ def watch(plan: Workload, design: Design = PRODUCT) -> Outcome:
         theorem.finish()
     except Livelock as endless:
         theorem.findings.append(f"it does not end: {endless}")
-    return Outcome(theorem.findings, theorem.admitted, market.denied, theorem.closest, theorem.excess)
+    return Outcome(theorem.findings, theorem.admitted, market.denied, theorem.closest, theorem.excess, theorem.largest)
 
 
 def _chunk(seeds: tuple[int, ...]) -> list[tuple[int, Outcome]]:
@@ -306,10 +310,11 @@ def show(outcomes: Iterable[tuple[int, Outcome]]) -> bool:
     """Print what workloads showed; whether the theorem held."""
     held = True
     count = admitted = denied = 0
-    closest, excess = 0.0, Excess()
+    closest, excess, largest = 0.0, Excess(), [0, 0, 0]
     for seed, one in outcomes:
         count, admitted, denied = count + 1, admitted + one.admitted, denied + one.denied
         closest = max(closest, one.closest)
+        largest = [max(pair) for pair in zip(largest, one.largest, strict=True)]
         if one.excess.most > excess.most:
             excess = one.excess
         if one.findings:
@@ -320,6 +325,7 @@ def show(outcomes: Iterable[tuple[int, Outcome]]) -> bool:
     print(f"  used + reserved after a hold: at most {closest:.1f} % of the maximum")
     print(f"  largest excess: {excess.most} ({excess.limit}) <= {a} beyond the reserved (A)")
     print(f"    + {b} reserved nothing (B) + {c} expired, released or settled before (C) = {a + b + c}")
+    print(f"  largest of each term beside an excess: A {largest[0]}, B {largest[1]}, C {largest[2]}")
     return held
 
 
