@@ -6,11 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from bedrock_meter.errors import Contended, InvalidDefinition, UnknownReservation, UnknownTenant
+from bedrock_meter.invocations.record import TokenCounts
 from bedrock_meter.limits.gauge import Gauge, bucket_name, read
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import DEFAULT_LIFETIME_MS, LONGEST_LIFETIME_MS, Reservation
+from bedrock_meter.limits.reservations import DEFAULT_LIFETIME_MS, LONGEST_LIFETIME_MS, Reservation, amounts_of
 from bedrock_meter.limits.reserving import ATTEMPTS, REMEMBER_MS, Hold, Reservations
 from tests.doubles.memory import MemoryTables
 from tests.doubles.records import NOW_MS, limit
@@ -242,6 +243,22 @@ def test_the_gauge_does_not_grow_with_open_reservations(bench: Bench) -> None:
     for _ in range(100):
         bench.reserve(1)
     assert len(bench.tables.gauges["acme"].holds) == 2
+
+
+def test_open_reservations_can_be_limited() -> None:
+    bench = Bench()
+    installed = InstalledLimit(limit("1m", 2, meter=Meter.OPEN_RESERVATIONS), "0", 1)
+    bench.tables.gauges["acme"] = Gauge("acme", 1, Layout(1, (installed,)), {})
+
+    def reserve() -> Reservation | None:
+        return bench.reservations.reserve("acme", amounts_of(TokenCounts(10))).reservation
+
+    first = reserve()
+    assert first is not None
+    assert reserve() is not None
+    assert reserve() is None
+    bench.reservations.release("acme", first.id)
+    assert reserve() is not None
 
 
 def test_a_changed_layout_is_taken_from_the_refusal(bench: Bench) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from bedrock_meter.limits.gauge import Gauge, Reading, falls_below_ms, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_bucket, held_name, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
-from bedrock_meter.limits.meters import Meter, amount
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.meters import amount as amount_of
 
 if TYPE_CHECKING:  # as in ``meters``: who only looks need not load what reads records
     from bedrock_meter.invocations.record import TokenCounts
@@ -130,7 +131,7 @@ class Decision:
 
 def amounts_of(tokens: "TokenCounts", requests: int = 1) -> dict[Meter, int]:
     """Return what so many calls with these tokens in sum use of each meter."""
-    return {**{meter: amount(meter, requests, tokens) for meter in Meter}, Meter.OPEN_RESERVATIONS: 1}
+    return {**{meter: amount_of(meter, requests, tokens) for meter in Meter}, Meter.OPEN_RESERVATIONS: 1}
 
 
 def reservation_id(tenant: str, key: str) -> str:
@@ -147,27 +148,31 @@ def named_in(metadata: Iterable[tuple[str, str]]) -> str:
     return next((value for name, value in metadata if name == METADATA_KEY and _is_id(value)), "")
 
 
+def amount_under(installed: InstalledLimit, amounts: Amounts) -> int:
+    """Return what a call of these amounts adds to one limit: the one place that knows which limits it touches."""
+    return amounts.get(installed.meter, 0)
+
+
 def needed(installed: InstalledLimit, amounts: Amounts) -> int:
     """Return the room that a limit must have: at least 1, because a call is made while something is left."""
-    return max(1, amounts.get(installed.meter, 0))
+    return max(1, amount_under(installed, amounts))
 
 
 def held_for(layout: Layout, amounts: Amounts) -> tuple[Held, ...]:
     """Return what a reservation of these amounts holds under a tenant's limits, once for each meter."""
-    held = {
-        hold_key(installed): Held(hold_key(installed), installed.meter, amounts[installed.meter])
-        for installed in layout.limits
-        if amounts.get(installed.meter)
-    }
+    held = {}
+    for installed in layout.limits:
+        if amount := amount_under(installed, amounts):
+            held[hold_key(installed)] = Held(hold_key(installed), installed.meter, amount)
     return tuple(held[key] for key in sorted(held))
 
 
 def charged_for(layout: Layout, amounts: Amounts) -> dict[str, int]:
     """Return what such a reservation charges to each limit, by the charge's name."""
     return {
-        charged_name(installed.slot): amounts[installed.meter]
+        charged_name(installed.slot): amount
         for installed in layout.limits
-        if amounts.get(installed.meter)
+        if (amount := amount_under(installed, amounts))
     }
 
 
