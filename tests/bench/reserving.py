@@ -7,7 +7,6 @@ there is measured per record of a batch. *Held only* is what a signed id instead
 
 import json
 import os
-import random
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import msgspec
 
 from bedrock_meter import clock
+from bedrock_meter.limits import wiring
 from bedrock_meter.limits.gauge import read
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import (
@@ -37,7 +37,8 @@ from bedrock_meter.local.project import find_project
 from bedrock_meter.local.server import serving
 from bedrock_meter.settings import DAY_MS, Tables
 from bedrock_meter.storage import dynamodb, gauges
-from bedrock_meter.storage.dynamodb import Item
+from bedrock_meter.storage.dynamodb import Item, text
+from bedrock_meter.storage.keys import GAUGE
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
 from bedrock_meter.usage.recorder import Recorded
 from bedrock_meter.usage.wiring import ingestion
@@ -104,13 +105,7 @@ def _key(item: Item) -> Item:
 
 def reservations(client: Any, tables: Tables) -> Reservations:
     """A caller's process."""
-    return Reservations(
-        DynamoDBReservationStore(client, tables),
-        clock=lambda: NOW_MS,
-        sleep_ms=lambda _: None,
-        uniform=random.random,
-        new_id=lambda: uuid.uuid4().hex,
-    )
+    return wiring.reservations(client, tables, now=lambda: NOW_MS)
 
 
 def made(process: Reservations, lifetime_ms: int = 600_000) -> Reservation:
@@ -126,6 +121,13 @@ class Scene:
 
     client: Any
     tables: Tables
+
+    @property
+    def gauge_bytes(self) -> int:
+        """Size of the gauge: a write unit for each started 1,024."""
+        key = {"pk": text(TENANT), "sk": text(GAUGE)}
+        answer = self.client.get_item(TableName=self.tables.quotas, Key=key, ConsistentRead=True)
+        return item_size(answer["Item"])
 
     def operations(self, client: Any) -> dict[str, Callable[[], object]]:
         """What is measured; each is warm, as a process that serves a tenant is."""
@@ -174,7 +176,7 @@ def opened(count: int) -> Scene:
     prepare(client, tables, [TENANT], NOW_MS)
     process = reservations(client, tables)
     for number in range(count):
-        made(process, LONGEST_LIFETIME_MS if number % 50 == 49 else 600_000)
+        made(process, LONGEST_LIFETIME_MS * (1 + number % 12) // 12)
     return Scene(client, tables)
 
 
@@ -278,6 +280,7 @@ def main() -> int:
             scenes = [opened(count) for count in OPEN]
             for count, scene in zip(OPEN, scenes, strict=True):
                 spent, taken = cpu(scene), costs(scene)
+                print(f"{count:>6}  the gauge has {scene.gauge_bytes} bytes")
                 for name, (requests, writes, reads) in taken.items():
                     print(f"{count:>6}  {name:<22}{requests:>9.0f}{writes:>12.0f}{reads:>11.0f}{spent[name]:>8.0f}")
                     most = TARGETS.get(name, (requests, writes))

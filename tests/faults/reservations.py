@@ -21,6 +21,7 @@ from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import METADATA_KEY, Reservation, amounts_of
 from bedrock_meter.limits.reserving import Reservations
+from bedrock_meter.limits.wiring import reservations
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
@@ -92,7 +93,7 @@ class Design:
     """How reserving and settling is built; mutants replace parts of it."""
 
     name: str = "this design"
-    store: Callable[[Any], DynamoDBReservationStore] = lambda client: DynamoDBReservationStore(client, TABLES)
+    store: Callable[[Any], DynamoDBReservationStore] | None = None
     patched: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
@@ -163,13 +164,18 @@ class Market:
 
     def process(self) -> Reservations:
         """A caller's process that has just started."""
-        return Reservations(
-            self.design.store(self.world.client("dynamodb")),
-            clock=self.world.scheduler.clock,
+        client = self.world.client("dynamodb")
+        made = reservations(
+            client,
+            TABLES,
+            now=self.world.scheduler.clock,
             sleep_ms=self.world.scheduler.sleep,
             uniform=self.chance.random,
             new_id=lambda: f"{next(self._ids):032x}",
         )
+        if self.design.store is not None:
+            made._store = self.design.store(client)
+        return made
 
     def log(self, tenant: str, reservation: str, used: int, *, error: str | None = None, request: str = "") -> str:
         """Let Bedrock log a call; returns its request id."""

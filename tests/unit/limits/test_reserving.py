@@ -7,12 +7,21 @@ import pytest
 
 from bedrock_meter.errors import Contended, InvalidDefinition, UnknownReservation, UnknownTenant
 from bedrock_meter.invocations.record import TokenCounts
+from bedrock_meter.limits import wiring
 from bedrock_meter.limits.gauge import Gauge, bucket_name, read
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import DEFAULT_LIFETIME_MS, LONGEST_LIFETIME_MS, Reservation, amounts_of
+from bedrock_meter.limits.reservations import (
+    DEFAULT_LIFETIME_MS,
+    LONGEST_LIFETIME_MS,
+    METADATA_KEY,
+    Reservation,
+    amounts_of,
+    named_in,
+)
 from bedrock_meter.limits.reserving import ATTEMPTS, REMEMBER_MS, Hold, Reservations
+from bedrock_meter.settings import Tables
 from tests.doubles.memory import MemoryTables
 from tests.doubles.records import NOW_MS, limit
 from tests.doubles.reservations import MemoryReservationStore
@@ -243,6 +252,12 @@ def test_the_gauge_does_not_grow_with_open_reservations(bench: Bench) -> None:
     for _ in range(100):
         bench.reserve(1)
     assert len(bench.tables.gauges["acme"].holds) == 2
+
+
+def test_whoever_wires_nothing_gets_ids_that_a_record_can_name() -> None:
+    first, second = (wiring.reservations(None, Tables("", "", "", ""))._new_id() for _ in range(2))
+    assert first != second
+    assert named_in(((METADATA_KEY, first),)) == first
 
 
 def test_open_reservations_can_be_limited() -> None:
