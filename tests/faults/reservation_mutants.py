@@ -86,6 +86,12 @@ def _records_free_leases() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _records_charge_nothing() -> Iterator[None]:
+    with patch("bedrock_meter.storage.gauges.charges", lambda _: {}):
+        yield
+
+
 def _made(store: type[DynamoDBReservationStore]) -> Any:
     return lambda client: store(client, TABLES)
 
@@ -95,6 +101,7 @@ MUTANTS = (
     Design("a record frees a lease", patched=_records_free_leases),
     Design("undo instead of a condition", store=_made(UndoInsteadOfCondition)),
     Design("a stale image admits", store=_made(StaleImage)),
+    Design("what is recorded is not charged", patched=_records_charge_nothing),
     Design("given back apart from the reservation", store=_made(GivesBackApart)),
 )
 

@@ -35,6 +35,7 @@ from tests.faults.world import TABLES, World, message_of, simulated_sleep, subsc
 LIFETIME_MS = 120_000
 ASKED_AGAIN = 5
 CEILINGS = (Ceiling("total_tokens", "1d", 10_000, hard=True), Ceiling("requests", "month", 40))
+SHORT = (Ceiling("total_tokens", "1m", 4_000, hard=True), Ceiling("total_tokens", "1h", 12_000, hard=True))
 RESERVED = 1_000
 
 
@@ -85,6 +86,7 @@ def workload(seed: int) -> Workload:
         fault_budget=chance.choice((3, 10, 30)),
         recorders=chance.choice((1, 2, 3)),
         changes=(raised,) if chance.random() < 0.25 else (),
+        ceilings=chance.choice((CEILINGS, CEILINGS, SHORT)),
     )
 
 
