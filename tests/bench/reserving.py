@@ -2,7 +2,7 @@
 
 As in ``capacity``: identifiers of maximum length, three limits, every bucket full of twelve-digit sums. Side by side
 with zae-limiter on the same backend. The log settles a reservation inside the recorder's transaction; what it adds
-there is measured per record of a batch. *Held only* is what a signed id instead of an item would still need (ADR 0016).
+there is measured per record of a batch. *Held only* is what a signed id instead of an item would still need (ADR 0023).
 """
 
 import json
