@@ -14,7 +14,7 @@ STACK := .venv-local-stack/made-$(call fingerprint,requirements/local-stack.txt)
 PEER := .venv-peer/made-$(call fingerprint,requirements/peer.txt)
 SAM := .venv-sam/made-$(call fingerprint,requirements/sam.txt)
 
-.PHONY: help venv run up test check lint format bench faults theorem requirements build deploy clean
+.PHONY: help venv run up test check lint format bench faults theorem prices prices-check requirements build deploy clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -28,8 +28,8 @@ run: $(RUN) $(STACK) ## the whole meter on this machine: sample records in, quot
 up: $(RUN) $(STACK) ## the same, and keep the stack and the quota API serving until Ctrl-C
 	@.venv/bin/bedrock-meter up
 
-test: $(DEV) $(STACK) ## all tests; ARGS="tests/unit -k windows" chooses
-	.venv/bin/python -m pytest $(ARGS)
+test: $(DEV) $(STACK) ## all tests, on all processors; ARGS="tests/unit -k windows" chooses
+	.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 check: $(STACK) lint ## everything that CI runs: linters, types, build, deployment to the local stack, tests
 	.venv/bin/python -m tests.template.deploy_locally
@@ -42,7 +42,7 @@ lint: $(DEV) $(SAM) ## formatting, linters, types, template
 format: $(DEV) ## let ruff rewrite what it can
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-bench: $(DEV) $(STACK) $(PEER) ## speed and cost of decoding, recording, reserving and imports, as ratios
+bench: $(DEV) $(STACK) $(PEER) ## speed and cost of decoding, recording, reserving, rating and imports, as ratios
 	.venv/bin/python -m tests.bench
 
 faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong designs; SEEDS=10000 FROM=0 for more
@@ -50,6 +50,12 @@ faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong
 
 theorem: $(DEV) ## reserved limits hold: random workloads, the bound on excess with its terms, a crowd, wrong designs; SEEDS=5000
 	.venv/bin/python -m tests.faults.theorem
+
+prices: $(RUN) ## make the price book from its inputs; ARGS=--fetch takes the pinned litellm list first
+	@.venv/bin/python -m prices.generate $(ARGS)
+
+prices-check: $(DEV) ## compare the price book with genai-prices; ARGS=--all prints agreements too
+	@.venv/bin/python -m prices.crosscheck $(ARGS)
 
 requirements: $(DEV) ## pin anew what changed in a pyproject.toml or .in file; ARGS=--upgrade moves every pin
 	.venv/bin/python requirements/lock.py $(ARGS)

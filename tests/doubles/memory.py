@@ -39,6 +39,12 @@ class MemoryTables:
         self.gauges[tenant] = replace(gauge, **{"buckets": buckets, "holds": holds, **changes})  # type: ignore[arg-type]
 
 
+def _raisable(entry: LedgerEntry) -> tuple[object, ...]:
+    """What a twin can change of an entry."""
+    known = entry.tokens, entry.error_code, entry.cache_write_1h, entry.tier, entry.images
+    return *known, entry.cost_nano_usd, entry.price_version, entry.assumptions
+
+
 class MemoryRecordingStore:
     """``RecordingStore``; ``busy`` names tenants whose next commits meet another writer, as often as said."""
 
@@ -69,7 +75,7 @@ class MemoryRecordingStore:
         held = {
             change.entry.key: self.tables.ledger.get(change.entry.key)
             for change in writes.changes
-            if not self._holds(change.held, self.tables.ledger.get(change.entry.key))
+            if change.held != self.tables.ledger.get(change.entry.key)
         }
         heads: dict[str, GaugeHead | None] = {}
         for tenant, (version, _) in writes.gauges.items():
@@ -94,12 +100,6 @@ class MemoryRecordingStore:
         for tenant, (_, adds) in writes.gauges.items():
             self.tables.change_gauge(tenant, adds=adds, rev=self.tables.gauges[tenant].rev + 1)
         return None
-
-    @staticmethod
-    def _holds(expected: LedgerEntry | None, found: LedgerEntry | None) -> bool:
-        if expected is None or found is None:
-            return expected is None and found is None
-        return (expected.tokens, expected.error_code) == (found.tokens, found.error_code)
 
     def create_gauge(self, tenant: str) -> None:
         self.tables.gauges.setdefault(tenant, Gauge(tenant, 0, NO_LIMITS, {}))
@@ -141,9 +141,9 @@ class MemoryInstallationStore:
         buckets = {**gauge.buckets, **seeded}
         return self._under(tenant, lease, layout=layout, lease=None, buckets=buckets, rev=gauge.rev + 1)
 
-    def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[int, Sums]]]:
+    def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[RollupKey, Sums]]]:
         rows = [
-            (key.quarter_ms, sums)
+            (key, sums)
             for key, sums in sorted(self.tables.usage.items())
             if key.tenant == tenant and key.quarter_ms >= from_ms - from_ms % 900_000
         ]

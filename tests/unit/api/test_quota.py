@@ -8,9 +8,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from bedrock_meter.api.quota import quota_api
 from bedrock_meter.clock import iso
-from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
 from bedrock_meter.limits.holds import expiry_bucket, held_name
 from bedrock_meter.limits.limit import NO_LIMITS, Limit, encode_layout, plan_change
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
+from bedrock_meter.money import NANO
 from tests.doubles.records import NOW_MS, limit
 
 
@@ -142,3 +145,20 @@ def test_storage_that_is_down_is_said_and_counted_never_guessed(error: Exception
     assert headers["Retry-After"] == "1"
     assert body["told"] == [code]
     assert "allowed" not in body
+
+
+def test_money_is_shown_as_text_and_what_has_no_price_makes_it_incomplete() -> None:
+    gauges = Gauges(
+        limit("1h", 5 * NANO, meter=Meter.COST_USD, scope=Scope(models=("anthropic.*",))), used=1_234_567_891
+    )
+    _, headers, body = ask(gauges)
+    (one,) = body["limits"]
+    assert (one["unit"], one["max"], one["used"], one["remaining"]) == ("USD", "5.00", "1.234567891", "3.765432109")
+    assert (one["scope"], one["complete"]) == ({"models": ["anthropic.*"]}, True)
+    assert "uncounted_requests" not in one
+    assert headers["RateLimit-Policy"] == '"cost_usd-1h";q=5000000;qu="micro-usd";w=3600'
+    assert headers["RateLimit"].startswith('"cost_usd-1h";r=3765432;t=')
+    (bucket,) = (name for name in gauges.item if name.startswith("0"))
+    gauges.item[bucket + UNCOUNTED] = {"N": "2"}
+    (one,) = ask(gauges)[2]["limits"]
+    assert (one["complete"], one["uncounted_requests"], one["allowed"]) == (False, 2, True)

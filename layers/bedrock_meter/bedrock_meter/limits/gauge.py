@@ -22,6 +22,12 @@ CLOSING_GRACE_MS = 3_600_000
 """A calendar window is final this long after its end: what is recorded later goes to a late bucket and is reported."""
 
 LATE = "+"
+"""Ends the name of a late bucket."""
+
+UNCOUNTED = "-"
+"""Ends the name of the mark beside a bucket: how many calls of it nobody can say the amount of (``counting.py``)."""
+
+_APART = (LATE, UNCOUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,8 @@ class Reading:
         frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is
             used.
         reserved: What open reservations hold at that instant; those that have expired hold nothing.
+        uncounted: Calls that may lie in the window and are not in ``used``, because nobody can say what they add: they
+            have no price, or their model is not known. The oldest sub-bucket counts whole.
     """
 
     limit: InstalledLimit
@@ -91,6 +99,12 @@ class Reading:
     allowed: bool
     frees_at_ms: int | None
     reserved: int = 0
+    uncounted: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether ``used`` is all there is."""
+        return not self.uncounted
 
 
 class LateBucket(NamedTuple):
@@ -122,6 +136,11 @@ def bucket_name(slot: str, window: Window, event_ms: int) -> str:
     return slot + base36(window.bounds(event_ms)[0] // QUARTER_MS)
 
 
+def number_of(name: str) -> int:
+    """Return the number in the name of a bucket or of the mark beside it."""
+    return int(name[1:].removesuffix(UNCOUNTED), 36)
+
+
 def bucket_for(installed: InstalledLimit, event_ms: int, now_ms: int) -> str | None:
     """Return the bucket to which a record of ``event_ms`` that is recorded at ``now_ms`` is added.
 
@@ -149,8 +168,15 @@ def read_buckets(
 ) -> tuple[Reading, ...]:
     """Return what ``read`` returns, for a layout and buckets that are not in a gauge."""
     sums = _by_slot(buckets)
+    marks = _by_slot({name[:-1]: count for name, count in buckets.items() if name[-1] == UNCOUNTED})
     return tuple(
-        _read_limit(installed, sums.get(installed.slot, {}), now_ms, reserved(holds, hold_key(installed), now_ms))
+        _read_limit(
+            installed,
+            sums.get(installed.slot, {}),
+            marks.get(installed.slot, {}),
+            now_ms,
+            reserved(holds, hold_key(installed), now_ms),
+        )
         for installed in layout.limits
     )
 
@@ -168,7 +194,7 @@ def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[
 
     These are rolling buckets out of their window by more than one sub-bucket (``bucket_for`` names no such bucket
     either), calendar buckets whose window closed more than the grace ago, and all buckets of slots that the layout does
-    not use. A late bucket of an installed limit stays: whoever reports it removes it.
+    not use. A mark goes with its bucket. A late bucket of an installed limit stays: whoever reports it removes it.
     """
     windows = {installed.slot: installed.window for installed in layout.limits}
     stale = []
@@ -177,7 +203,7 @@ def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[
         if window is None:
             stale.append(name)
         elif not name.endswith(LATE):
-            number = int(name[1:], 36)
+            number = number_of(name)
             if isinstance(window, RollingWindow):
                 if _is_stale(number, window, now_ms):
                     stale.append(name)
@@ -197,7 +223,9 @@ def late_buckets(layout: Layout, buckets: Mapping[str, int]) -> list[LateBucket]
     return late
 
 
-def _read_limit(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int, held: int) -> Reading:
+def _read_limit(
+    installed: InstalledLimit, sums: Mapping[int, int], marks: Mapping[int, int], now_ms: int, held: int
+) -> Reading:
     window, maximum = installed.window, installed.maximum
     if isinstance(window, RollingWindow):
         start_ms, end_ms = now_ms - window.length_ms, now_ms
@@ -216,7 +244,16 @@ def _read_limit(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int,
         allowed=used + held < maximum,
         frees_at_ms=_falls_below(installed, sums, used, now_ms),
         reserved=held,
+        uncounted=_in_window(window, marks, now_ms),
     )
+
+
+def _in_window(window: Window, marks: Mapping[int, int], now_ms: int) -> int:
+    """Return what is marked in the window; a sub-bucket that is partly inside counts whole."""
+    if isinstance(window, CalendarWindow):
+        return marks.get(window.bounds(now_ms)[0] // QUARTER_MS, 0)
+    oldest = now_ms // window.sub_ms - SUB_BUCKETS
+    return sum(count for number, count in marks.items() if number >= oldest)
 
 
 def _used(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int) -> int:
@@ -260,10 +297,10 @@ def _falls_below(installed: InstalledLimit, sums: Mapping[int, int], amount: int
 
 
 def _by_slot(buckets: Mapping[str, int]) -> dict[str, dict[int, int]]:
-    """Return amounts by slot and bucket number. Late buckets and buckets that hold nothing (or less) are left out."""
+    """Return amounts by slot and bucket number; without late buckets, marks and what holds nothing (or less)."""
     sums: dict[str, dict[int, int]] = {}
     for name, amount in buckets.items():
-        if amount > 0 and name[-1] != LATE:
+        if amount > 0 and name[-1] not in _APART:
             sums.setdefault(name[0], {})[int(name[1:], 36)] = amount
     return sums
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from bedrock_meter.limits.limit import InstalledLimit, meter_code
+from bedrock_meter.limits.scope import WHOLE
 from bedrock_meter.limits.windows import base36
 
 NO_HOLDS: Mapping[str, int] = MappingProxyType({})
@@ -35,8 +36,11 @@ def is_hold(name: str) -> bool:
 
 
 def hold_key(installed: InstalledLimit) -> str:
-    """Return the letter under which reservations hold what this limit counts; limits of one meter share it."""
-    return meter_code(installed.meter)
+    """Return the letter under which reservations hold what this limit counts.
+
+    Limits of one meter share the meter's; one that counts only some models or profiles has its slot.
+    """
+    return meter_code(installed.meter) if installed.scope == WHOLE else installed.slot
 
 
 def expiry_bucket(expires_ms: int) -> int:
@@ -82,9 +86,12 @@ def passed(holds: Iterable[str], now_ms: int) -> tuple[str, ...]:
 
 
 def charges(adds: Mapping[str, int]) -> dict[str, int]:
-    """Return what adding these amounts to buckets charges to each limit; a correction downwards charges nothing."""
+    """Return what adding these amounts to buckets charges to each limit; a correction downwards charges nothing.
+
+    Neither does what lies beside the buckets and is in no reading: late buckets, marks of what cannot be counted.
+    """
     charged: dict[str, int] = {}
     for name, amount in adds.items():
-        if amount > 0 and not is_hold(name):
+        if amount > 0 and name.isalnum() and not is_hold(name):
             charged[charged_name(name[0])] = charged.get(charged_name(name[0]), 0) + amount
     return charged

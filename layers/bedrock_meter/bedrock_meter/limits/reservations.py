@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from bedrock_meter.limits.counting import amount
 from bedrock_meter.limits.gauge import Gauge, Reading, falls_below_ms, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_bucket, held_name, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.meters import amount as amount_of
 
 if TYPE_CHECKING:  # as in ``meters``: who only looks need not load what reads records
     from bedrock_meter.invocations.record import TokenCounts
@@ -33,6 +33,7 @@ MOST_AMOUNT = 10**18 - 1
 Amounts = Mapping[Meter, int]
 """What a call uses, or may use at most, by meter. A meter that is missing is not held."""
 
+_OTHERWISE = (Meter.COST_USD, Meter.WEIGHTED_TOKENS)
 _is_id = re.compile(r"[0-9a-f]{32}").fullmatch
 
 Status = Literal["open", "settled", "released"]
@@ -131,7 +132,10 @@ class Decision:
 
 def amounts_of(tokens: "TokenCounts", requests: int = 1) -> dict[Meter, int]:
     """Return what so many calls with these tokens in sum use of each meter."""
-    return {**{meter: amount_of(meter, requests, tokens) for meter in Meter}, Meter.OPEN_RESERVATIONS: 1}
+    return {
+        **{meter: amount(meter, requests, tokens) for meter in Meter if meter not in _OTHERWISE},
+        Meter.OPEN_RESERVATIONS: 1,
+    }
 
 
 def reservation_id(tenant: str, key: str) -> str:

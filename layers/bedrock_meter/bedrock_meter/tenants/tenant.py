@@ -11,6 +11,11 @@ _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 DEFAULT_TIMEZONE = "UTC"
 
 
+def is_tenant_id(value: str) -> bool:
+    """Whether a text can be the id of a tenant; says nothing about whether there is one."""
+    return value != UNATTRIBUTED and _TENANT_ID.fullmatch(value) is not None
+
+
 def checked_tenant_id(value: object) -> str:
     """Return ``value`` if it can be a tenant's id.
 
@@ -52,6 +57,7 @@ class TenantDefinition:
         plan: Name of its plan; kept, not interpreted yet.
         profiles: Profiles that it owns.
         limits: Its limits, in order.
+        principals: Canonical principals and patterns that call for it alone.
     """
 
     id: str
@@ -59,3 +65,4 @@ class TenantDefinition:
     plan: str | None = None
     profiles: tuple[ProfileReference, ...] = ()
     limits: tuple[Limit, ...] = ()
+    principals: tuple[str, ...] = ()
