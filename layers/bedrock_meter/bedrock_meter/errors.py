@@ -9,8 +9,11 @@
     ├── DeliverAgain            work is left over; the same input must be delivered again (safe: the ledger decides)
     │   └── OutOfTime           ... because the invocation's time is nearly used up
     ├── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
-    └── ProfileRefused          an application inference profile cannot be made or taken: says why
-        └── ProfileQuotaFull    ... because the account may have no more of them in this Region
+    ├── ProfileRefused          an application inference profile cannot be made or taken: says why
+    │   └── ProfileQuotaFull    ... because the account may have no more of them in this Region
+    ├── Contended               others were writing each time; nothing was done: try again
+    ├── UnknownTenant           there is no tenant of this id
+    └── UnknownReservation      the tenant has no reservation of this id
 
 Messages carry identifiers and numbers only, never the content of a record.
 """
@@ -71,3 +74,15 @@ class ProfileRefused(MeterError):
 
 class ProfileQuotaFull(ProfileRefused):
     """The service quota of inference profiles is used up: every further creation would be refused as well."""
+
+
+class Contended(MeterError):
+    """Other writers were faster each time. This is not an outage: try again."""
+
+
+class UnknownTenant(MeterError):
+    """There is no tenant of this id, or it has no gauge yet."""
+
+
+class UnknownReservation(MeterError):
+    """The tenant has no reservation of this id; one is forgotten a day after it expired."""

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from bedrock_meter.api.quota import quota_api
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
+from bedrock_meter.limits.holds import expiry_bucket, held_name
 from bedrock_meter.limits.limit import NO_LIMITS, Limit, encode_layout, plan_change
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
@@ -81,6 +82,20 @@ def test_a_tenant_over_a_limit_is_denied_and_told_until_when() -> None:
     assert over["throttled_until"] > body["as_of"]
     assert under["allowed"] is True
     assert 0 < int(headers["Retry-After"]) <= 3900
+
+
+def test_what_is_reserved_is_not_left_and_may_come_back_at_any_moment() -> None:
+    gauges = Gauges(limit("1h", 1000, hard=True), used=400)
+    gauges.item[held_name("t", expiry_bucket(NOW_MS))] = {"N": "500"}
+    _, headers, body = ask(gauges)
+    (one,) = body["limits"]
+    assert (one["used"], one["reserved"], one["remaining"], one["allowed"]) == (400, 500, 100, True)
+    assert "Retry-After" not in headers
+    gauges.item[held_name("t", expiry_bucket(NOW_MS))] = {"N": "600"}
+    _, headers, body = ask(gauges)
+    (one,) = body["limits"]
+    assert (one["remaining"], one["allowed"], one["throttled_until"]) == (0, False, None)
+    assert headers["Retry-After"] == "1"
 
 
 def test_waiting_is_not_offered_where_it_does_not_help() -> None:
