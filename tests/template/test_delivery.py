@@ -266,7 +266,7 @@ def test_api_is_signed_throttled_and_logged() -> None:
     assert api["FailOnWarnings"] is True
     body = api["Body"]
     routes = {(path, method) for path, methods in body["paths"].items() for method in methods}
-    assert routes == {("/v1/tenants/{tenant}/quota", "get")}
+    assert ("/v1/tenants/{tenant}/quota", "get") in routes
     for path, method in routes:
         assert body["paths"][path][method]["security"] == [{"AWS_IAM": []}]
     assert body["components"]["securitySchemes"]["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
@@ -277,3 +277,22 @@ def test_api_is_signed_throttled_and_logged() -> None:
     line = stage["AccessLogSettings"]["Format"]
     assert json.loads(line)["caller"] == "$context.identity.userArn"
     assert "\n" not in line
+
+
+def test_tokens_are_taken_at_an_address_of_their_own_or_not_at_all() -> None:
+    """One route, so that no path is without the authorizer; throttled and logged as the signed one is."""
+    names = [name for name in expanded_resources() if name.startswith("TokenApi")]
+    assert len(names) == 7
+    assert all(expanded_resources()[name]["Condition"] == "TakesTokens" for name in names)
+    (route,) = (one["Properties"] for one in resources("AWS::ApiGatewayV2::Route").values())
+    assert (route["RouteKey"], route["AuthorizationType"]) == ("$default", "JWT")
+    assert words(route["AuthorizerId"]) == "TokenApiAuthorizer"
+    authorizer = properties("TokenApiAuthorizer")
+    assert authorizer["AuthorizerType"] == "JWT"
+    assert authorizer["IdentitySource"] == ["$request.header.Authorization"]
+    told = {name: words(value) for name, value in authorizer["JwtConfiguration"].items()}
+    assert told == {"Issuer": "JwtIssuer", "Audience": "JwtAudience"}
+    stage = properties("TokenApiStage")
+    signed = expanded_resources()["QuotaApiApiGatewayDefaultStage"]["Properties"]
+    assert stage["DefaultRouteSettings"] == signed["DefaultRouteSettings"]
+    assert json.loads(stage["AccessLogSettings"]["Format"])["caller"] == "$context.authorizer.claims.sub"

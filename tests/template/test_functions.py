@@ -103,6 +103,7 @@ def test_outputs_stay() -> None:
         "RedriveFailuresFunction",
         "SweepFunction",
         "TenantsTable",
+        "TokenApiUrl",
         "UsageTable",
     }
 

@@ -47,6 +47,8 @@ ALARMS = {
     "ConsumerDeadLettersAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "ConsumerDeadLetterQueue.QueueName"),
     "QuotaApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "QuotaApi"),
     "QuotaReadsFailedAlarm": ("BedrockMeter", "QuotaReadsFailed", "AWS::StackName"),
+    "TokenApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "TokenApi"),
+    "AnswersDegradedAlarm": ("BedrockMeter", "AnswersDegraded", "AWS::StackName"),
 }
 
 
@@ -111,7 +113,7 @@ def test_our_own_metrics_are_really_written() -> None:
     }
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
-    assert len(watched) == 6
+    assert len(watched) == 7
     assert watched | {"RecordsRead"} <= written
 
 

@@ -100,6 +100,8 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     "QuotaApiRole": {
         "QuotaApiLogGroup.Arn": LOG,
         "QuotasTable.Arn": {"dynamodb:GetItem"},
+        "UsageTable.Arn": {"dynamodb:Query"},
+        "TenantsTable.Arn": {"dynamodb:GetItem"},
     },
     "RedriveFailuresScheduleRole": {"RedriveFailuresFunction.Arn": {"lambda:InvokeFunction"}},
     "SweepScheduleRole": {"SweepFunction.Arn": {"lambda:InvokeFunction"}},
@@ -197,7 +199,11 @@ def test_functions_are_invoked_by_named_sources_only() -> None:
         for name, one in expanded_resources().items()
         if one["Type"] == "AWS::Lambda::Permission"
     }
-    assert set(permissions) == {"InvocationLogPermission", "QuotaApiFunctionReadQuotaPermission"}
+    assert set(permissions) == {
+        "InvocationLogPermission",
+        "QuotaApiFunctionAnythingElsePermission",
+        "TokenApiPermission",
+    }
     assert all("SourceArn" in one for one in permissions.values())
     logs = properties("InvocationLogPermission")
     assert words(logs["SourceAccount"]) == "AWS::AccountId"

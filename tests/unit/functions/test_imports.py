@@ -19,6 +19,8 @@ SETTINGS = {
     "RECORD_USAGE_FUNCTION": "recorder",
     "OBJECT_QUEUE": "queue",
     "LEDGER_RETENTION_DAYS": "400",
+    "FAIL_POLICY": "open",
+    "JWT_TENANT_CLAIM": "tenant_id",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "BedrockMeter",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -72,7 +74,9 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
         ("redrive_failures", "LEDGER_RETENTION_DAYS"),
         ("evaluate_quotas", "EVENT_BUS"),
         ("sweep", "EVENT_BUS"),
-        ("quota_api", "QUOTAS_TABLE"),
+        *[("quota_api", f"{table}_TABLE") for table in ("QUOTAS", "USAGE", "TENANTS")],
+        ("quota_api", "FAIL_POLICY"),
+        ("quota_api", "JWT_TENANT_CLAIM"),
     ],
 )
 def test_a_function_without_a_setting_refuses_to_start_and_names_it(function: str, missing: str) -> None:

@@ -52,6 +52,8 @@ class Gauge:
         layout: The limits, and how to read the buckets.
         buckets: Sum by bucket name; only bucket attributes of the item.
         lease: A change of limits in progress, or None.
+        fail_policy: What the API answers for this tenant when the gauge cannot be read: ``open`` or ``closed``; None =
+            the stack's default.
     """
 
     tenant: str
@@ -59,6 +61,7 @@ class Gauge:
     layout: Layout
     buckets: Mapping[str, int]
     lease: Lease | None = None
+    fail_policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

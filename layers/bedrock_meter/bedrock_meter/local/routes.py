@@ -120,10 +120,16 @@ def _register_routes(endpoint: Endpoint, stack_name: str, api_id: str) -> None:
                 )
                 api.create_route(
                     ApiId=api_id,
-                    RouteKey=f"{'ANY' if method.startswith('x-') else method.upper()} {path}",
+                    RouteKey=_route_key(method, path),
                     Target=f"integrations/{integration['IntegrationId']}",
                     AuthorizationType=_authorization_of(definition, operation),
                 )
+
+
+def _route_key(method: str, path: str) -> str:
+    if path.lstrip("/") == "$default":
+        return "$default"
+    return f"{'ANY' if method.startswith('x-') else method.upper()} {path}"
 
 
 def _function_of(operation: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@
 ``limits``   the layout, compact JSON
 ``lease``    ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
 ``pending``  the layout being installed under that lease; nobody reads it but its owner
+``fail_policy`` ``open`` or ``closed``: what the API answers when it cannot read this item; absent = the default
 ``0abc``     buckets: slot and number, integers; only their names begin with a digit or a capital letter
 ===========  ==================================================================================================
 
@@ -48,6 +49,7 @@ def gauge_of(item: Item) -> Gauge:
         layout=decode_layout(get_text(item, "limits", NOTHING_INSTALLED), version),
         buckets={name: int(value["N"]) for name, value in item.items() if is_bucket(name)},
         lease=_lease_of(lease) if lease else None,
+        fail_policy=get_text(item, "fail_policy") or None,
     )
 
 

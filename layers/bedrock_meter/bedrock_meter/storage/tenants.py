@@ -12,7 +12,7 @@ from bedrock_meter.storage.dynamodb import Item, get_number, get_text, text
 from bedrock_meter.storage.gauges import read_batch
 from bedrock_meter.storage.keys import MAPPING, TENANT, profile_key, tenant_key
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL, MappingPeriod
-from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition
 
 
 class DynamoDBDirectoryStore:
@@ -27,6 +27,13 @@ class DynamoDBDirectoryStore:
         keys = {profile_key(profile): profile for profile in profiles}
         items = read_batch(self._client, self._tables.tenants, [{"pk": text(key), "sk": text(MAPPING)} for key in keys])
         return {keys[get_text(item, "pk")]: _periods(item) for item in items}
+
+
+def timezone_of(client: Any, table: str, tenant: str) -> str | None:
+    """Read a tenant's time zone consistently, in one request; None if there is no such tenant."""
+    key = {"pk": text(tenant_key(tenant)), "sk": text(TENANT)}
+    found = client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+    return get_text(found, "timezone", DEFAULT_TIMEZONE) if found else None
 
 
 def _periods(item: Item) -> tuple[MappingPeriod, ...]:
