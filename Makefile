@@ -13,7 +13,7 @@ DEV := .venv/dev-$(call fingerprint,requirements/lock.txt)
 STACK := .venv-local-stack/made-$(call fingerprint,requirements/local-stack.txt)
 SAM := .venv-sam/made-$(call fingerprint,requirements/sam.txt)
 
-.PHONY: help venv run up test check lint format bench faults requirements build deploy clean
+.PHONY: help venv run up test check lint format bench faults fuzz openapi requirements build deploy clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,12 @@ bench: $(DEV) $(STACK) ## speed and cost of decoding, recording and imports, as 
 
 faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong designs; SEEDS=10000 FROM=0 for more
 	.venv/bin/python -m tests.faults
+
+fuzz: $(DEV) ## requests made from the OpenAPI documents against the APIs in process; CASES=5000 for more
+	.venv/bin/python -m tests.fuzz
+
+openapi: $(RUN) ## write docs/openapi.json anew from the code
+	.venv/bin/python -m bedrock_meter.api.openapi > docs/openapi.json
 
 requirements: $(DEV) ## pin anew what changed in a pyproject.toml or .in file; ARGS=--upgrade moves every pin
 	.venv/bin/python requirements/lock.py $(ARGS)

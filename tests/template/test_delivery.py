@@ -11,6 +11,7 @@ import pytest
 
 from bedrock_meter.alerts import contracts
 from bedrock_meter.alerts.contracts import transition_event
+from bedrock_meter.api import openapi
 from bedrock_meter.limits.gauge import Reading
 from bedrock_meter.limits.levels import Transition
 from bedrock_meter.limits.limit import InstalledLimit, Limit
@@ -296,3 +297,13 @@ def test_tokens_are_taken_at_an_address_of_their_own_or_not_at_all() -> None:
     signed = expanded_resources()["QuotaApiApiGatewayDefaultStage"]["Properties"]
     assert stage["DefaultRouteSettings"] == signed["DefaultRouteSettings"]
     assert json.loads(stage["AccessLogSettings"]["Format"])["caller"] == "$context.authorizer.claims.sub"
+
+
+def test_the_gateway_has_the_routes_of_the_document_and_one_for_anything_else() -> None:
+    """So that what is not there is a problem document as well."""
+    documents = {"QuotaApi": openapi.document()}
+    for name, document in documents.items():
+        paths = expanded_resources()[name]["Properties"]["Body"]["paths"]
+        routes = {(path, method) for path, methods in paths.items() for method in methods}
+        documented = {(path, method) for path, methods in document["paths"].items() for method in methods}
+        assert routes == documented | {("/$default", "x-amazon-apigateway-any-method")}

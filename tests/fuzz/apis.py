@@ -1,0 +1,39 @@
+"""The APIs that are fuzzed, over doubles with a few tenants in them."""
+
+from collections.abc import Callable
+
+from bedrock_meter.api.reservations import Wanted
+from bedrock_meter.usage.rollup import RollupKey
+from tests.doubles.http import World, gauge
+from tests.doubles.records import NOW_MS, limit, sums
+from tests.doubles.reservations import MemoryReservations
+from tests.fuzz.gateway import Gateway
+
+QUARTER = NOW_MS - NOW_MS % 900_000
+
+
+def quota() -> Gateway:
+    """The quota API: one tenant with room, one without, one suspended."""
+    held = MemoryReservations({"acme": 10**18, "globex": 0, "initech": 0}, {"initech"})
+    rows = [
+        (RollupKey("acme", QUARTER - ago * 900_000, "p1", "=m1"), sums(requests=1, input=5)) for ago in range(0, 900, 7)
+    ]
+    world = World(
+        {name: gauge(name, limit("1h", 100), limit("month", 10**6), used=500) for name in held.room},
+        dict.fromkeys(held.room, "Europe/Berlin"),
+        {"acme": rows},
+        reservations=held,
+    )
+    for key in ("first", "second"):
+        held.reserve("acme", Wanted(key, {"input_tokens": 5}, 300_000), NOW_MS)
+    return Gateway(world.api)
+
+
+APIS: dict[str, tuple[Callable[[], Gateway], str, dict[str, list[str]]]] = {
+    "quota": (
+        quota,
+        "/v1/openapi.json",
+        {"tenant": ["acme", "acme", "acme", "globex", "initech"], "reservation": ["r1", "r2"]},
+    ),
+}
+"""Name -> (makes the API, path of its document, values that exist)."""
