@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from bedrock_meter.api.reservations import Wanted
 from bedrock_meter.usage.rollup import RollupKey
+from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit, sums
-from tests.doubles.reservations import MemoryReservations
 from tests.fuzz.gateway import Gateway
 
 QUARTER = NOW_MS - NOW_MS % 900_000

@@ -6,9 +6,9 @@ import pytest
 
 from bedrock_meter.api.callers import caller_of
 from bedrock_meter.api.problems import Problem
+from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import ARN, CLAIM, SIGNED, Answer, World, gauge, token
 from tests.doubles.records import limit
-from tests.doubles.reservations import MemoryReservations
 
 ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/quota", None),

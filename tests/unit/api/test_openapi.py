@@ -1,4 +1,4 @@
-"""The OpenAPI document against the code: committed as served, the routes that are there, the bounds that are checked."""
+"""The OpenAPI document against the code: as committed and served, its routes, its bounds, the shape of answers."""
 
 import json
 import re
@@ -13,9 +13,9 @@ from bedrock_meter.api.requests import MAX_COUNT
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.tenants.tenant import checked_tenant_id
+from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import World, gauge
 from tests.doubles.records import limit, sums
-from tests.doubles.reservations import MemoryReservations
 from tests.unit.api.test_callers import ROUTES, world
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from bedrock_meter.api.requests import MAX_BODY_BYTES
 from bedrock_meter.api.reservations import METADATA_KEY, PAUSES_MS, Denied, Reserved, Wanted
 from bedrock_meter.clock import iso
+from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import Answer, World, gauge, request
 from tests.doubles.records import NOW_MS, limit
-from tests.doubles.reservations import MemoryReservations
 
 RESERVATIONS = "/v1/tenants/acme/reservations"
 CONFLICT = ClientError({"Error": {"Code": "TransactionConflictException"}}, "UpdateItem")

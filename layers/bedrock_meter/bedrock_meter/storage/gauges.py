@@ -1,14 +1,14 @@
 """A tenant's gauge as an item, and every write to it.
 
-===========  ==================================================================================================
-``rev``      raised by each write that adds usage or changes the limits
-``v``        version of the layout; recorders condition on it
-``limits``   the layout, compact JSON
-``lease``    ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
-``pending``  the layout being installed under that lease; nobody reads it but its owner
-``fail_policy`` ``open`` or ``closed``: what the API answers when it cannot read this item; absent = the default
-``0abc``     buckets: slot and number, integers; only their names begin with a digit or a capital letter
-===========  ==================================================================================================
+===============  ==============================================================================================
+``rev``          raised by each write that adds usage or changes the limits
+``v``            version of the layout; recorders condition on it
+``limits``       the layout, compact JSON
+``lease``        ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
+``pending``      the layout being installed under that lease; nobody reads it but its owner
+``fail_policy``  ``open`` or ``closed``: what the API answers when it cannot read this item; absent = the default
+``0abc``         buckets: slot and number, integers; only their names begin with a digit or a capital letter
+===============  ==============================================================================================
 
 Buckets are flat, so that ``ADD`` needs no parent, and absolute, so that an old bucket can never be mistaken for a new
 one.
@@ -217,6 +217,19 @@ def cancel_change(client: Any, table: str, tenant: str, lease: Lease) -> bool:
         UpdateExpression="REMOVE lease, pending",
         ConditionExpression="lease = :lease",
         ExpressionAttributeValues={":lease": text(_lease_text(lease))},
+    )
+
+
+def put_fail_policy(client: Any, table: str, tenant: str, policy: str | None) -> bool:
+    """Write what the API answers for a tenant when this item cannot be read; False if there is no gauge."""
+    values = {"ExpressionAttributeValues": {":policy": text(policy)}} if policy else {}
+    return _conditionally(
+        client.update_item,
+        TableName=table,
+        Key=_key(tenant),
+        UpdateExpression="SET fail_policy = :policy" if policy else "REMOVE fail_policy",
+        ConditionExpression="attribute_exists(pk)",
+        **values,
     )
 
 

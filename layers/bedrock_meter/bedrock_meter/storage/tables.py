@@ -142,6 +142,7 @@ class TenantModel(Model):
     plan = UnicodeAttribute(null=True)
     profiles: ListAttribute[ProfileMap] = ListAttribute(of=ProfileMap)
     updated_ms = NumberAttribute()
+    fail_policy = UnicodeAttribute(null=True)
 
 
 class PeriodMap(MapAttribute[str, Any]):

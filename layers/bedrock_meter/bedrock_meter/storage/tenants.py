@@ -73,7 +73,7 @@ class PynamoDBTenantStore:
         except self._tenants.DoesNotExist:
             return None
         profiles = tuple(ProfileReference(one.id, one.arn, one.model) for one in found.profiles)
-        return TenantDefinition(found.tenant, found.timezone, found.plan, profiles)
+        return TenantDefinition(found.tenant, found.timezone, found.plan, profiles, fail_policy=found.fail_policy)
 
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> None:
         """Write a tenant's definition."""
@@ -86,6 +86,7 @@ class PynamoDBTenantStore:
             plan=definition.plan,
             profiles=[new_profile(id=one.id, arn=one.arn, model=one.model) for one in definition.profiles],
             updated_ms=now_ms,
+            fail_policy=definition.fail_policy,
         ).save()
 
     def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:

@@ -5,6 +5,7 @@
     tenants:
       - id: acme
         timezone: Europe/Berlin            # optional, UTC by default
+        fail: closed                       # optional: what the API answers while the tables are down
         profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6}]
         limits:
           - {meter: total_tokens, window: 1h, max: 200k, hard: true}
@@ -19,9 +20,15 @@ from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.limits.limit import parse_limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
-from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition, checked_tenant_id
+from bedrock_meter.tenants.tenant import (
+    DEFAULT_TIMEZONE,
+    FAIL_POLICIES,
+    ProfileReference,
+    TenantDefinition,
+    checked_tenant_id,
+)
 
-_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "limits")
+_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "limits", "fail")
 _PROFILE_KEYS = ("id", "model")
 
 
@@ -81,7 +88,10 @@ def _tenant(entry: object) -> TenantDefinition:
         raise InvalidDefinition("plan", "must be the name of a plan")
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
-    return TenantDefinition(tenant, timezone, plan, profiles, limits)
+    fail_policy = entry.get("fail")
+    if fail_policy is not None and fail_policy not in FAIL_POLICIES:
+        raise InvalidDefinition("fail", "must be open or closed: what the API answers while the tables are down")
+    return TenantDefinition(tenant, timezone, plan, profiles, limits, fail_policy=fail_policy)
 
 
 def _profile(entry: object, where: str) -> ProfileReference:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bedrock_meter.errors import LeaseLost
-from bedrock_meter.limits.installation import InstallationStore, install_limits
+from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.directory import KNOWN_FOR_MS
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
@@ -74,6 +74,8 @@ def apply(
         known = tenants.tenant(definition.id)
         if install_limits(installation, definition.id, definition.limits, clock=clock, new_id=new_id):
             changed.append("limits")
+        if install_fail_policy(installation, definition.id, definition.fail_policy):
+            changed.append("fail policy")
         for profile in definition.profiles:
             from_ms = _map(tenants, profile, definition.id, now_ms)
             if from_ms is not None:

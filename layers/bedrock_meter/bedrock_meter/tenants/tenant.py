@@ -9,6 +9,7 @@ from bedrock_meter.tenants.attribution import UNATTRIBUTED, UNKNOWN_MODEL
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 DEFAULT_TIMEZONE = "UTC"
+FAIL_POLICIES = ("open", "closed")
 
 
 def checked_tenant_id(value: object) -> str:
@@ -52,6 +53,8 @@ class TenantDefinition:
         plan: Name of its plan; kept, not interpreted yet.
         profiles: Profiles that it owns.
         limits: Its limits, in order.
+        fail_policy: What the API answers for it while the tables are down: ``open``, ``closed``, or None for the
+            stack's default.
     """
 
     id: str
@@ -59,3 +62,4 @@ class TenantDefinition:
     plan: str | None = None
     profiles: tuple[ProfileReference, ...] = ()
     limits: tuple[Limit, ...] = ()
+    fail_policy: str | None = None
