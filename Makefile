@@ -50,8 +50,9 @@ faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong
 fuzz: $(DEV) ## requests made from the OpenAPI documents against the APIs in process; CASES=5000 for more
 	.venv/bin/python -m tests.fuzz
 
-openapi: $(RUN) ## write docs/openapi.json anew from the code
+openapi: $(RUN) ## write docs/openapi.json and docs/openapi-admin.json anew from the code
 	.venv/bin/python -m bedrock_meter.api.openapi > docs/openapi.json
+	.venv/bin/python -m bedrock_meter.api.admin_openapi > docs/openapi-admin.json
 
 requirements: $(DEV) ## pin anew what changed in a pyproject.toml or .in file; ARGS=--upgrade moves every pin
 	.venv/bin/python requirements/lock.py $(ARGS)

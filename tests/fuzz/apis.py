@@ -8,6 +8,7 @@ from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit, sums
 from tests.fuzz.gateway import Gateway
+from tests.unit.api.test_admin import NEW, TENANTS, Office
 
 QUARTER = NOW_MS - NOW_MS % 900_000
 
@@ -29,11 +30,21 @@ def quota() -> Gateway:
     return Gateway(world.api)
 
 
+def admin() -> Gateway:
+    """The admin API: two tenants, one of them with a history."""
+    office = Office()
+    for tenant in ("acme", "globex"):
+        office.put({"limits": [{"meter": "requests", "window": "day", "max": 5}]}, NEW, f"{TENANTS}/{tenant}")
+        office.put({"plan": "gold"}, {"if-match": "*"}, f"{TENANTS}/{tenant}")
+    return Gateway(office.api)
+
+
 APIS: dict[str, tuple[Callable[[], Gateway], str, dict[str, list[str]]]] = {
     "quota": (
         quota,
         "/v1/openapi.json",
         {"tenant": ["acme", "acme", "acme", "globex", "initech"], "reservation": ["r1", "r2"]},
     ),
+    "admin": (admin, "/v1/admin/openapi.json", {"tenant": ["acme", "globex"], "If-Match": ["*"]}),
 }
 """Name -> (makes the API, path of its document, values that exist)."""

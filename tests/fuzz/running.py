@@ -46,7 +46,8 @@ def fuzz(
     Args:
         gateway: What they are sent to.
         document: Path of the OpenAPI document there.
-        known: Values that exist, by name of a path parameter: most requests get one, so that they go beyond a 404.
+        known: Values that exist, by name of a path parameter or header: most requests get one, so that they go beyond
+            a 404 or a 428.
         examples: Requests for each operation; half of them break the document's rules.
 
     Raises:
@@ -72,7 +73,8 @@ def _fuzz(
     operation: Any, mode: GenerationMode, headers: dict[str, str], known: Mapping[str, list[str]], examples: int
 ) -> int:
     sent = 0
-    names = [name for name in known if f"{{{name}}}" in operation.path]
+    headed = {one["name"] for one in operation.definition.raw.get("parameters", []) if one["in"] == "header"}
+    names = [name for name in known if f"{{{name}}}" in operation.path or name in headed]
     values = {name: st.sampled_from([None, *known[name] * 3]) for name in names}
 
     @hypothesis.seed(SEED)
@@ -87,8 +89,10 @@ def _fuzz(
     def send(case: Any, chosen: dict[str, str | None]) -> None:
         nonlocal sent
         for name, value in chosen.items():
-            if value is not None:
+            if value is not None and name in operation.path:
                 case.path_parameters[name] = value
+            elif value is not None:
+                case.headers = {**(case.headers or {}), name: value}
         sent += 1
         case.call_and_validate(headers=headers, checks=CHECKS)
         unsigned = case.call()

@@ -52,6 +52,7 @@ FUNCTIONS = {
     "EvaluateQuotasFunction": "evaluate_quotas",
     "SweepFunction": "sweep",
     "QuotaApiFunction": "quota_api",
+    "AdminApiFunction": "admin_api",
 }
 """Logical id of each function and its folder."""
 

@@ -87,6 +87,9 @@ def test_logical_ids_are_stable() -> None:
 def test_outputs_stay() -> None:
     """The command and other people's stacks read them by name."""
     assert set(load_template()["Outputs"]) == {
+        "AdminApiFunction",
+        "AdminApiId",
+        "AdminApiUrl",
         "AlertTopicArn",
         "ConsumerQueueUrl",
         "EvaluateQuotasFunction",

@@ -48,6 +48,7 @@ ALARMS = {
     "QuotaApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "QuotaApi"),
     "QuotaReadsFailedAlarm": ("BedrockMeter", "QuotaReadsFailed", "AWS::StackName"),
     "TokenApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "TokenApi"),
+    "AdminApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "AdminApi"),
     "AnswersDegradedAlarm": ("BedrockMeter", "AnswersDegraded", "AWS::StackName"),
 }
 
@@ -119,7 +120,7 @@ def test_our_own_metrics_are_really_written() -> None:
 
 def test_every_log_group_ends() -> None:
     groups = resources("AWS::Logs::LogGroup")
-    assert len(groups) == len(FUNCTIONS) + 2
+    assert len(groups) == len(FUNCTIONS) + 3
     retention = {name: words(one["Properties"]["RetentionInDays"]) for name, one in groups.items()}
     assert retention.pop("InvocationLogGroup") == "InvocationLogRetentionDays"
     assert set(retention.values()) == {"LogRetentionDays"}

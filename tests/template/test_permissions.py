@@ -103,6 +103,18 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "UsageTable.Arn": {"dynamodb:Query"},
         "TenantsTable.Arn": {"dynamodb:GetItem"},
     },
+    "AdminApiRole": {
+        "AdminApiLogGroup.Arn": LOG,
+        "TenantsTable.Arn": {
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:Scan",
+            "dynamodb:UpdateItem",
+        },
+        "QuotasTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "UsageTable.Arn": {"dynamodb:Query"},
+    },
     "RedriveFailuresScheduleRole": {"RedriveFailuresFunction.Arn": {"lambda:InvokeFunction"}},
     "SweepScheduleRole": {"SweepFunction.Arn": {"lambda:InvokeFunction"}},
     "InvocationLoggingRole": {
@@ -118,6 +130,7 @@ TRUSTED = {
     "EvaluateQuotasRole": "lambda.amazonaws.com",
     "SweepRole": "lambda.amazonaws.com",
     "QuotaApiRole": "lambda.amazonaws.com",
+    "AdminApiRole": "lambda.amazonaws.com",
     "RedriveFailuresScheduleRole": "scheduler.amazonaws.com",
     "SweepScheduleRole": "scheduler.amazonaws.com",
     "InvocationLoggingRole": "bedrock.amazonaws.com",
@@ -202,7 +215,9 @@ def test_functions_are_invoked_by_named_sources_only() -> None:
     assert set(permissions) == {
         "InvocationLogPermission",
         "QuotaApiFunctionAnythingElsePermission",
+        "AdminApiFunctionAnythingElsePermission",
         "TokenApiPermission",
+        "TokenApiAdminPermission",
     }
     assert all("SourceArn" in one for one in permissions.values())
     logs = properties("InvocationLogPermission")

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bedrock_meter.api import openapi, reservations
+from bedrock_meter.api import admin_openapi, openapi, reservations
 from bedrock_meter.api.requests import MAX_COUNT
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.errors import InvalidDefinition
@@ -31,8 +31,9 @@ def operations(document: dict[str, Any]) -> set[tuple[str, str]]:
     return {(method, path) for path, methods in document["paths"].items() for method in methods}
 
 
-def test_the_committed_document_is_the_one_that_is_made() -> None:
-    assert (ROOT / "docs" / "openapi.json").read_text(encoding="utf-8") == openapi.text(), "make openapi"
+@pytest.mark.parametrize(("name", "text"), [("openapi", openapi.text()), ("openapi-admin", admin_openapi.text())])
+def test_the_committed_document_is_the_one_that_is_made(name: str, text: str) -> None:
+    assert (ROOT / "docs" / f"{name}.json").read_text(encoding="utf-8") == text, "make openapi"
 
 
 def test_the_served_document_is_the_committed_one() -> None:

@@ -36,6 +36,7 @@ FOREIGN = {
     "evaluate_quotas": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
     "sweep": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
     "quota_api": HEAVY | {"msgspec"},
+    "admin_api": HEAVY - {"pynamodb"},
 }
 
 
@@ -75,6 +76,8 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
         ("evaluate_quotas", "EVENT_BUS"),
         ("sweep", "EVENT_BUS"),
         *[("quota_api", f"{table}_TABLE") for table in ("QUOTAS", "USAGE", "TENANTS")],
+        *[("admin_api", f"{table}_TABLE") for table in ("QUOTAS", "USAGE", "TENANTS")],
+        ("admin_api", "JWT_TENANT_CLAIM"),
         ("quota_api", "FAIL_POLICY"),
         ("quota_api", "JWT_TENANT_CLAIM"),
     ],

@@ -12,6 +12,9 @@ from typing import Any
 
 from bedrock_meter.api.problems import Problem, tenant_not_found
 
+ADMIN_SCOPE = "bedrock-meter/admin"
+"""Scope of a token that may use the admin API; the gateway's route demands it as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -37,6 +40,15 @@ class Caller:
         """
         if self.by_token and self.tenant != tenant:
             raise tenant_not_found()
+
+    def check_admin(self) -> None:
+        """Refuse a token without the scope for it; a signed request was allowed by IAM for the admin API's own paths.
+
+        Raises:
+            Problem: 403.
+        """
+        if self.by_token and ADMIN_SCOPE not in self.scopes:
+            raise Problem(403, "Not an administrator", f"The token needs the scope {ADMIN_SCOPE}.")
 
 
 def caller_of(event: Mapping[str, Any], tenant_claim: str) -> Caller:

@@ -74,22 +74,22 @@ def instant(name: str, text: str) -> int | str:
     raise invalid(name, "must be a date such as 2026-11-24 or an instant such as 2026-11-24T10:15:00Z")
 
 
-def body_bytes(event: Mapping[str, Any]) -> bytes:
+def body_bytes(event: Mapping[str, Any], most: int = MAX_BODY_BYTES) -> bytes:
     """Return a request's body.
 
     Raises:
-        Problem: 413, it is longer than ``MAX_BODY_BYTES``; 400, it is no text.
+        Problem: 413, it is longer than ``most`` bytes; 400, it is no text.
     """
     text = event.get("body") or ""
-    limit = MAX_BODY_BYTES * 4 // 3 + 4 if event.get("isBase64Encoded") else MAX_BODY_BYTES
+    limit = most * 4 // 3 + 4 if event.get("isBase64Encoded") else most
     if len(text) <= limit:
         try:
             content = base64.b64decode(text, validate=True) if event.get("isBase64Encoded") else text.encode()
         except (binascii.Error, ValueError):
             raise Problem(400, "Invalid request", "the body is no text") from None
-        if len(content) <= MAX_BODY_BYTES:
+        if len(content) <= most:
             return content
-    raise Problem(413, "Body too large", f"A body has at most {MAX_BODY_BYTES} bytes.", max_bytes=MAX_BODY_BYTES)
+    raise Problem(413, "Body too large", f"A body has at most {most} bytes.", max_bytes=most)
 
 
 def json_object(content: bytes) -> dict[str, Any]:
@@ -100,6 +100,8 @@ def json_object(content: bytes) -> dict[str, Any]:
     """
     try:
         document = json.loads(content.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_number)
+        if b"\\ud" in content or b"\\uD" in content:
+            json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no character
     except (ValueError, RecursionError):
         raise Problem(400, "Invalid request", "the body is no JSON text in UTF-8 with each name once") from None
     if not isinstance(document, dict):

@@ -32,19 +32,19 @@ class Resolver:
         *,
         tenant_claim: str,
         unexpected: Callable[[Exception], None],
-        admit: Callable[[Caller], None] = lambda _: None,
+        is_admin: bool = False,
     ) -> None:
         """Make a resolver without routes.
 
         Args:
             tenant_claim: Claim of a token that names its tenant.
             unexpected: Told of an error that no route foresaw; the answer is 500 and says nothing about it.
-            admit: Looks at each caller; raises the ``Problem`` of one that may not come in.
+            is_admin: Whether callers see all tenants. Then a token is let in by its scope, see ``callers.ADMIN_SCOPE``.
         """
         self.routes = APIGatewayHttpResolver()
         self._tenant_claim = tenant_claim
         self._unexpected = unexpected
-        self._admit = admit
+        self._is_admin = is_admin
         self.routes.not_found(self._no_route)
         self.routes.exception_handler(Exception)(self._failed)
 
@@ -69,7 +69,8 @@ class Resolver:
             Problem: 401, nobody has checked this request; or why it may not come in.
         """
         caller = caller_of(self.event, self._tenant_claim)
-        self._admit(caller)
+        if self._is_admin:
+            caller.check_admin()
         return caller
 
     def check_caller(self) -> None:
@@ -87,7 +88,8 @@ class Resolver:
             tenant = checked_tenant_id(text)
         except InvalidDefinition:
             raise tenant_not_found() from None
-        caller.check_tenant(tenant)
+        if not self._is_admin:
+            caller.check_tenant(tenant)
         return tenant
 
     def _no_route(self, _: NotFoundError) -> Response:  # type: ignore[type-arg]

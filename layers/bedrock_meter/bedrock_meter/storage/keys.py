@@ -10,6 +10,7 @@ Quotas      tenant, GAUGE                            every recording (update), e
             tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
+            TENANT#tenant, AUDIT#instant#id          who changed what of the tenant, newest first
             PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
 ==========  =======================================  ==============================================================
 
@@ -28,6 +29,7 @@ STATE = "STATE"
 OUTBOX_PREFIX = "OUTBOX#"
 TENANT = "TENANT"
 MAPPING = "MAPPING"
+AUDIT_PREFIX = "AUDIT#"
 
 DUE_SHARDS = ("0", "1", "2", "3")
 """Partitions of the ``due`` index: the sweep asks each of them once a minute."""
@@ -70,6 +72,11 @@ def parse_usage_sort_key(sort_key: str) -> tuple[int, str, str]:
 def tenant_key(tenant: str) -> str:
     """Partition of a tenant's definition."""
     return f"TENANT#{tenant}"
+
+
+def audit_sort_key(instant: str, unique: str) -> str:
+    """Entry about a change at ``instant`` (ISO, UTC, milliseconds: sorted by time); ``unique`` tells two apart."""
+    return f"{AUDIT_PREFIX}{instant}#{unique}"
 
 
 def profile_key(profile: str) -> str:
