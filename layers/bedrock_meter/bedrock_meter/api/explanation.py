@@ -19,10 +19,10 @@ from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
 if TYPE_CHECKING:
     from bedrock_meter.limits.explanation import Share
 
-PAGES = 8
+PAGES = 4
 """Pages of roll-ups that one limit's explanation reads, of at most 1 MB each."""
 
-DENYING = 4
+DENYING = 3
 """Limits that are explained at once; more are asked for by name."""
 
 
