@@ -111,16 +111,18 @@ def test_no_room_is_a_429_that_says_which_limit_and_until_when() -> None:
 
 
 class Denying(MemoryReservations):
+    """Denies what is larger than the maximum, while the window is used up as well."""
+
     def reserve(self, tenant: str, wanted: Wanted, now_ms: int) -> Reserved | Denied | None:
-        limits = {"name": "total_tokens-1h", "meter": "total_tokens", "window": "1h", "max": 0}
-        return Denied(limits, 1, None, gauge("acme", limit("1h", 0)))
+        limits = {"name": "total_tokens-1h", "meter": "total_tokens", "window": "1h", "max": 5}
+        return Denied(limits, 40, None, gauge("acme", limit("1h", 5), used=9))
 
 
 def test_waiting_is_not_offered_where_it_does_not_help() -> None:
     answer = reserve(World(reservations=Denying()))
     assert (answer.status, answer.document["retry_after_seconds"]) == (429, None)
     assert "Retry-After" not in answer.headers
-    assert answer.headers["RateLimit-Policy"] == '"total_tokens-1h";q=0;w=3600'
+    assert answer.headers["RateLimit-Policy"] == '"total_tokens-1h";q=5;w=3600'
     assert answer.headers["RateLimit"].startswith('"total_tokens-1h";r=0')
 
 
@@ -246,7 +248,17 @@ def test_a_conflict_is_tried_again_and_never_taken_for_an_outage(conflict: Excep
     held.errors = [conflict] * (len(PAUSES_MS) + 1)
     answer = reserve(found, key="k2")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.document["title"] == "Storage unavailable"
     assert "degraded" not in found.told
+
+
+def test_a_transaction_that_was_cancelled_for_more_than_conflicts_is_not_repeated() -> None:
+    found, held = world()
+    reasons = [{"Code": "TransactionConflict"}, {"Code": "ValidationError"}]
+    answer = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+    held.errors = [ClientError(answer, "TransactWriteItems")]
+    assert reserve(found).status == 503
+    assert held.asked == 1
 
 
 def test_open_allows_while_the_storage_is_down_and_holds_nothing() -> None:
@@ -288,3 +300,10 @@ def test_what_allows_nothing_is_a_503_whatever_the_policy() -> None:
     ):
         held.errors = [DOWN]
         assert found.ask(f"{RESERVATIONS}/r1{path}", method, **more).status == 503
+
+
+def test_a_name_that_is_there_twice_is_refused() -> None:
+    found, held = world()
+    good = json.dumps(body())
+    assert found.ask(RESERVATIONS, "POST", body=good.replace("{", '{"key": "k0", ', 1)).status == 400
+    assert (held.asked, found.ask(RESERVATIONS, "POST", body=good).status) == (0, 201)

@@ -111,6 +111,19 @@ def test_pages_are_the_whole_report(query: str, monkeypatch: pytest.MonkeyPatch)
     assert sum(requests for *_, requests in parts) == sum(requests for *_, requests in whole) == len(ROWS)
 
 
+def test_parts_of_a_period_say_that_they_are_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage_routes, "LINES", 1)
+    found, query, seen = world(*ROWS), "by=month&group=profile", []
+    answer = found.ask(USAGE, query=query)
+    while True:
+        seen += [line["complete"] for line in answer.document["usage"]]
+        if answer.document["next"] is None:
+            break
+        answer = found.ask(USAGE, query=f"{query}&cursor={answer.document['next']}")
+    assert len(seen) > 3
+    assert not any(seen)
+
+
 def test_one_answer_reads_so_many_pages_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_routes, "PAGES", 4)
     found = world(*ROWS, page=5)

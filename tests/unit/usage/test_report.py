@@ -138,3 +138,21 @@ def test_a_period_that_is_too_big_is_given_in_parts_that_say_so() -> None:
     parts = in_parts(ROWS, "month", 2)
     assert len(parts) > 1
     assert not any(line.is_whole for part in parts for line in part.lines)
+
+
+def test_a_period_that_has_just_ended_is_not_read_again() -> None:
+    rows = [row("2026-11-24T10:00Z"), *[row("2026-11-25T10:00Z", f"p{number}") for number in range(3)]]
+    first, second = in_parts([*rows, row("2026-11-26T10:00Z")], "day", 4)
+    assert ([len(part.lines) for part in (first, second)], first.is_cut) == ([4, 1], False)
+
+
+def test_periods_after_one_that_came_in_parts_are_whole() -> None:
+    later = [(RollupKey("acme", at("2026-12-05T00:00Z"), "p0", "m"), sums(requests=1))]
+    lines_of = [line for part in in_parts([*ROWS, *later], "month", 2) for line in part.lines]
+    assert {(line.period.label, line.is_whole) for line in lines_of} == {("2026-11", False), ("2026-12", True)}
+
+
+def test_an_answer_that_goes_on_within_a_period_is_whole_from_the_next_one_on() -> None:
+    rows = [row("2026-11-24T10:00Z"), row("2026-12-01T10:00Z"), row("2027-01-01T10:00Z")]
+    found = report(iter([rows]), "month", "none", "UTC", may_go_on=lambda _, __: True, resumes=True)
+    assert [line.is_whole for line in found.lines] == [False, True, True]
