@@ -13,7 +13,7 @@ DEV := .venv/dev-$(call fingerprint,requirements/lock.txt)
 STACK := .venv-local-stack/made-$(call fingerprint,requirements/local-stack.txt)
 SAM := .venv-sam/made-$(call fingerprint,requirements/sam.txt)
 
-.PHONY: help venv run up test check lint format bench faults fuzz openapi requirements build deploy clean
+.PHONY: help venv run up test check lint format bench faults fuzz openapi prices prices-check requirements build deploy clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,8 +27,8 @@ run: $(RUN) $(STACK) ## the whole meter on this machine: sample records in, quot
 up: $(RUN) $(STACK) ## the same, and keep the stack and the quota API serving until Ctrl-C
 	@.venv/bin/bedrock-meter up
 
-test: $(DEV) $(STACK) ## all tests; ARGS="tests/unit -k windows" chooses
-	.venv/bin/python -m pytest $(ARGS)
+test: $(DEV) $(STACK) ## all tests, on all processors; ARGS="tests/unit -k windows" chooses
+	.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 check: $(STACK) lint ## everything that CI runs: linters, types, build, deployment to the local stack, tests
 	.venv/bin/python -m tests.template.deploy_locally
@@ -41,7 +41,7 @@ lint: $(DEV) $(SAM) ## formatting, linters, types, template
 format: $(DEV) ## let ruff rewrite what it can
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-bench: $(DEV) $(STACK) ## speed and cost of decoding, recording and imports, as ratios
+bench: $(DEV) $(STACK) ## speed and cost of decoding, recording, rating and imports, as ratios
 	.venv/bin/python -m tests.bench
 
 faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong designs; SEEDS=10000 FROM=0 for more
@@ -53,6 +53,12 @@ fuzz: $(DEV) ## requests made from the OpenAPI documents against the APIs in pro
 openapi: $(RUN) ## write docs/openapi.json and docs/openapi-admin.json anew from the code
 	.venv/bin/python -m bedrock_meter.api.openapi > docs/openapi.json
 	.venv/bin/python -m bedrock_meter.api.admin_openapi > docs/openapi-admin.json
+
+prices: $(RUN) ## make the price book from its inputs; ARGS=--fetch takes the pinned litellm list first
+	@.venv/bin/python -m prices.generate $(ARGS)
+
+prices-check: $(DEV) ## compare the price book with genai-prices; ARGS=--all prints agreements too
+	@.venv/bin/python -m prices.crosscheck $(ARGS)
 
 requirements: $(DEV) ## pin anew what changed in a pyproject.toml or .in file; ARGS=--upgrade moves every pin
 	.venv/bin/python requirements/lock.py $(ARGS)

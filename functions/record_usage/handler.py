@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.observability import MILLISECONDS, logger, metrics
 from bedrock_meter.reporting import count_ingested
-from bedrock_meter.settings import Tables, required, required_days_ms
+from bedrock_meter.settings import Tables, optional, required, required_days_ms
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.usage.ingestion import Ingested
 from bedrock_meter.usage.wiring import ingestion
@@ -21,6 +21,7 @@ _ingestion = ingestion(
     Tables.from_environment("ledger", "usage", "quotas", "tenants"),
     required("FAILURE_BUCKET"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
+    tag_key=optional("PROFILE_TAG_KEY"),
 )
 
 

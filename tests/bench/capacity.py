@@ -21,6 +21,7 @@ from bedrock_meter.limits.windows import SUB_BUCKETS, RollingWindow, parse_windo
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.local.project import find_project
 from bedrock_meter.local.server import serving
+from bedrock_meter.pricing.rating import ASSUMPTIONS, Call, Rated
 from bedrock_meter.settings import DAY_MS, Tables
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import Item
@@ -95,6 +96,14 @@ class Counting:
         return item_size(self._client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {}))
 
 
+class Dearest:
+    """A price book whose answers are as long as they get."""
+
+    def rate(self, call: Call) -> Rated:
+        """Return a million dollars, and every assumption that goes together."""
+        return Rated(10**15 - 1, "2026-12-31.0123456789ab+99999", ASSUMPTIONS[:5])
+
+
 def longest(prefix: str, number: int, length: int) -> str:
     """A name of maximum length."""
     return f"{prefix}{number}-".ljust(length, "x")
@@ -114,7 +123,9 @@ def prepare(dynamodb: Any, tables: Tables, tenants: list[str]) -> None:
     store, definitions = DynamoDBInstallationStore(dynamodb, tables), PynamoDBTenantStore(tables)
     for tenant in tenants:
         install_limits(store, tenant, three_limits(), clock=lambda: NOW_MS, new_id=lambda: "x")
-        definitions.put_periods(profile_of(tenant), 0, [MappingPeriod(tenant, 0, None, longest("a.model", 0, 64))])
+        definitions.put_periods(
+            profile_of(tenant), 0, [MappingPeriod(tenant, 0, None, longest("a.model", 0, 64), "in-region")]
+        )
         gauge = gauges.load_one(dynamodb, tables.quotas, tenant)
         assert gauge is not None
         buckets: dict[str, int] = {}
@@ -144,6 +155,9 @@ def invocation(number: int, tenant: str) -> Invocation:
         model_id=profile_arn(profile_of(tenant)),
         principal=f"arn:aws:sts::{ACCOUNT}:assumed-role/{longest('role', 0, 64)}/{longest('session', 0, 64)}",
         tokens=TokenCounts(999_999, 99_999, 999_999, 999_999),
+        cache_write_1h=999_998,
+        tier="priority",
+        images=999,
     )
 
 
@@ -153,7 +167,9 @@ def measure(endpoint: Endpoint, records: int, tenants: int) -> Counting:
     names = [longest("tenant", index, 64) for index in range(tenants)]
     prepare(endpoint.client("dynamodb"), tables, names)
     counting = Counting(endpoint.client("dynamodb"))
-    meter = ingestion(counting, lambda: None, tables, "", retention_ms=400 * DAY_MS, now=lambda: NOW_MS)
+    meter = ingestion(
+        counting, lambda: None, tables, "", retention_ms=400 * DAY_MS, now=lambda: NOW_MS, rater=Dearest()
+    )
     report = Recorded()
     batch = [invocation(index, names[index % tenants]) for index in range(records)]
     meter._recorder.record(batch, report, lambda: 60_000)

@@ -16,7 +16,7 @@ from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.local.project import find_project
 from bedrock_meter.local.server import serving
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage import rollups
+from bedrock_meter.storage import dynamodb, rollups
 from bedrock_meter.storage.dynamodb import text
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.recording import DynamoDBRecordingStore, entry_of
@@ -40,7 +40,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
 
 @pytest.fixture
 def standard_settings(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the local stack what the standard AWS settings point to."""
+    """Make the local stack what the standard AWS settings point to, also for who has asked for credentials before."""
+    monkeypatch.setattr(dynamodb, "_session", None)
     for name, value in endpoint.environment().items():
         monkeypatch.setenv(name, value)
 

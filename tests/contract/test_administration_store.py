@@ -76,6 +76,7 @@ def test_tenants_are_listed_among_everything_else(both: tuple[AdministrationStor
     for number in range(8):
         definition = TenantDefinition(
             f"t{number}", "UTC", "gold" if number % 2 else None, (ProfileReference(f"p{number}", f"p{number}", "m"),),
+            principals=("arn:aws:iam::123456789012:role/worker",) if number == 5 else (),
             fail_policy="closed" if number == 3 else None,
         )  # fmt: skip
         wanted[definition.id] = definition

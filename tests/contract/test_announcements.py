@@ -66,6 +66,37 @@ def test_a_profile_is_announced_once_a_day_whoever_asks(scene: Scene) -> None:
     assert len(list(scene.outboxes.due(NOW_MS))) == 3
 
 
+def unpriced(profile: str = "acmeprofile1", model: str = "a.new", tenant: str = "acme") -> LedgerEntry:
+    attribution = Attribution(tenant, "profile", profile, model)
+    return entry_for(invocation("r1", profile=profile), attribution, now_ms=NOW_MS, retention_ms=DAY_MS)
+
+
+def test_a_model_without_a_price_is_announced_once_a_day_and_profile(scene: Scene) -> None:
+    for announcer in (scene.announcer(), scene.announcer()):
+        for entry_of in (unpriced(), unpriced(), unpriced(model="b.new"), unpriced("acmeprofile2")):
+            assert announcer.announce_unpriced(entry_of, NOW_MS)
+    assert scene.sweep().published == 3
+    assert scene.sweep().published == 0
+    details = [event.detail for event in scene.bus.received]
+    assert {event.detail_type for event in scene.bus.received} == {"Usage Unpriced"}
+    assert {(one["tenant"], one["profile"], one["model"]) for one in details} == {
+        ("acme", "acmeprofile1", "a.new"),
+        ("acme", "acmeprofile1", "b.new"),
+        ("acme", "acmeprofile2", "a.new"),
+    }
+
+
+def test_usage_of_nobody_without_a_price_is_announced_as_both(scene: Scene) -> None:
+    nobodys = unpriced("nobodys00001", "-", UNATTRIBUTED)
+    announcer = scene.announcer()
+    assert announcer.announce(nobodys, NOW_MS)
+    assert announcer.announce_unpriced(nobodys, NOW_MS)
+    assert scene.sweep().published == 2
+    assert [("tenant" in event.detail, event.detail["day"]) for event in scene.bus.received] == [
+        (False, "2026-11-18")
+    ] * 2
+
+
 def test_the_sweep_publishes_what_is_due_and_then_it_is_due_no_more(scene: Scene) -> None:
     scene.announcer().announce(entry(), NOW_MS)
     scene.bus.fail = "InternalFailure"

@@ -160,7 +160,7 @@ def deliveries(number: int) -> list[dict[str, Any]]:
 def test_failed_deliveries_are_counted_once_however_often_they_are_redriven(world: World) -> None:
     events = deliveries(6)
     objects = {failure_key(number): failed_delivery(event) for number, event in enumerate(events)}
-    expected = sums(requests=35, input=350, output=175)
+    expected = sums(requests=35, unpriced=35, input=350, output=175)
     reports = []
     for _ in range(3):
         world.bucket.put(objects)
@@ -182,7 +182,7 @@ def test_runs_at_the_same_time_count_once(world: World) -> None:
     world.bucket.put(objects)
     with ThreadPoolExecutor(3) as pool:
         reports = [one.result() for one in [pool.submit(world.redrive) for _ in range(3)]]
-    assert world.used() == sums(requests=45, input=450, output=225)
+    assert world.used() == sums(requests=45, unpriced=45, input=450, output=225)
     assert sum(one.ingested.usage.recorded for one in reports) == 45
     assert not [one for one in reports if one.failures]
     assert not [key for key in world.bucket.names() if key.startswith("aws/lambda/")]

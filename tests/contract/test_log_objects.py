@@ -103,7 +103,7 @@ def test_an_upload_is_counted_once_beside_the_same_calls_from_the_log_group(worl
     again = ObjectReport()
     world.intake.take_in(message, again, lambda: PLENTY_MS)
     assert (again.ingested.usage.recorded, again.ingested.usage.duplicates) == (0, 30)
-    assert world.used() == sums(requests=40, input=400, output=200)
+    assert world.used() == sums(requests=40, unpriced=40, input=400, output=200)
     notes = world.s3.list_objects_v2(Bucket=world.failures)["Contents"]
     assert len(notes) == 1
     note = world.s3.get_object(Bucket=world.failures, Key=notes[0]["Key"])["Body"].read().decode()

@@ -23,7 +23,8 @@ from bedrock_meter.tenants.attribution import UNATTRIBUTED, MappingPeriod
 from bedrock_meter.usage.ingestion import Ingested
 from bedrock_meter.usage.rollup import Sums
 from bedrock_meter.usage.wiring import ingestion
-from tests.doubles.records import NOW_MS, invocation, limit, sums
+from tests.doubles.rater import TestPrices
+from tests.doubles.records import NOW_MS, invocation, limit, priced
 from tests.doubles.subscription import subscription_event
 
 TENANTS = ("acme", "globex")
@@ -65,12 +66,18 @@ class World:
         s3, bucket = endpoint.client("s3"), f"rebuild-{next(_numbers)}"
         s3.create_bucket(Bucket=bucket)
         self.meter = ingestion(
-            self.client, lambda: s3, tables, bucket, retention_ms=400 * DAY_MS, now=lambda: self.now_ms
+            self.client,
+            lambda: s3,
+            tables,
+            bucket,
+            retention_ms=400 * DAY_MS,
+            now=lambda: self.now_ms,
+            rater=TestPrices(),
         )
         self.install("acme", "1h", "month")
         self.install("globex", "day")
         for tenant in TENANTS:
-            periods = [MappingPeriod(tenant)]
+            periods = [MappingPeriod(tenant, model="a.model")]
             assert PynamoDBTenantStore(tables).put_periods(f"{tenant}profile", 0, periods)
         self.deliver(*[invocation(f"r{count}", profile=f"{TENANTS[count % 2]}profile") for count in range(40)])
         self.deliver(
@@ -149,8 +156,8 @@ def test_rebuilt_is_live(world: World) -> None:
     assert report.differing == []
     assert (report.entries, sorted(report.tenants)) == (46, [*TENANTS, UNATTRIBUTED])
     assert sum(compared.moving for compared in report.tenants.values()) == 0
-    assert sums_of(report.rebuilt["acme"]) == sums(21, 1, input=700, output=170)
-    assert sums_of(report.rebuilt["globex"]) == sums(22, 0, input=220, output=110)
+    assert sums_of(report.rebuilt["acme"]) == priced(21, 1, input=700, output=170)
+    assert sums_of(report.rebuilt["globex"]) == priced(22, 0, input=220, output=110)
     assert sums_of(report.rebuilt[UNATTRIBUTED]).requests == 2
     assert world.compare().tenants["acme"].limits == 3
     assert world.contents() == before
@@ -195,7 +202,7 @@ def test_what_is_broken_is_put_right_once(world: World) -> None:
     broken = world.compare()
     assert [one.tenant for one in broken.differing] == [*TENANTS, UNATTRIBUTED]
     (difference,) = broken.tenants["globex"].row_differences
-    assert (difference.held, difference.rebuilt) == (Sums(), sums(1, input=10, output=5))
+    assert (difference.held, difference.rebuilt) == (Sums(), priced(1, input=10, output=5))
     assert [one.installed.name for one in broken.tenants["acme"].limit_differences][-1] == "total_tokens-month"
 
     repaired = world.rebuild().put_right()

@@ -1,16 +1,21 @@
 """What every recording store promises."""
 
+from typing import Any
+
 import pytest
+from msgspec.structs import replace
 
 from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
-from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.limits.gauge import Lease, read
 from bedrock_meter.limits.limit import NO_LIMITS, Layout
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, writes_of
 from bedrock_meter.usage.recorder import GaugeHead, UnacceptableWrites
 from tests.contract.conftest import Stores
-from tests.doubles.records import NOW_MS, invocation, limit, sums
+from tests.doubles.rater import TestPrices
+from tests.doubles.records import NOW_MS, invocation, limit, priced
 
 
 def entry(
@@ -18,7 +23,7 @@ def entry(
 ) -> LedgerEntry:
     record = invocation(f"r{number}", tokens=tokens, error_code=error)
     attribution = Attribution(tenant, "profile", f"{tenant}-profile", "a.model")
-    return entry_for(record, attribution, now_ms=NOW_MS, retention_ms=400 * 86_400_000)
+    return entry_for(record, attribution, now_ms=NOW_MS, retention_ms=400 * 86_400_000).rated(TestPrices())
 
 
 def writes(stores: Stores, *changes: Change) -> Writes:
@@ -42,7 +47,7 @@ def test_a_commit_writes_entry_roll_up_and_gauge(stores: Stores) -> None:
     one, two = entry(1), entry(2, tokens=TokenCounts(1, 2, 3, 4))
     assert stores.recording.commit(writes(stores, Change(one), Change(two))) is None
     assert stores.entry(one.key) == one
-    assert stores.used("acme") == sums(requests=2, input=11, output=7, cache_read=3, cache_write=4)
+    assert stores.used("acme") == priced(requests=2, input=11, output=7, cache_read=3, cache_write=4)
     gauge = stores.gauge("acme")
     assert sorted(gauge.buckets.values()) == [25, 25]
     assert gauge.rev == rev + 1
@@ -73,21 +78,77 @@ def test_a_raise_needs_exactly_what_it_was_derived_from(stores: Stores) -> None:
     first, larger = entry(1, tokens=NO_TOKENS), entry(1, tokens=TokenCounts(7))
     stores.recording.commit(writes(stores, Change(first)))
     assert stores.recording.commit(writes(stores, Change(larger, held=first))) is None
-    assert stores.used("acme") == sums(requests=1, input=7)
+    assert stores.used("acme") == priced(requests=1, input=7)
     again = stores.recording.commit(writes(stores, Change(larger, held=first)))
     assert again is not None
     assert again.held == {larger.key: larger}
-    assert stores.used("acme") == sums(requests=1, input=7)
+    assert stores.used("acme") == priced(requests=1, input=7)
+
+
+RAISES = {
+    "cost": {"cost_nano_usd": 1_000},
+    "price version": {"price_version": "another"},
+    "assumptions": {"assumptions": "cache-write-5m"},
+    "hour part": {"cache_write_1h": 3},
+    "tier": {"tier": "flex"},
+    "images": {"images": 2},
+    "no cost": {"cost_nano_usd": None},
+}
+
+
+@pytest.mark.parametrize("other", RAISES.values(), ids=RAISES)
+def test_a_raise_needs_the_rating_and_the_details_that_it_was_derived_from(
+    stores: Stores, other: dict[str, Any]
+) -> None:
+    stores.recording.create_gauge("acme")
+    first, larger = entry(1, tokens=TokenCounts(3)), entry(1, tokens=TokenCounts(7))
+    stores.recording.commit(writes(stores, Change(first)))
+    seen = replace(first, **other)
+    refused = stores.recording.commit(writes(stores, Change(larger, held=seen)))
+    assert refused is not None
+    assert refused.held == {first.key: first}
+    changed = replace(larger, **other)
+    assert stores.recording.commit(writes(stores, Change(changed, held=first))) is None
+    assert stores.entry(first.key) == changed
+    assert stores.recording.commit(writes(stores, Change(entry(1, tokens=TokenCounts(8)), held=changed))) is None
+    assert stores.entry(first.key) == entry(1, tokens=TokenCounts(8))
+
+
+def test_unpriced_calls_are_told_from_free_ones(stores: Stores) -> None:
+    stores.recording.create_gauge("acme")
+    free = replace(entry(1), cost_nano_usd=0)
+    unpriced = replace(entry(2), cost_nano_usd=None)
+    stores.recording.commit(writes(stores, Change(free), Change(unpriced)))
+    assert (stores.entry(free.key), stores.entry(unpriced.key)) == (free, unpriced)
+    used = stores.used("acme")
+    assert (used.requests, used.cost_nano_usd, used.unpriced) == (2, 0, 1)
+    assert stores.recording.commit(writes(stores, Change(entry(2), held=unpriced))) is None
+    used = stores.used("acme")
+    assert (used.requests, used.cost_nano_usd, used.unpriced) == (2, entry(2).cost_nano_usd, 0)
+
+
+def test_a_cost_limit_and_its_marks_are_written_beside_each_other(stores: Stores) -> None:
+    from bedrock_meter.limits.installation import install_limits
+
+    wanted = [limit("1h", meter=Meter.COST_USD), limit("month", meter=Meter.COST_USD)]
+    install_limits(stores.installation, "acme", wanted, clock=lambda: NOW_MS, new_id=lambda: "x")
+    unpriced = replace(entry(2), cost_nano_usd=None)
+    assert stores.recording.commit(writes(stores, Change(entry(1)), Change(unpriced))) is None
+    readings = read(stores.gauge("acme"), NOW_MS)
+    assert [(one.used, one.uncounted) for one in readings] == [(10 * 3 + 5 * 15, 1)] * 2
+    more = [*wanted, limit("day", meter=Meter.COST_USD)]
+    install_limits(stores.installation, "acme", more, clock=lambda: NOW_MS, new_id=lambda: "y")
+    assert [(one.used, one.uncounted) for one in read(stores.gauge("acme"), NOW_MS)] == [(105, 1)] * 3
 
 
 def test_a_success_replaces_the_failure_of_the_same_call(stores: Stores) -> None:
     stores.recording.create_gauge("acme")
     failed = entry(1, error="ModelErrorException")
     stores.recording.commit(writes(stores, Change(failed)))
-    raised = failed.joined(entry(1))
+    raised = failed.joined(entry(1)).rated(TestPrices())
     assert stores.recording.commit(writes(stores, Change(raised, held=failed))) is None
     assert stores.entry(failed.key) == raised
-    assert stores.used("acme") == sums(requests=1, input=10, output=5)
+    assert stores.used("acme") == priced(requests=1, input=10, output=5)
 
 
 def test_a_raise_of_something_that_is_gone_shows_nothing(stores: Stores) -> None:

@@ -34,6 +34,12 @@ class MemoryTenants:
         self.mappings[profile] = version + 1, tuple(periods)
         return True
 
+    def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
+        return self.periods(principal)
+
+    def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
+        return self.put_periods(principal, version, periods)
+
     def page(self, after: tuple[str, ...] | None, limit: int) -> tuple[Sequence[Listed], tuple[str, ...] | None]:
         self._fail()
         names = [name for name in sorted(self.definitions) if after is None or name > after[0]]

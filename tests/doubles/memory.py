@@ -34,6 +34,12 @@ class MemoryTables:
         self.gauges[tenant] = replace(gauge, **{"buckets": buckets, **changes})  # type: ignore[arg-type]
 
 
+def _raisable(entry: LedgerEntry) -> tuple[object, ...]:
+    """What a twin can change of an entry."""
+    known = entry.tokens, entry.error_code, entry.cache_write_1h, entry.tier, entry.images
+    return *known, entry.cost_nano_usd, entry.price_version, entry.assumptions
+
+
 class MemoryRecordingStore:
     """``RecordingStore``; ``busy`` names tenants whose next commits meet another writer, as often as said."""
 
@@ -59,7 +65,7 @@ class MemoryRecordingStore:
         held = {
             change.entry.key: self.tables.ledger.get(change.entry.key)
             for change in writes.changes
-            if not self._holds(change.held, self.tables.ledger.get(change.entry.key))
+            if change.held != self.tables.ledger.get(change.entry.key)
         }
         heads: dict[str, GaugeHead | None] = {}
         for tenant, (version, _) in writes.gauges.items():
@@ -77,12 +83,6 @@ class MemoryRecordingStore:
         for tenant, (_, adds) in writes.gauges.items():
             self.tables.change_gauge(tenant, adds=adds, rev=self.tables.gauges[tenant].rev + 1)
         return None
-
-    @staticmethod
-    def _holds(expected: LedgerEntry | None, found: LedgerEntry | None) -> bool:
-        if expected is None or found is None:
-            return expected is None and found is None
-        return (expected.tokens, expected.error_code) == (found.tokens, found.error_code)
 
     def create_gauge(self, tenant: str) -> None:
         self.tables.gauges.setdefault(tenant, Gauge(tenant, 0, NO_LIMITS, {}))
@@ -127,9 +127,9 @@ class MemoryInstallationStore:
     def set_fail_policy(self, tenant: str, policy: str | None) -> None:
         self.tables.change_gauge(tenant, fail_policy=policy)
 
-    def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[int, Sums]]]:
+    def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[RollupKey, Sums]]]:
         rows = [
-            (key.quarter_ms, sums)
+            (key, sums)
             for key, sums in sorted(self.tables.usage.items())
             if key.tenant == tenant and key.quarter_ms >= from_ms - from_ms % 900_000
         ]

@@ -48,6 +48,13 @@ def limit(window: str = "1h", maximum: int = 1000, *, meter: Meter = Meter.TOTAL
     return Limit(name=name, meter=meter, window=parsed, maximum=maximum, **other)  # type: ignore[arg-type]
 
 
-def sums(requests: int = 0, errors: int = 0, **tokens: int) -> Sums:
-    """Sums by name."""
-    return Sums(requests, errors, TokenCounts(**tokens))
+def sums(requests: int = 0, errors: int = 0, *, cost: int = 0, unpriced: int = 0, **tokens: int) -> Sums:
+    """Sums by name; ``cost`` in nano-USD."""
+    return Sums(requests, errors, TokenCounts(**tokens), cost, unpriced)
+
+
+def priced(requests: int = 0, errors: int = 0, *, unpriced: int = 0, **tokens: int) -> Sums:
+    """The same with the cost that ``TestPrices`` says: 3 in, 15 out, 1 cache read, 4 written."""
+    counts = TokenCounts(**tokens)
+    cost = counts.input * 3 + counts.output * 15 + counts.cache_read + counts.cache_write * 4
+    return Sums(requests, errors, counts, cost, unpriced)

@@ -57,4 +57,4 @@ def subscription_event(lines: Sequence[Invocation | str], *, logged_ms: int, con
             for index, message in enumerate(messages)
         ],
     }
-    return {"awslogs": {"data": base64.b64encode(gzip.compress(json.dumps(payload).encode())).decode()}}
+    return {"awslogs": {"data": base64.b64encode(gzip.compress(json.dumps(payload).encode(), mtime=0)).decode()}}

@@ -27,6 +27,15 @@ def owners_of(tenants: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
+def models_of(tenants: list[dict[str, Any]]) -> dict[str, str]:
+    return {
+        profile["id"].rpartition("/")[2]: profile["model"]
+        for tenant in tenants
+        for profile in tenant.get("profiles") or []
+        if isinstance(profile, dict) and "model" in profile
+    }
+
+
 def record(request: str, profile: str, *, second: int = 0, **changes: Any) -> dict[str, Any]:
     return {
         "schemaType": "ModelInvocationLog",
@@ -57,12 +66,19 @@ def write_lines(file: Path, values: list[Any]) -> Path:
 def test_the_sample_events_equal_sums_counted_independently(fresh: Command, project: Project) -> None:
     document = fresh.replay(project.samples)
     tenants = yaml.safe_load((project.samples / "tenants.yaml").read_text())["tenants"]
-    wanted = count(messages(project.samples), owners_of(tenants), [tenant["id"] for tenant in tenants])
+    names = [tenant["id"] for tenant in tenants]
+    wanted = count(messages(project.samples), owners_of(tenants), names, models_of(tenants))
     assert without_limits(document) == wanted
     assert wanted["read"] > 0
     kinds = {event["detail-type"] for event in document["events"]}
-    assert {"Tenant Throttled", "Quota Threshold Crossed", "Usage Unattributed"} <= kinds
+    assert {"Tenant Throttled", "Quota Threshold Crossed", "Usage Unattributed", "Usage Unpriced"} <= kinds
     assert len({event["id"] for event in document["events"]}) == len(document["events"])
+    (dollars,) = (one["detail"] for one in document["events"] if one["detail"].get("limit", {}).get("unit") == "USD")
+    (claude,) = (one for one in document["tenants"]["acme"]["limits"] if one["unit"] == "USD")
+    assert (dollars["tenant"], dollars["used"], dollars["limit"]["max"]) == ("acme", claude["used"], "0.19")
+    assert claude["used"] == wanted["tenants"]["acme"]["cost_usd"], "all that acme uses is of Claude"
+    (spent,) = (one for one in document["tenants"]["umbrella"]["limits"] if one["unit"] == "USD")
+    assert (spent["used"], spent["complete"]) == (wanted["tenants"]["umbrella"]["cost_usd"], False)
 
 
 def test_the_same_events_three_times_and_shuffled_change_nothing(served: Command, tmp_path: Path) -> None:
@@ -92,6 +108,7 @@ def test_the_same_events_three_times_and_shuffled_change_nothing(served: Command
     assert {event["detail-type"] for event in first["events"] if event["tenant"] == "thrice"} == {
         "Quota Threshold Crossed",
         "Tenant Throttled",
+        "Usage Unpriced",
     }
     for again in later:
         assert (again["read"], again["duplicates"]) == (len(everything), len(everything))
@@ -129,6 +146,8 @@ def test_what_is_no_record_is_quarantined_alone(served: Command, tmp_path: Path)
             "output_tokens": 22,
             "cache_read_tokens": 7,
             "cache_write_tokens": 0,
+            "cost_usd": "0.00",
+            "unpriced": 2,
         }
     }
     assert document["tenants"] == {}

@@ -16,8 +16,7 @@ from bedrock_meter.alerts.sweep import Failure, Worklist
 from bedrock_meter.errors import DeliverAgain
 from bedrock_meter.limits.gauge import Gauge, Lease
 from bedrock_meter.limits.limit import LayoutChange, plan_change
-from bedrock_meter.limits.meters import amount
-from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed
+from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed_rows
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import error_code, number, text
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
@@ -236,7 +235,7 @@ class ImageWorklist(Worklist):
 
     def handle_all(self, items: Any, report: Evaluated) -> list[Failure]:
         positions = items.items() if isinstance(items, dict) else ()
-        found = {key[0]: self.world.stream[at][2] for key, at in positions}
+        found = {key[0]: self.world.stream[at][2] for key, at in positions if key[1] == "GAUGE"}
         self.store.images = {tenant: image for tenant, image in found.items() if image is not None}
         return super().handle_all(items, report)
 
@@ -274,8 +273,7 @@ def _seeds(store: DynamoDBInstallationStore, tenant: str, change: LayoutChange, 
     rows = [] if from_ms is None else [row for page in store.rollups(tenant, from_ms) for row in page]
     seeded: dict[str, int] = {}
     for installed in change.seeded:
-        amounts = [(start_ms, amount(installed.meter, sums.requests, sums.tokens)) for start_ms, sums in rows]
-        seeded |= seed(installed.window, installed, amounts, now_ms)
+        seeded |= seed_rows(installed, rows, now_ms)
     return seeded
 
 

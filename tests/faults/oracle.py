@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +20,9 @@ from tests.faults.world import World, message_of
 
 NOBODY = "unattributed"
 ADMITTED_MS = 393 * DAY_MS
-_CODES = {"t": "total_tokens", "r": "requests", "i": "input_tokens", "o": "output_tokens"}
+_CODES = {"t": "total_tokens", "r": "requests", "i": "input_tokens", "o": "output_tokens", "u": "cost_usd"}
+_WEIGHTS = {"input": 3, "output": 15, "cache_read": 1, "cache_write": 4}
+_SUMS = (*KINDS, "requests", "errors", "cost_nano_usd", "priced")
 Sums = dict[str, int]
 
 
@@ -86,6 +89,8 @@ def _ledger(world: World) -> list[str]:
         counts = [max((line.counts[at] for line in good), default=0) for at in range(len(KINDS))]
         if [int(item[name]["N"]) for name in KINDS] != counts:
             found.append(f"ledger: {call} holds other counts than {counts}")
+        if good and not _is_rated(item):
+            found.append(f"ledger: {call} costs something else than its counts say")
         if ("error" in item) == bool(good):
             found.append(f"ledger: {call} is a failure in the wrong way")
         if int(item["event_ms"]["N"]) not in {line.event_ms for line in lines}:
@@ -95,17 +100,33 @@ def _ledger(world: World) -> list[str]:
     return found
 
 
+def _is_rated(item: Item) -> bool:
+    """Whether an entry's cost is that of its counts, by the prices that it names."""
+    counts = {name: int(item[name]["N"]) for name in KINDS}
+    version = item["price_version"]["S"]
+    cost = sum(counts[name] * weight for name, weight in _WEIGHTS.items()) * int(version.strip("x?"))
+    is_unknown = version.endswith("?") and item["profile"]["S"].endswith("x1")
+    return item.get("cost_nano_usd") == (None if is_unknown else {"N": str(cost)})
+
+
 def _sums_of(item: Item | None) -> Sums:
     if item is None:
-        return dict.fromkeys((*KINDS, "requests", "errors"), 0)
+        return dict.fromkeys(_SUMS, 0)
     failed = "error" in item
     tokens = {name: 0 if failed else int(item[name]["N"]) for name in KINDS}
-    return {**tokens, "requests": int(not failed), "errors": int(failed)}
+    cost = {"cost_nano_usd": 0, "priced": 0}
+    if "cost_nano_usd" in item:
+        cost = {"cost_nano_usd": int(item["cost_nano_usd"]["N"]), "priced": 1}
+    return {**tokens, "requests": int(not failed), "errors": int(failed), **cost}
 
 
 def _amount(sums: Sums, meter: str) -> int:
     if meter == "requests":
         return sums["requests"]
+    if meter == "cost_usd":
+        return sums["cost_nano_usd"]
+    if meter == "uncounted":
+        return sums["requests"] - sums["priced"]
     if meter == "total_tokens":
         return sum(sums[name] for name in KINDS)
     return sums[meter.removesuffix("_tokens")]
@@ -158,15 +179,19 @@ def _origin(world: World, tenant: str, installed: Installed) -> tuple[int, int, 
     return origin
 
 
-def buckets_of(world: World, tenant: str, installed: Installed) -> dict[int, int]:
-    """Return what the buckets of a limit must hold, from the ledger's changes and the moment it was installed."""
+def buckets_of(world: World, tenant: str, installed: Installed, meter: str = "") -> dict[int, int]:
+    """Return what the buckets of a limit must hold, from the ledger's changes and the moment it was installed.
+
+    ``meter`` says what to count instead of the limit's own meter.
+    """
+    meter = meter or installed.meter
     began, seeded_ms, _ = _origin(world, tenant, installed)
     buckets: dict[int, int] = defaultdict(int)
     first_ms = installed.window.first_seeded_ms(seeded_ms)
     for write in world.double.trace:
         if write.table != "ledger" or write.after is None or write.after["tenant"]["S"] != tenant:
             continue
-        amount = _amount(_sums_of(write.after), installed.meter) - _amount(_sums_of(write.before), installed.meter)
+        amount = _amount(_sums_of(write.after), meter) - _amount(_sums_of(write.before), meter)
         at_ms = int(write.after["event_ms"]["N"])
         if write.sequence < began:
             quarter_ms = at_ms // QUARTER_MS * QUARTER_MS
@@ -193,7 +218,8 @@ def _closed(world: World, tenant: str, installed: Installed, gauge: Item) -> Ite
         limit = detail["limit"]
         is_same = (limit["meter"], limit["window"]) == (installed.meter, installed.window.text)
         if detail["tenant"] == tenant and is_same and limit["version"] >= version:
-            adjusted[detail["window_start"]] += detail["adjusted_by"]
+            by = detail["adjusted_by"]
+            adjusted[detail["window_start"]] += by if isinstance(by, int) else int(Decimal(by).scaleb(9))
     for number, amount in buckets_of(world, tenant, installed).items():
         if installed.window.is_live(number, world.scheduler.now_ms):
             continue
@@ -221,13 +247,19 @@ def _gauges(world: World) -> Iterator[str]:
                 for number, amount in buckets_of(world, tenant, installed).items()
                 if amount and installed.window.is_live(number, now_ms)
             }
+            if installed.meter == "cost_usd":
+                expected |= {
+                    attribute(installed.slot, number) + "-": amount
+                    for number, amount in buckets_of(world, tenant, installed, "uncounted").items()
+                    if amount and installed.window.is_live(number, now_ms)
+                }
             for name, amount in expected.items():
                 held = int(gauge[name]["N"]) if name in gauge else 0
                 if held != amount:
                     yield f"gauge: {tenant} {installed.meter} {installed.window.text} {name} is {held}, not {amount}"
             for name, value in gauge.items():
                 if name[0] == installed.slot and not name.endswith("+") and name not in expected and value["N"] != "0":
-                    number = int(name[1:], 36)
+                    number = int(name[1:].removesuffix("-"), 36)
                     if installed.window.is_live(number, now_ms):
                         yield f"gauge: {tenant} {installed.window.text} {name} counts {value['N']} of nothing"
 
@@ -261,13 +293,21 @@ def _published(world: World) -> list[str]:
         found.append(f"events: {len(lost)} committed and never published")
     for copies in received.values():
         # An announcement is forgotten after 30 days; a record that comes even later announces its day again.
-        differing = {"evaluated_at", "first_seen_at"} if copies[0][0] == "Usage Unattributed" else set()
+        announced_again = copies[0][0] in {"Usage Unattributed", "Usage Unpriced"}
+        differing = {"evaluated_at", "first_seen_at"} if announced_again else set()
         shown = [{name: value for name, value in detail.items() if name not in differing} for _, detail in copies]
         if any(one != shown[0] for one in shown):
             found.append("events: two copies under one id differ")
-    details = [copies[0][1] for copies in received.values()]
-    announced = {(detail["profile"], detail["day"]) for detail in details if "day" in detail}
+    sightings: dict[str, set[tuple[str, str]]] = {"Usage Unattributed": set(), "Usage Unpriced": set()}
+    for (kind, detail), *_ in received.values():
+        if kind in sightings:
+            sightings[kind].add((detail["profile"], detail["day"]))
+    announced = sightings["Usage Unattributed"]
     for item in _entries(world):
+        if "error" not in item and "cost_nano_usd" not in item:
+            day = datetime.fromtimestamp(int(item["event_ms"]["N"]) / 1000, UTC).strftime("%Y-%m-%d")
+            if (item["profile"]["S"], day) not in sightings["Usage Unpriced"]:
+                found.append(f"events: usage of {item['profile']['S']} on {day} without a price was never announced")
         if item["tenant"]["S"] == NOBODY and "error" not in item:
             day = datetime.fromtimestamp(int(item["event_ms"]["N"]) / 1000, UTC).strftime("%Y-%m-%d")
             if (item["profile"]["S"], day) not in announced:

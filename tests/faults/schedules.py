@@ -16,7 +16,7 @@ EPOCH_MS = 1_795_000_020_000
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata")
 KINDS = ("input", "output", "cache_read", "cache_write")
-METERS = ("total_tokens", "requests", "input_tokens", "output_tokens")
+METERS = ("total_tokens", "requests", "input_tokens", "output_tokens", "cost_usd")
 _WINDOWS = ("1m", "5m", "1h", "1h", "3h", "1d", "7d", "day", "day", "week", "month", "month@15")
 _BOUNDARIES = (QUARTER_MS, 3_600_000, DAY_MS)
 

@@ -20,6 +20,7 @@ from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.limit import Limit, default_name
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import parse_window
+from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.settings import DAY_MS
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
@@ -34,6 +35,30 @@ RETENTION_MS = 400 * DAY_MS
 FUNCTION_MS = 60_000
 SWEEP_MS = 60_000
 MOST_ATTEMPTS = 120
+PRICES_CHANGE_MS = 20_000
+LEARNED_AFTER_MS = 45_000
+
+
+class ChangingPrices:
+    """A price book that is a dearer one every 20 seconds, and learns the model of some profiles after a while.
+
+    Its version says both: ``x3`` are prices three times the first ones, ``x3?`` those that do not know these profiles.
+    """
+
+    def __init__(self, clock: Callable[[], int], start_ms: int) -> None:
+        self._clock = clock
+        self._start_ms = start_ms
+
+    def rate(self, call: Call) -> Rated:
+        """Cost by counts, times the factor; none of a profile ``...x1`` that is not known yet."""
+        passed_ms = max(0, self._clock() - self._start_ms)
+        factor = 1 + passed_ms // PRICES_CHANGE_MS
+        unlearned = "?" if passed_ms < LEARNED_AFTER_MS else ""
+        cost = call.tokens.input * 3 + call.tokens.output * 15 + call.tokens.cache_read + call.tokens.cache_write * 4
+        is_unknown = unlearned and call.profile.endswith("x1")
+        return Rated(None if is_unknown else cost * factor, f"x{factor}{unlearned}")
+
+
 FUNCTION_ERRORS: tuple[type[Exception], ...] = (MeterError, *AWS_ERRORS)
 """What a function may end with, to be called again. Anything else is a mistake and ends the schedule."""
 
@@ -167,6 +192,7 @@ class Simulation:
             now=world.scheduler.clock,
             sleep_ms=world.scheduler.sleep,
             uniform=self.chance.random,
+            rater=ChangingPrices(world.scheduler.clock, self.schedule.start_ms),
         )
         return self.design.ingestion(made, world)
 

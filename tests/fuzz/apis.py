@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 from bedrock_meter.api.reservations import Wanted
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import World, gauge
@@ -16,11 +18,11 @@ QUARTER = NOW_MS - NOW_MS % 900_000
 def quota() -> Gateway:
     """The quota API: one tenant with room, one without, one suspended."""
     held = MemoryReservations({"acme": 10**18, "globex": 0, "initech": 0}, {"initech"})
-    rows = [
-        (RollupKey("acme", QUARTER - ago * 900_000, "p1", "=m1"), sums(requests=1, input=5)) for ago in range(0, 900, 7)
-    ]
+    used = sums(requests=2, input=5, cost=75, unpriced=1)
+    rows = [(RollupKey("acme", QUARTER - ago * 900_000, "p1", "=m1"), used) for ago in range(0, 900, 7)]
+    money = limit("day", 10**9, meter=Meter.COST_USD, scope=Scope(models=("m*",)))
     world = World(
-        {name: gauge(name, limit("1h", 100), limit("month", 10**6), used=500) for name in held.room},
+        {name: gauge(name, limit("1h", 100), limit("month", 10**6), money, used=500) for name in held.room},
         dict.fromkeys(held.room, "Europe/Berlin"),
         {"acme": rows},
         reservations=held,

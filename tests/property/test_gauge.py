@@ -27,6 +27,7 @@ from bedrock_meter.limits.limit import (
     plan_change,
 )
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.seeding import seed
 from bedrock_meter.limits.windows import QUARTER_MS, CalendarWindow, RollingWindow
 
@@ -242,6 +243,11 @@ limits = st.builds(
         st.just(DEFAULT_THRESHOLDS),
         st.lists(st.integers(1, 1000), unique=True, max_size=5).map(lambda levels: tuple(sorted(levels))),
     ),
+    st.builds(
+        Scope,
+        st.lists(st.sampled_from(["anthropic.*", "amazon.nova-?ite*", "*"]), unique=True, max_size=3).map(tuple),
+        st.lists(st.from_regex(r"[a-z0-9]{12}", fullmatch=True), unique=True, max_size=3).map(tuple),
+    ),
 )
 
 
@@ -267,6 +273,11 @@ def test_a_layout_survives_its_encoding(layout: Layout) -> None:
     assert text.isascii()
 
 
+def counts(installed: InstalledLimit) -> tuple[object, ...]:
+    scope = installed.scope
+    return installed.meter, installed.window, set(scope.models), set(scope.profiles)
+
+
 @given(layouts(), st.lists(limits, max_size=MAX_LIMITS, unique_by=lambda one: one.name), st.data())
 def test_a_change_gives_exactly_the_wanted_limits_and_never_shares_a_bucket(
     current: Layout, wanted: list[Limit], data: st.DataObject
@@ -285,11 +296,11 @@ def test_a_change_gives_exactly_the_wanted_limits_and_never_shares_a_bucket(
     assert set(change.dropped_slots) == set(before) - set(after)
     assert {one.slot for one in change.seeded} == set(after) - set(before)
     for slot in change.kept:
-        assert (before[slot].meter, before[slot].window) == (after[slot].meter, after[slot].window)
+        assert counts(before[slot]) == counts(after[slot])
         assert after[slot].version == (
             before[slot].version if before[slot].limit == after[slot].limit else change.next.version
         )
     # Whatever fits the buckets that are there is kept, not seeded.
-    dropped = [(before[slot].meter, before[slot].window) for slot in change.dropped_slots]
-    assert not [one for one in change.seeded if (one.meter, one.window) in dropped]
+    dropped = [counts(before[slot]) for slot in change.dropped_slots]
+    assert not [one for one in change.seeded if counts(one) in dropped]
     assert plan_change(change.next, wanted).next.limits == change.next.limits

@@ -93,6 +93,13 @@ def check_verdict(layout: Layout, buckets: dict[str, int], states: States, now_m
         assert one.reading == reading
         if one.kind == "lifted":
             assert used < limit.maximum
+        elif one.kind == "forecast":
+            start_ms, end_ms = reading.window_start_ms, reading.window_end_ms
+            passed_ms = now_ms - start_ms
+            assert passed_ms * 10 >= end_ms - start_ms
+            assert used < limit.maximum
+            assert one.projected == used * (end_ms - start_ms) // passed_ms
+            assert one.projected >= limit.maximum
         else:
             assert used * 100 >= one.threshold * limit.maximum
             assert (one.kind == "throttled") == (one.threshold == 100)

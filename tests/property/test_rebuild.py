@@ -12,6 +12,7 @@ from bedrock_meter.limits.gauge import read, stale_buckets
 from bedrock_meter.limits.installation import LEASE_MS, install_limits
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.reconciliation import rebuild
 from bedrock_meter.reconciliation.rebuild import Rebuild, sums_of
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
@@ -19,8 +20,9 @@ from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import Recorded, Recorder
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
+from tests.doubles.rater import TestPrices
 from tests.doubles.reconciliation import MemoryReconciliationStore
-from tests.doubles.records import NOW_MS, invocation, limit
+from tests.doubles.records import NOW_MS, invocation, limit, priced
 
 DAY_MS = 86_400_000
 TENANTS = ("acme", "globex")
@@ -29,6 +31,9 @@ CHOICES = [
     limit("1h", hard=True, name="hard"),
     limit("5m", meter=Meter.REQUESTS),
     limit("20m", meter=Meter.OUTPUT_TOKENS),
+    limit("1h", meter=Meter.COST_USD),
+    limit("day", meter=Meter.COST_USD, scope=Scope(models=("a.*",))),
+    limit("20m", meter=Meter.WEIGHTED_TOKENS),
     limit("7d", meter=Meter.CACHE_READ_TOKENS),
     limit("day"),
     limit("month@15", meter=Meter.REQUESTS),
@@ -41,15 +46,18 @@ class ByProfile:
     def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
         names = [one.model_id.rpartition("/")[2] for one in invocations]
         return [
-            Attribution(name, "profile", f"{name}-profile", "a.model")
+            Attribution(name, "profile", f"{name}-profile", "-" if one.tokens.output % 4 == 3 else "a.model")
             if name in TENANTS
             else Attribution(UNATTRIBUTED, "none", name, "-")
-            for name in names
+            for one, name in zip(invocations, names, strict=True)
         ]
 
 
 class Silent:
     def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
+        return True
+
+    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         return True
 
 
@@ -63,6 +71,7 @@ class History:
             MemoryRecordingStore(self.tables),
             ByProfile(),
             Silent(),
+            TestPrices(),
             retention_ms=400 * DAY_MS,
             clock=lambda: self.now_ms,
             sleep_ms=self.advance,
@@ -331,7 +340,7 @@ def test_a_row_that_is_being_written_is_left_alone_and_said() -> None:
     repaired = history.rebuild(meanwhile=fail).put_right()
     assert (repaired.rows, list(repaired.refused)) == (0, ["acme"])
     assert (history.rebuild().put_right().rows, history.rebuild().compare().differing) == (1, [])
-    assert history.tables.usage[key] == Sums(12, next(numbers), TokenCounts(120, 60))
+    assert history.tables.usage[key] == priced(12, next(numbers), input=120, output=60)
 
 
 def test_a_clock_ahead_of_the_one_that_seeded_is_no_difference() -> None:

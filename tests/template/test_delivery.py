@@ -26,7 +26,7 @@ from tests.template.expanding import expanded_resources
 from tests.template.reading import FUNCTIONS, load_template, properties, resources, statements, words
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = ("ThrottledAlertRule", "ThresholdAlertRule", "ConsumerRule")
+RULES = ("ThrottledAlertRule", "ThresholdAlertRule", "ForecastAlertRule", "ConsumerRule")
 
 
 def test_subscription_takes_every_record_and_waits_for_its_permission() -> None:
@@ -250,16 +250,34 @@ def test_throttle_is_a_readable_sentence() -> None:
     published = event("throttled", 100)
     assert properties("ThrottledAlertRule")["EventPattern"]["detail-type"] == [published["detail-type"]]
     said = sentence("ThrottledAlertRule", published)
-    assert said.startswith("Tenant acme is throttled: 1200 of 1000 total_tokens used in its window 1h (limit hourly).")
-    assert f"Free again at {published['detail']['throttled_until']} if nothing more is used." in said
+    detail = published["detail"]
+    assert said == (
+        "Tenant acme has overspent its limit hourly by 200 tokens: 1200 of 1000 tokens (total_tokens) used in its "
+        f"window 1h since {detail['window']['start']}; since {detail['evaluated_at']} the quota API denies its calls, "
+        f"until {detail['throttled_until']} if nothing more is used (all usage counted: True). "
+        f"Event {detail['event_id']}."
+    )
 
 
 def test_threshold_is_a_readable_sentence() -> None:
     published = event("threshold", 80)
     assert properties("ThresholdAlertRule")["EventPattern"]["detail-type"] == [published["detail-type"]]
     said = sentence("ThresholdAlertRule", published)
-    assert said.startswith(
-        "Tenant acme has crossed 80 %: 1200 of 1000 total_tokens used in its window 1h (limit hourly)."
+    detail = published["detail"]
+    assert said == (
+        f"Tenant acme has crossed 80 % of its limit hourly at {detail['evaluated_at']}: 1200 of 1000 tokens "
+        f"(total_tokens) used in its window 1h since {detail['window']['start']}; nothing was denied for that (all "
+        f"usage counted: True). Event {detail['event_id']}."
+    )
+
+
+def test_forecast_is_a_readable_sentence() -> None:
+    example = json.loads((ROOT / "events" / "published" / "tenant-overspend-forecast.example.json").read_text())
+    assert properties("ForecastAlertRule")["EventPattern"]["detail-type"] == [example["detail-type"]]
+    assert sentence("ForecastAlertRule", example) == (
+        "Tenant acme is going to overspend its limit cost_usd-month: 327.50 of 500.00 USD (cost_usd) used since "
+        "2026-11-01T00:00:00.000Z, and 562.611842366 USD by 2026-12-01T00:00:00.000Z if it goes on like that; nothing "
+        "was denied (all usage counted: True). Event 5d0a1f0c6b3f4f7b9f5f4a8d2c1e0b97."
     )
 
 

@@ -48,7 +48,7 @@ def settings_read(folder: str) -> set[str]:
     """Environment variables that a handler asks for by name."""
     tree = ast.parse((ROOT / "functions" / folder / "handler.py").read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    named = [call for call in calls if getattr(call.func, "id", "") in {"required", "required_days_ms"}]
+    named = [call for call in calls if getattr(call.func, "id", "") in {"optional", "required", "required_days_ms"}]
     return {str(ast.literal_eval(call.args[0])) for call in named}
 
 

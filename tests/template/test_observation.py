@@ -35,6 +35,7 @@ ALARMS = {
     "FailuresParkedAlarm": ("BedrockMeter", "FailuresParked", "AWS::StackName"),
     "RecordsQuarantinedAlarm": ("BedrockMeter", "RecordsQuarantined", "AWS::StackName"),
     "RecordsUnattributedAlarm": ("BedrockMeter", "RecordsUnattributed", "AWS::StackName"),
+    "RecordsUnpricedAlarm": ("BedrockMeter", "RecordsUnpriced", "AWS::StackName"),
     # verdicts
     "EvaluateQuotasErrorsAlarm": ("AWS/Lambda", "Errors", "EvaluateQuotasFunction"),
     "EvaluateQuotasAgeAlarm": ("AWS/Lambda", "IteratorAge", "EvaluateQuotasFunction"),
@@ -114,7 +115,7 @@ def test_our_own_metrics_are_really_written() -> None:
     }
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
-    assert len(watched) == 7
+    assert len(watched) == 8
     assert watched | {"RecordsRead"} <= written
 
 

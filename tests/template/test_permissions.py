@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bedrock_meter.alerts.contracts import SOURCE
+from bedrock_meter.storage.keys import profile_key
 from tests.template.expanding import expanded_resources
 from tests.template.reading import (
     FUNCTIONS,
@@ -17,10 +18,11 @@ from tests.template.reading import (
     words,
 )
 
+PROFILES = "arn:${AWS::Partition}:bedrock:${AWS::Region}:${AWS::AccountId}:application-inference-profile/*"
 LOG_OBJECTS = "arn:${AWS::Partition}:s3:::${InvocationLogBucketName}/*"
 OBJECTS = {
     # Lambda refuses a bucket as a destination unless the role may write anywhere in it.
-    "RecordUsageRole": {"${FailureBucket.Arn}/*"},
+    "RecordUsageRole": {"${FailureBucket.Arn}/*", PROFILES},
     "RecordObjectsRole": {LOG_OBJECTS, "${FailureBucket.Arn}/quarantine/*"},
     "RedriveFailuresRole": {
         "${FailureBucket.Arn}/aws/lambda/async/${RecordUsageFunction}/*",
@@ -38,7 +40,8 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "LedgerTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:UpdateItem"},
         "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
-        "TenantsTable.Arn": {"dynamodb:BatchGetItem"},
+        "TenantsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:PutItem"},
+        PROFILES: {"bedrock:GetInferenceProfile", "bedrock:ListTagsForResource"},
         "${FailureBucket.Arn}/*": {"s3:PutObject"},
         "FailureBucket.Arn": {"s3:ListBucket"},
         "FailureStoreKeyArn": {"kms:GenerateDataKey"},
@@ -176,6 +179,16 @@ def test_function_is_told_exactly_the_tables_that_it_may_touch(function: str) ->
     role = words(properties(function)["Role"]).removesuffix(".Arn")
     named = {re.match(r"(?:\$\{)?(\w+Table)\.Arn", words(one["Resource"])) for one in statements(role)}
     assert told == {match[1] for match in named if match}
+
+
+def test_the_recorder_writes_mappings_of_profiles_only_and_only_where_it_looks_them_up() -> None:
+    every = properties("RecordUsageRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    asked = [one["Fn::If"] for one in every if "Fn::If" in one and one["Fn::If"][0] == "LooksUpProfiles"]
+    assert [one[1]["Sid"] for one in asked] == ["Profiles", "Mappings"]
+    assert asked[1][1]["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["PROFILE#*"]}}
+    assert profile_key("x").startswith("PROFILE#")
+    told = environment("RecordUsageFunction")["PROFILE_TAG_KEY"]
+    assert words(told) == "TenantTagKey if LooksUpProfiles else "
 
 
 @pytest.mark.parametrize("role", ["EvaluateQuotasRole", "SweepRole"])

@@ -12,7 +12,12 @@ def count_ingested(report: Ingested) -> None:
     count("RecordsFailed", report.usage.errors)
     count("RecordsQuarantined", report.quarantined)
     count("RecordsUnattributed", report.usage.unattributed)
+    count("RecordsUnpriced", report.usage.unpriced)
     count("TransactionConflicts", report.usage.conflicts)
+    contradictions = report.usage.contradictions
+    if contradictions:  # a metric that is written costs money
+        count("AttributionConflicts", sum(contradictions.values()))
+        logger.warning("sources of attribution name different tenants; the first was believed", records=contradictions)
     if report.drifted:
         logger.warning("records of an unknown schema version were read as if it were known", records=report.drifted)
     if report.reasons:

@@ -50,3 +50,8 @@ def required_days_ms(name: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise ConfigurationError(f"the environment variable {name} must be a whole number of days, it is {text!r}")
     return int(text) * DAY_MS
+
+
+def optional(name: str) -> str:
+    """Return the environment variable ``name``, empty where it is not set: for what can be switched off."""
+    return os.environ.get(name, "")

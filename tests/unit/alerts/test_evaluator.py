@@ -83,6 +83,7 @@ def test_an_event_can_be_acted_upon_alone() -> None:
     assert detail["limit"] == {
         "name": "total_tokens-1h",
         "meter": "total_tokens",
+        "unit": "tokens",
         "window": "1h",
         "max": 1000,
         "hard": True,

@@ -8,10 +8,13 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from bedrock_meter.alerts import contracts
-from bedrock_meter.alerts.contracts import Event, adjustment_event, transition_event, unattributed_event
-from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.alerts.contracts import Event, adjustment_event, transition_event, unattributed_event, unpriced_event
+from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
 from bedrock_meter.limits.levels import judge
-from bedrock_meter.limits.limit import NO_LIMITS, plan_change
+from bedrock_meter.limits.limit import NO_LIMITS, Layout, plan_change
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
+from bedrock_meter.money import NANO, usd_text
 from tests.doubles.records import NOW_MS, limit, profile_arn
 
 FOLDER = Path(__file__).parents[3] / "events" / "published"
@@ -54,20 +57,30 @@ def made() -> list[Event]:
     removed = judge(NO_LIMITS, {}, rising.states, NOW_MS)
     transitions = [*rising.transitions, *falling.transitions, *removed.transitions]
     events = [transition_event("acme", profiles, one, now_ms=NOW_MS) for one in transitions]
+    events.append(forecast())
     month = layout.limits[1]
     events.append(adjustment_event("acme", profiles, month, window_start_ms=NOW_MS, amount=5, rev=9, now_ms=NOW_MS))
-    events.append(
-        unattributed_event(
-            account_id="123456789012",
-            region="us-east-1",
-            profile="p",
-            day="2026-11-24",
-            model="-",
-            event_ms=NOW_MS,
-            now_ms=NOW_MS,
-        )
-    )
+    sighting: dict[str, Any] = {
+        "account_id": "123456789012",
+        "region": "us-east-1",
+        "profile": "p",
+        "day": "2026-11-24",
+        "model": "-",
+        "event_ms": NOW_MS,
+        "now_ms": NOW_MS,
+    }
+    events.append(unattributed_event(**sighting))
+    events += [unpriced_event(tenant, **sighting) for tenant in ("acme", None)]
     return events
+
+
+def forecast() -> Event:
+    """A forecast of a cost limit on some models, of which some usage has no price."""
+    wanted = limit("month", 10 * NANO, meter=Meter.COST_USD, scope=Scope(models=("a.*",)), thresholds=())
+    (month,) = plan_change(NO_LIMITS, [wanted]).next.limits
+    bucket = bucket_name(month.slot, month.window, NOW_MS)
+    (rising,) = judge(Layout(1, (month,)), {bucket: 9 * NANO, bucket + UNCOUNTED: 2}, {}, NOW_MS).transitions
+    return transition_event("acme", (profile_arn("053a3ulue40l"),), rising, now_ms=NOW_MS)
 
 
 def test_every_event_that_is_made_is_valid() -> None:
@@ -82,3 +95,15 @@ def test_ids_tell_events_apart_and_stay_the_same() -> None:
     assert [event.id for event in first] == [event.id for event in again]
     throttles = [event.id for event in first if event.detail_type != contracts.TENANT_THROTTLE_LIFTED]
     assert len(set(throttles)) == len(throttles)
+
+
+def test_a_forecast_says_how_far_and_what_it_does_not_know() -> None:
+    detail = forecast().detail
+    # 18 November 2026, 11:07 UTC: 1,508,820 of the month's 2,592,000 seconds have passed.
+    passed_s, month_s = 17 * 86_400 + 11 * 3_600 + 7 * 60, 30 * 86_400
+    assert detail["projected"] == usd_text(9 * NANO * month_s // passed_s) == "15.461088797"
+    assert detail["projected_overage"] == "5.461088797"
+    assert (detail["used"], detail["limit"]["max"], detail["limit"]["unit"]) == ("9.00", "10.00", "USD")
+    assert detail["limit"]["scope"] == {"models": ["a.*"]}
+    assert (detail["complete"], detail["uncounted_requests"], detail["throttled_until"]) == (False, 2, None)
+    assert "threshold_percent" not in detail

@@ -29,7 +29,12 @@ FULL = {
     "plan": "gold",
     "fail": "closed",
     "profiles": ["p1", {"id": "p2", "model": "a.model"}],
-    "limits": [LIMIT, {"meter": "requests", "window": "month@15", "max": "1k", "hard": True, "thresholds": [90]}],
+    "principals": ["arn:aws:iam::123456789012:role/acme-worker"],
+    "limits": [
+        LIMIT,
+        {"meter": "requests", "window": "month@15", "max": "1k", "hard": True, "thresholds": [90]},
+        {"meter": "usd", "window": "day", "max": 12.5, "models": ["anthropic.*"], "profiles": ["p1"]},
+    ],
 }
 
 
@@ -101,10 +106,23 @@ def test_a_new_tenant_is_made_whole_and_noted(office: Office) -> None:
         "hard": True,
         "thresholds": [90],
     }
+    assert answer.document["limits"][2] == {
+        "name": "cost_usd-day",
+        "meter": "cost_usd",
+        "window": "day",
+        "max": "12.50",
+        "hard": False,
+        "thresholds": [50, 80, 100],
+        "models": ["anthropic.*"],
+        "profiles": ["p1"],
+    }
+    assert answer.document["principals"] == FULL["principals"]
+    assert office.tenants.mappings["arn:aws:iam::123456789012:role/acme-worker"][1][0].tenant == "acme"
     assert office.tenants.mappings["p2"][1] == office.tenants.periods("p2")[1]
     assert [one.limit.name for one in office.gauges.gauges["acme"].layout.limits] == [
         "total_tokens-1h",
         "requests-month-15",
+        "cost_usd-day",
     ]
     assert office.gauges.gauges["acme"].fail_policy == "closed"
     (note,) = office.tenants.notes
@@ -195,7 +213,7 @@ def test_of_two_changes_from_one_version_one_is_refused_before_anything_happened
     answer = office.put({**FULL, "limits": [], "profiles": []}, {"if-match": tag})
     assert (answer.status, answer.document["title"]) == (412, "Changed meanwhile")
     assert office.ask(ACME).document["plan"] == "bronze"
-    assert len(office.gauges.gauges["acme"].layout.limits) == 2
+    assert len(office.gauges.gauges["acme"].layout.limits) == 3
     assert [note.after for note in office.tenants.notes[1:]] == [{"plan": "bronze"}]
 
 

@@ -1,10 +1,16 @@
 """The quota route: decisions, headers, problems, and what is answered while the storage is down."""
 
+from dataclasses import replace
+
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from bedrock_meter.clock import iso
+from bedrock_meter.limits.gauge import UNCOUNTED
 from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
+from bedrock_meter.money import NANO
 from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit
 
@@ -160,3 +166,20 @@ def test_a_mistake_of_the_deployment_opens_nothing(code: str) -> None:
     broken.error = ClientError({"Error": {"Code": code}}, "GetItem")
     assert broken.ask(QUOTA).status == 503
     assert broken.told == [code]
+
+
+def test_money_is_shown_as_text_and_what_has_no_price_makes_it_incomplete() -> None:
+    priced = limit("1h", 5 * NANO, meter=Meter.COST_USD, scope=Scope(models=("anthropic.*",)))
+    found = world(priced, used=1_234_567_891)
+    answer = found.ask(QUOTA)
+    (one,) = answer.document["limits"]
+    assert (one["unit"], one["max"], one["used"], one["remaining"]) == ("USD", "5.00", "1.234567891", "3.765432109")
+    assert (one["scope"], one["complete"]) == ({"models": ["anthropic.*"]}, True)
+    assert "uncounted_requests" not in one
+    assert answer.headers["RateLimit-Policy"] == '"cost_usd-1h";q=5000000;qu="micro-usd";w=3600'
+    assert answer.headers["RateLimit"].startswith('"cost_usd-1h";r=3765432;t=')
+    known = found.gauges["acme"]
+    (bucket,) = known.buckets
+    found.gauges["acme"] = replace(known, buckets={**known.buckets, bucket + UNCOUNTED: 2})
+    (one,) = found.ask(QUOTA).document["limits"]
+    assert (one["complete"], one["uncounted_requests"], one["allowed"]) == (False, 2, True)

@@ -11,6 +11,8 @@ from botocore.exceptions import ClientError
 from bedrock_meter.api import usage as usage_routes
 from bedrock_meter.api.cursors import Position, write
 from bedrock_meter.api.spreadsheet import csv_text
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.usage.rollup import RollupKey, Sums
 from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit, sums
@@ -24,7 +26,8 @@ def at(text: str) -> int:
 
 
 def row(text: str, profile: str = "p1", model: str = "m1") -> tuple[RollupKey, Sums]:
-    return RollupKey("acme", at(text), profile, model), sums(requests=1, errors=2, input=10, output=5, cache_read=3)
+    amounts = {"requests": 1, "errors": 2, "input": 10, "output": 5, "cache_read": 3, "cost": 75, "unpriced": 1}
+    return RollupKey("acme", at(text), profile, model), sums(**amounts)
 
 
 def world(*rows: tuple[RollupKey, Sums], page: int = 100) -> World:
@@ -57,6 +60,8 @@ def test_usage_by_local_days() -> None:
         "cache_read_tokens": 6,
         "cache_write_tokens": 0,
         "total_tokens": 36,
+        "cost_usd": "0.00000015",
+        "unpriced": 2,
     }  # fmt: skip
 
 
@@ -74,7 +79,7 @@ def test_grouped_and_as_csv() -> None:
     header, *rows = csv.reader(io.StringIO(answer.text))
     assert header == ["period", "start", "end", "model", "complete", *usage_routes.SUMS]
     assert [one[3] for one in rows] == ['\'=HYPERLINK("x")', "m2"]
-    assert rows[0][4:] == ["true", "1", "2", "10", "5", "3", "0", "18"]
+    assert rows[0][4:] == ["true", "1", "2", "10", "5", "3", "0", "18", "0.000000075", "1"]
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "  =1", "=cmd|' /C calc'!A0", "\0=1"])
@@ -230,9 +235,27 @@ def test_why_a_tenant_is_throttled() -> None:
     assert (month["name"], hour["name"]) == ("total_tokens-month", "total_tokens-1h")
     explained = month["explained"]
     assert (explained["exact"], explained["complete"], explained["total"]) == (True, True, 36)
-    assert explained["models"] == [{"model": "m1", "amount": 36, "requests": 2, "percent": 100.0}]
+    assert explained["models"] == [
+        {"model": "m1", "amount": 36, "requests": 2, "uncounted_requests": 0, "percent": 100.0}
+    ]
     assert [(one["profile"], one["percent"]) for one in explained["profiles"]] == [("p1", 50.0), ("p2", 50.0)]
     assert (hour["explained"]["exact"], hour["explained"]["granularity_seconds"]) == (False, 900)
+
+
+def test_money_is_explained_as_text_and_says_what_it_leaves_out() -> None:
+    found = throttled()
+    priced = limit("month", 100, meter=Meter.COST_USD, scope=Scope(models=("m*",)))
+    found.gauges["acme"] = gauge("acme", priced, used=150)
+    found.rows["acme"].append(row("2026-11-18T10:30Z", "p3", "other"))
+    (one,) = found.ask(WHY).document["limits"]
+    explained = one["explained"]
+    assert (one["unit"], one["used"], one["overage"]) == ("USD", "0.00000015", "0.00000005")
+    assert (explained["total"], explained["uncounted_requests"]) == ("0.00000015", 2)
+    assert [(share["profile"], share["amount"], share["uncounted_requests"]) for share in explained["profiles"]] == [
+        ("p1", "0.000000075", 1),
+        ("p2", "0.000000075", 1),
+    ]
+    assert explained["models"][0]["percent"] == 100.0
 
 
 def test_one_limit_by_name() -> None:

@@ -10,19 +10,23 @@ from typing import Any
 
 import pytest
 
-from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.invocations.parser import LogLine, decode_subscription, read
 from bedrock_meter.invocations.quarantine import Rejected
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
-from bedrock_meter.limits.meters import amount
+from bedrock_meter.limits.counting import counted
+from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.windows import RollingWindow
+from bedrock_meter.pricing.book import load_book
+from bedrock_meter.pricing.rating import Rater
+from bedrock_meter.tenants.attribution import UNATTRIBUTED, MappingPeriod, attribute
 from bedrock_meter.tenants.file import load
+from bedrock_meter.usage.ledger import entry_for
 
 EVENTS = Path(__file__).parents[3] / "events"
 FOLDER = EVENTS / "invocations"
 FILES = sorted(FOLDER.iterdir())
 TENANTS = load(EVENTS / "tenants.yaml")
-OWNERS = {profile.id: tenant.id for tenant in TENANTS for profile in tenant.profiles}
+MAPPINGS = {one.id: [MappingPeriod(tenant.id, model=one.model)] for tenant in TENANTS for one in tenant.profiles}
 
 
 def lines(file: Path) -> list[LogLine]:
@@ -51,14 +55,15 @@ def calls() -> dict[str, Invocation]:
     return found
 
 
-def sums() -> dict[str, tuple[int, TokenCounts]]:
-    """Requests and tokens by tenant; those of nobody under ``?``."""
-    totals: dict[str, tuple[int, TokenCounts]] = {}
+def used(limit: Limit, tenant: str) -> int:
+    """What a limit of a tenant counts of the calls."""
+    total = 0
     for call in calls().values():
-        owner = OWNERS.get(profile_candidate(call.model_id) or "", "?")
-        requests, tokens = totals.get(owner, (0, NO_TOKENS))
-        totals[owner] = (requests + 1, tokens + call.tokens)
-    return totals
+        whose = attribute(call, MAPPINGS)
+        if whose.tenant == tenant:
+            entry = entry_for(call, whose, now_ms=call.event_ms, retention_ms=0).rated(Rater(load_book()))
+            total += counted(limit, entry.sums, entry.profile, entry.model).amount
+    return total
 
 
 @pytest.mark.parametrize(
@@ -71,6 +76,8 @@ def sums() -> dict[str, tuple[int, TokenCounts]]:
         ("embeddings.json", TokenCounts(48, 0)),
         ("failed.json", NO_TOKENS),
         ("image.json", NO_TOKENS),
+        ("cache-1h.json", TokenCounts(40, 200, 0, 3_000)),
+        ("long-context.json", TokenCounts(210_000, 1_500)),
         ("keys-in-bodies.json", TokenCounts(120, 30)),
         ("bodies-in-s3.json", TokenCounts(84210, 1204)),
         ("null-bodies.json", TokenCounts(75, 12)),
@@ -83,12 +90,29 @@ def test_single_records(name: str, tokens: TokenCounts) -> None:
     assert found.tokens == tokens
 
 
+@pytest.mark.parametrize(
+    ("name", "details"),
+    [
+        ("cache-1h.json", (2_000, None, None)),
+        ("cache-1h-chunks.json", (1_500, None, None)),
+        ("service-tier.json", (None, "flex", None)),
+        ("image-in-body.json", (None, None, 2)),
+        ("image.json", (None, None, None)),
+        ("cached.json", (None, None, None)),
+    ],
+)
+def test_what_bodies_say_about_the_price(name: str, details: tuple[int | None, str | None, int | None]) -> None:
+    (found,) = EVERYTHING[name]
+    assert isinstance(found, Invocation)
+    assert (found.cache_write_1h, found.tier, found.images) == details
+
+
 def test_what_becomes_of_them() -> None:
     invocations = [one for one in OUTCOMES if isinstance(one, Invocation)]
     errors = {one.call_id for one in invocations if one.error_code is not None}
     rejected = [one for one in OUTCOMES if isinstance(one, Rejected)]
     assert [one.reason.value for one in rejected] == ["count"]
-    assert (len(OUTCOMES) - OUTCOMES.count(None), len(calls()), len(errors)) == (43, 38, 1)
+    assert (len(OUTCOMES) - OUTCOMES.count(None), len(calls()), len(errors)) == (48, 43, 1)
     assert len(invocations) - len(calls()) - len(errors) == 3
 
 
@@ -107,7 +131,7 @@ def test_plain_json_says_the_same() -> None:
         tokens = found[0].tokens
         assert [tokens.input, tokens.cache_read, tokens.cache_write, tokens.output] == expected
         assert (found[0].request_id, found[0].model_id) == (record["requestId"], record["modelId"])
-    assert seen == 21
+    assert seen == 26
 
 
 def test_times_lie_within_ten_minutes() -> None:
@@ -120,13 +144,14 @@ def test_each_tenant_shows_what_it_is_there_for() -> None:
     reached: dict[str, list[float]] = {}
     for tenant in TENANTS:
         for limit in tenant.limits:
-            share = amount(limit.meter, *sums()[tenant.id]) / limit.maximum
+            share = used(limit, tenant.id) / limit.maximum
             reached.setdefault(tenant.id, []).append(share)
             assert share < 0.5 or (isinstance(limit.window, RollingWindow) and limit.window.length_s >= 3600)
     assert max(reached["acme"]) >= 1
     assert 0.8 <= max(reached["globex"]) < 1
     assert max(reached["initech"] + reached["umbrella"]) < 0.5
-    assert sums()["?"][0] == 7
+    assert 0.8 <= reached["acme"][1] < 1, "in US dollars"
+    assert sum(attribute(call, MAPPINGS).tenant == UNATTRIBUTED for call in calls().values()) == 7
 
 
 def test_the_tenants_cover_the_forms_of_the_file() -> None:

@@ -33,6 +33,11 @@ from tests.unit.invocations.messages import (
 )
 
 
+def compressed(content: bytes) -> bytes:
+    """Return gzip of ``content`` without the time: parameters of a test are the same in every process."""
+    return gzip.compress(content, mtime=0)
+
+
 def reason(event: object, **bounds: int) -> str:
     with pytest.raises(UnreadablePayload) as caught:
         decode_subscription(event, **bounds)
@@ -60,7 +65,7 @@ def test_reading_twice_gives_the_same() -> None:
 def test_a_control_message_has_no_lines(messages: list[str]) -> None:
     batch = deliver(*messages, messageType="CONTROL_MESSAGE")
     assert (batch.control, batch.lines) == (True, [])
-    assert decode_subscription(wrap(gzip.compress(b'{"messageType":"CONTROL_MESSAGE"}'))).control
+    assert decode_subscription(wrap(compressed(b'{"messageType":"CONTROL_MESSAGE"}'))).control
 
 
 @pytest.mark.parametrize("message_type", ["DATA_MESSAGE", "SOMETHING_NEW", None, 3])
@@ -144,7 +149,7 @@ def test_half_characters_in_a_delivery(broken: str) -> None:
 
 def test_invalid_utf8_in_a_delivery() -> None:
     payload = text(envelope(text(record(input=counts(inputBodyJson="HERE"))))).encode().replace(b"HERE", b"\xff\xfe")
-    assert read(decode_subscription(wrap(gzip.compress(payload))).lines[0]) == invocation(record())
+    assert read(decode_subscription(wrap(compressed(payload))).lines[0]) == invocation(record())
 
 
 @pytest.mark.parametrize(
@@ -229,17 +234,17 @@ def test_base64_is_strict(data: str) -> None:
         (GZIPPED[:-1], "truncated_gzip"),
         (GZIPPED[: len(GZIPPED) // 2], "truncated_gzip"),
         (GZIPPED[:-8] + bytes(8), "not_gzip"),
-        (gzip.compress(b""), "not_json"),
-        (gzip.compress(b"plain text"), "not_json"),
-        (gzip.compress(b'{"logEvents":['), "not_json"),
-        (gzip.compress(b"\xff\xfe{}"), "not_json"),
-        (gzip.compress(b"[]"), "not_a_subscription"),
-        (gzip.compress(b"null"), "not_a_subscription"),
-        (gzip.compress(b"{}"), "not_a_subscription"),
-        (gzip.compress(b'{"logEvents":null}'), "not_a_subscription"),
-        (gzip.compress(b'{"logEvents":{}}'), "not_a_subscription"),
-        (gzip.compress(b'{"logEvents":["x"]}'), "not_a_subscription"),
-        (gzip.compress(b'{"logEvents":[],"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"), "too_deep"),
+        (compressed(b""), "not_json"),
+        (compressed(b"plain text"), "not_json"),
+        (compressed(b'{"logEvents":['), "not_json"),
+        (compressed(b"\xff\xfe{}"), "not_json"),
+        (compressed(b"[]"), "not_a_subscription"),
+        (compressed(b"null"), "not_a_subscription"),
+        (compressed(b"{}"), "not_a_subscription"),
+        (compressed(b'{"logEvents":null}'), "not_a_subscription"),
+        (compressed(b'{"logEvents":{}}'), "not_a_subscription"),
+        (compressed(b'{"logEvents":["x"]}'), "not_a_subscription"),
+        (compressed(b'{"logEvents":[],"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"), "too_deep"),
     ],
 )
 def test_payloads_that_cannot_be_opened(payload: bytes, expected: str) -> None:
@@ -251,7 +256,7 @@ def test_payloads_that_cannot_be_opened(payload: bytes, expected: str) -> None:
 
 
 def test_a_bomb_is_not_inflated() -> None:
-    bomb = wrap(gzip.compress(bytes(5_000_000)))
+    bomb = wrap(compressed(bytes(5_000_000)))
     assert reason(bomb, max_inflated_bytes=4_999_999) == "too_large"
     assert reason(bomb, max_inflated_bytes=5_000_000) == "not_json"
 
@@ -263,7 +268,7 @@ def test_the_bound_itself_is_allowed() -> None:
 
 
 def test_a_byte_order_mark_before_the_envelope() -> None:
-    marked = gzip.compress(b"\xef\xbb\xbf" + gzip.decompress(GZIPPED))
+    marked = compressed(b"\xef\xbb\xbf" + gzip.decompress(GZIPPED))
     assert read(decode_subscription(wrap(marked)).lines[0]) == invocation(record())
 
 
@@ -313,12 +318,12 @@ def test_no_outcome_shows_what_was_said(beside: str) -> None:
     "payload",
     [
         CANARY.encode(),
-        gzip.compress(CANARY.encode()),
-        gzip.compress(f'{{"logEvents":["{CANARY}"]}}'.encode()),
-        gzip.compress(f'{{"logEvents":"{CANARY}"}}'.encode()),
-        gzip.compress(f'{{"{CANARY}":'.encode()),
-        gzip.compress(f'{{"logGroup":"{CANARY}'.encode() + b"\xff"),
-        gzip.compress(f'{{"logEvents":["{CANARY}"]}}'.encode())[:-2],
+        compressed(CANARY.encode()),
+        compressed(f'{{"logEvents":["{CANARY}"]}}'.encode()),
+        compressed(f'{{"logEvents":"{CANARY}"}}'.encode()),
+        compressed(f'{{"{CANARY}":'.encode()),
+        compressed(f'{{"logGroup":"{CANARY}'.encode() + b"\xff"),
+        compressed(f'{{"logEvents":["{CANARY}"]}}'.encode())[:-2],
     ],
 )
 def test_no_error_shows_what_was_said(payload: bytes) -> None:

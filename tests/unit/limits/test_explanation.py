@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from bedrock_meter.limits.explanation import TOP, decisive, explain, range_of
-from bedrock_meter.limits.gauge import Reading, read
+from bedrock_meter.limits.explanation import TOP, Share, decisive, explain, range_of
+from bedrock_meter.limits.gauge import UNCOUNTED, Reading, read
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
+from bedrock_meter.limits.seeding import seed_rows
 from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.usage.rollup import RollupKey, Sums
 from tests.doubles.http import gauge
@@ -46,6 +48,37 @@ def test_the_meter_of_the_limit_counts() -> None:
     rows = [row(0, "m", "p", requests=7, input=100, output=5)]
     assert explain(reading("day", meter=Meter.REQUESTS), [rows], NOW_MS, max_pages=1).total == 7
     assert explain(reading("day", meter=Meter.OUTPUT_TOKENS), [rows], NOW_MS, max_pages=2).total == 5
+
+
+def test_a_scope_is_explained_by_what_it_looks_at() -> None:
+    scope = Scope(models=("anthropic.*",), profiles=("p1", "p2"))
+    (scoped,) = read(gauge("acme", limit("day", 1000, scope=scope)), NOW_MS)
+    rows = [
+        row(3, "us.anthropic.claude-sonnet-4-6", "p1", requests=2, input=70),
+        row(2, "meta.llama3-8b-instruct-v1:0", "p1", requests=5, input=500),
+        row(2, "anthropic.claude-sonnet-4-6", "p3", requests=5, input=500),
+        row(1, "-", "p2", requests=3, input=30),
+    ]
+    found = explain(scoped, [rows], NOW_MS, max_pages=8)
+    assert (found.total, found.uncounted, found.is_exact) == (70, 3, True)
+    assert found.models == (Share("us.anthropic.claude-sonnet-4-6", 70, 2), Share("-", 0, 3, 3))
+    assert found.profiles == (Share("p1", 70, 2), Share("p2", 0, 3, 3))
+
+
+def test_money_and_weighted_tokens_are_counted_as_the_gauge_counts_them() -> None:
+    claude, unnamed = "anthropic.claude-sonnet-4-6", "-"
+    rows = [
+        row(1, claude, "p", requests=3, input=100, output=10, cost=75, unpriced=1),
+        row(0, unnamed, "p", requests=2, input=7, output=1, cost=5),
+    ]
+    for meter in (Meter.COST_USD, Meter.WEIGHTED_TOKENS):
+        day = reading("day", meter=meter)
+        found = explain(day, [rows], NOW_MS, max_pages=8)
+        seeded = seed_rows(day.limit, rows, NOW_MS)
+        (bucket,) = (name for name in seeded if not name.endswith(UNCOUNTED))
+        assert (found.total, found.uncounted) == (seeded[bucket], seeded[bucket + UNCOUNTED])
+        assert sum(share.uncounted for share in found.models) == found.uncounted > 0
+    assert explain(reading("day", meter=Meter.COST_USD), [rows], NOW_MS, max_pages=8).total == 80
 
 
 def test_many_models_are_the_largest_and_a_sum() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bedrock_meter.limits.gauge import (
     CLOSING_GRACE_MS,
+    UNCOUNTED,
     Gauge,
     Lease,
     bucket_for,
@@ -16,6 +17,7 @@ from bedrock_meter.limits.gauge import (
     falls_below_ms,
     late_buckets,
     read,
+    read_buckets,
     stale_buckets,
 )
 from bedrock_meter.limits.limit import MAX_AMOUNT, InstalledLimit, Layout, Limit, encode_layout
@@ -291,3 +293,38 @@ def test_a_full_gauge_of_three_limits_stays_under_a_kilobyte() -> None:
     buckets = [bucket_name(one.slot, one.window, at(0) - number * 5_000) for one in limits for number in range(13)]
     assert stale_buckets(layout, buckets, at(0)) == ()
     assert len(encode_layout(layout)) + sum(len(name) + 10 for name in buckets) <= 920
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_a_mark_counts_as_long_as_its_bucket_may_lie_in_the_window(hard: bool) -> None:
+    installed = InstalledLimit(Limit("cost", Meter.COST_USD, RollingWindow(720), 100, hard), "0", 1)
+    marked = Layout(1, (installed,))
+    bucket = bucket_name("0", installed.window, at(0))
+    buckets = {bucket: 40, bucket + UNCOUNTED: 2}
+
+    def reading(minutes: float) -> tuple[int, int]:
+        (one,) = read_buckets(marked, buckets, at(minutes))
+        return one.used, one.uncounted
+
+    assert reading(0) == (40, 2)
+    assert reading(12.5) == (40 if hard else 20, 2), "the oldest sub-bucket is partly inside"
+    assert reading(13) == (0, 0)
+    assert stale_buckets(marked, buckets, at(13.5)) == ()
+    assert stale_buckets(marked, buckets, at(14)) == (bucket, bucket + UNCOUNTED)
+
+
+def test_a_calendar_window_shows_its_own_marks_alone() -> None:
+    installed = InstalledLimit(Limit("cost", Meter.COST_USD, DAY, 100), "0", 1)
+    bucket = bucket_name("0", DAY, DAY_END_MS - 1)
+    layout = Layout(1, (installed,))
+    buckets = {bucket + UNCOUNTED: 3}
+    assert [one.uncounted for one in read_buckets(layout, buckets, DAY_END_MS - 1)] == [3]
+    assert [one.uncounted for one in read_buckets(layout, buckets, DAY_END_MS)] == [0]
+    assert late_buckets(layout, buckets) == []
+
+
+def test_a_mark_that_was_taken_back_says_nothing() -> None:
+    installed = InstalledLimit(Limit("cost", Meter.COST_USD, DAY, 100), "0", 1)
+    bucket = bucket_name("0", DAY, DAY_END_MS - 1)
+    (one,) = read_buckets(Layout(1, (installed,)), {bucket: 5, bucket + UNCOUNTED: 0}, DAY_END_MS - 1)
+    assert (one.used, one.is_complete) == (5, True)

@@ -18,6 +18,7 @@ from bedrock_meter.limits.limit import (
     plan_change,
 )
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow
 
 MINUTE, HOUR = RollingWindow(60), RollingWindow(3_600)
@@ -28,6 +29,8 @@ def limit(name: str, meter: Meter = Meter.TOTAL_TOKENS, window: RollingWindow | 
     return Limit(name, meter, window, 1_000)
 
 
+CLAUDE = Scope(models=("anthropic.claude-*",))
+ONE_PROFILE = Scope(profiles=("p1",))
 TYPICAL = Layout(
     7,
     (
@@ -65,6 +68,19 @@ ENCODED = [
         ),
         '["UTC",["0",1,"r","day",5],["1",2,"r","day Asia/Tokyo",5,0,"tokyo"]]',
     ),
+    (
+        Layout(
+            3,
+            (
+                InstalledLimit(Limit("cost_usd-1h", Meter.COST_USD, HOUR, 5 * 10**9, scope=CLAUDE), "0", 1),
+                InstalledLimit(
+                    Limit("weighted_tokens-1m", Meter.WEIGHTED_TOKENS, MINUTE, 5, scope=ONE_PROFILE), "1", 2, since_ms=7
+                ),
+            ),
+        ),
+        '["",["0",1,"u","1h",5000000000,0,0,0,null,[["anthropic.claude-*"],[]]],'
+        '["1",2,"x","1m",5,0,0,0,7,[[],["p1"]]]]',
+    ),
 ]
 
 
@@ -72,6 +88,12 @@ ENCODED = [
 def test_the_encoded_layout_is_read_back_exactly(layout: Layout, text: str) -> None:
     assert encode_layout(layout) == text
     assert decode_layout(text, layout.version) == layout
+
+
+def test_the_order_of_a_scope_is_no_change_of_its_buckets() -> None:
+    one, other = (replace(limit("a"), scope=Scope(models=models)) for models in (("a.*", "b.*"), ("b.*", "a.*")))
+    change = plan_change(installed(one), [other])
+    assert (change.kept, change.seeded, change.next.version) == (("0",), (), 2)
 
 
 def test_decoding_the_same_text_gives_the_same_object() -> None:
@@ -91,7 +113,10 @@ BROKEN = [
     '["",["0",1,"t","1 month",5]]',
     '["",["0",1,"t",null,5]]',
     '["",["0",1,"t","1h",-5]]',
-    '["",["0",1,"t","1h",5,0,0,0,0,0]]',
+    '["",["0",1,"t","1h",5,0,0,0,0,0,0]]',
+    '["",["0",1,"t","1h",5,0,0,0,null,[["a"]]]]',
+    '["",["0",1,"t","1h",5,0,0,0,null,[["a",7],[]]]]',
+    '["",["0",1,"t","1h",5,0,0,0,null,[["a","a"],[]]]]',
     '["",["a",1,"t","1h",5]]',
     '["",["01",1,"t","1h",5]]',
     '["",["0",1,"t","1h",5],["0",1,"r","1h",5]]',
@@ -163,6 +188,8 @@ def test_what_does_not_touch_the_buckets_keeps_them_under_a_new_version(changed:
         limit("a", window=CalendarWindow("month", "Europe/Berlin", 14)),
         limit("a", window=CalendarWindow("month", "Europe/Paris", 15)),
         limit("a", window=CalendarWindow("day", "Europe/Berlin")),
+        replace(limit("a"), scope=CLAUDE),
+        replace(limit("a"), scope=ONE_PROFILE),
     ],
 )
 def test_another_meter_or_window_is_seeded_into_a_slot_of_its_own(changed: Limit) -> None:

@@ -208,13 +208,14 @@ def test_a_calendar_limit_fires_once_per_window_and_lifts_when_the_next_begins()
     assert (lifted.states, lifted.next_due_ms) == ({}, None)
     again = judge(layout(limit), day_buckets(100, 50), lifted.states, NEXT_DAY_MS)
     assert brief(again) == [f"threshold 50 #{NEXT_DAY_MS} v1"]
-    assert again.next_due_ms is None
+    assert again.next_due_ms == NEXT_DAY_MS + (DAY_AFTER_MS - NEXT_DAY_MS) // 10, "half of it in a tenth of the day"
 
 
 def test_thresholds_of_a_calendar_limit_go_quietly_with_their_window() -> None:
     limit = installed(DAY)
-    risen = judge(layout(limit), day_buckets(85), {}, DAY_MS)
-    assert risen.next_due_ms is None
+    late_ms = NEXT_DAY_MS - MINUTE_MS
+    risen = judge(layout(limit), day_buckets(85), {}, late_ms)
+    assert (risen.next_due_ms, brief(risen)[-1]) == (None, f"threshold 80 #{DAY_MS} v1")
     later = judge(layout(limit), day_buckets(85), risen.states, NEXT_DAY_MS)
     assert (later.states, later.transitions, later.changed) == ({}, (), True)
 
@@ -315,3 +316,53 @@ def test_an_item_of_states_is_plain() -> None:
         "fired": [50, 100],
         "rises": {"50": 7, "100": 2},
     }
+
+
+DAY_LENGTH_MS = NEXT_DAY_MS - DAY_MS
+TENTH_MS = DAY_LENGTH_MS // 10
+
+
+def forecasts(used: int, at_ms: int, states: States | None = None, **limit: object) -> Verdict:
+    return judge(layout(installed(DAY, thresholds=(), **limit)), day_buckets(used), states or {}, at_ms)  # type: ignore[arg-type]
+
+
+def test_a_forecast_is_said_once_in_a_window_with_its_projection() -> None:
+    said = forecasts(30, DAY_MS + DAY_LENGTH_MS // 4)
+    assert brief(said) == [f"forecast 100 #{DAY_MS} v1"]
+    assert said.transitions[0].projected == 120
+    again = forecasts(60, DAY_MS + DAY_LENGTH_MS // 3, said.states)
+    assert (again.transitions, again.changed) == ((), False)
+    assert from_item(to_item(said.states)) == said.states
+
+
+def test_a_projection_that_does_not_reach_the_maximum_is_no_news() -> None:
+    assert forecasts(24, DAY_MS + DAY_LENGTH_MS // 4).transitions == ()
+    assert [one.projected for one in forecasts(25, DAY_MS + DAY_LENGTH_MS // 4).transitions] == [100]
+
+
+def test_nothing_is_projected_before_a_tenth_of_the_window_and_time_brings_it_then() -> None:
+    early = forecasts(10, DAY_MS + TENTH_MS - 1)
+    assert (early.transitions, early.next_due_ms) == ((), DAY_MS + TENTH_MS)
+    assert brief(forecasts(10, DAY_MS + TENTH_MS)) == [f"forecast 100 #{DAY_MS} v1"]
+    assert forecasts(9, DAY_MS + TENTH_MS - 1).next_due_ms is None
+    assert forecasts(10, DAY_MS + TENTH_MS + 60_000).next_due_ms is None
+
+
+def test_what_is_used_up_already_needs_no_forecast() -> None:
+    full = forecasts(100, DAY_MS + TENTH_MS)
+    assert brief(full) == [f"throttled 100 #{DAY_MS} v1"]
+    assert forecasts(90, DAY_MS + TENTH_MS, full.states).transitions == ()
+    assert forecasts(5, DAY_MS + TENTH_MS, maximum=0).transitions[0].kind == "throttled"
+
+
+def test_a_changed_limit_and_the_next_window_are_forecast_anew() -> None:
+    said = forecasts(30, DAY_MS + DAY_LENGTH_MS // 4)
+    changed = forecasts(30, DAY_MS + DAY_LENGTH_MS // 4, said.states, maximum=110, version=2)
+    assert brief(changed) == [f"forecast 100 #{DAY_MS} v2"]
+    limit = installed(DAY, thresholds=())
+    following = judge(layout(limit), day_buckets(30, 30), said.states, NEXT_DAY_MS + DAY_LENGTH_MS // 4)
+    assert brief(following) == [f"forecast 100 #{NEXT_DAY_MS} v1"]
+
+
+def test_rolling_limits_are_not_forecast() -> None:
+    assert look(installed(), 99, {}, DAY_MS).transitions[-1].kind == "threshold"

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import pytest
 
 from bedrock_meter.errors import InvalidDefinition
-from bedrock_meter.limits.limit import DEFAULT_THRESHOLDS, MAX_AMOUNT, Limit, default_name, parse_limit
+from bedrock_meter.limits.definition import parse_limit
+from bedrock_meter.limits.limit import DEFAULT_THRESHOLDS, MAX_AMOUNT, Limit, default_name
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow, Window
 
 BERLIN = "Europe/Berlin"
@@ -49,6 +51,9 @@ METERS = [
     ("Cache Read Tokens", Meter.CACHE_READ_TOKENS),
     ("calls", Meter.REQUESTS),
     ("invocations", Meter.REQUESTS),
+    ("cost", Meter.COST_USD),
+    ("USD", Meter.COST_USD),
+    ("weighted", Meter.WEIGHTED_TOKENS),
 ]
 
 
@@ -81,6 +86,41 @@ AMOUNTS = [
 @pytest.mark.parametrize(("spelling", "maximum"), AMOUNTS)
 def test_amount_spellings(spelling: object, maximum: int) -> None:
     assert parse_limit({"meter": "tokens", "window": "1h", "max": spelling}, BERLIN, WHERE).maximum == maximum
+
+
+DOLLARS = [
+    (5, 5_000_000_000),
+    (0, 0),
+    ("$5", 5_000_000_000),
+    ("12.50", 12_500_000_000),
+    (12.5, 12_500_000_000),
+    (0.1, 100_000_000),
+    ("$0.000000001", 1),
+    ("1_000", 1_000_000_000_000),
+    ("999999999.999999999", MAX_AMOUNT),
+]
+
+
+@pytest.mark.parametrize(("spelling", "maximum"), DOLLARS)
+def test_dollars_are_exact_whoever_writes_them(spelling: object, maximum: int) -> None:
+    limit = parse_limit({"meter": "cost_usd", "window": "month", "max": spelling}, BERLIN, WHERE)
+    assert (limit.maximum, limit.name) == (maximum, "cost_usd-month")
+
+
+@pytest.mark.parametrize("spelling", ["5 EUR", "-1", -1, True, None, "1.0000000001", 1e-10, float("nan"), "5k", []])
+def test_what_is_no_amount_of_dollars(spelling: object) -> None:
+    with pytest.raises(InvalidDefinition) as refusal:
+        parse_limit({"meter": "cost_usd", "window": "month", "max": spelling}, BERLIN, WHERE)
+    assert refusal.value.where == f"{WHERE}.max"
+    assert "no amount of US dollars: write for example 5, 12.50" in str(refusal.value)
+
+
+def test_a_limit_may_look_at_some_models_and_profiles_only() -> None:
+    definition = {"meter": "cost_usd", "window": "day", "max": 5, "models": ["anthropic.*"], "profiles": ["p1"]}
+    assert parse_limit(definition, BERLIN, WHERE).scope == Scope(("anthropic.*",), ("p1",))
+    with pytest.raises(InvalidDefinition) as refusal:
+        parse_limit({**definition, "models": []}, BERLIN, WHERE)
+    assert refusal.value.where == f"{WHERE}.models"
 
 
 THRESHOLDS: list[tuple[object, tuple[int, ...]]] = [

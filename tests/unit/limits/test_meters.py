@@ -3,7 +3,8 @@
 import pytest
 
 from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
-from bedrock_meter.limits.meters import Meter, amount
+from bedrock_meter.limits.counting import amount
+from bedrock_meter.limits.meters import Meter
 
 TOKENS = TokenCounts(input=1_000, output=200, cache_read=30, cache_write=4)
 
@@ -22,10 +23,25 @@ def test_amount(meter: Meter, expected: int) -> None:
     assert amount(meter, 3, TOKENS) == expected
 
 
+DEPENDS_ON_MORE = [Meter.WEIGHTED_TOKENS, Meter.COST_USD]
+
+
 def test_every_meter_has_a_case() -> None:
-    assert [meter for meter, _ in CASES] == list(Meter)
+    assert [meter for meter, _ in CASES] + DEPENDS_ON_MORE == list(Meter)
 
 
-@pytest.mark.parametrize("meter", list(Meter))
+@pytest.mark.parametrize("meter", DEPENDS_ON_MORE)
+def test_weights_and_cost_are_not_made_of_counts_alone(meter: Meter) -> None:
+    with pytest.raises(ValueError, match="depends on more"):
+        amount(meter, 3, TOKENS)
+
+
+def test_money_is_shown_as_an_exact_text_and_everything_else_as_a_number() -> None:
+    assert Meter.COST_USD.shown(12_500_000_001) == "12.500000001"
+    assert (Meter.COST_USD.unit, Meter.REQUESTS.unit, Meter.OUTPUT_TOKENS.unit) == ("USD", "requests", "tokens")
+    assert Meter.TOTAL_TOKENS.shown(5) == 5
+
+
+@pytest.mark.parametrize("meter", [meter for meter, _ in CASES])
 def test_a_call_without_tokens_is_still_a_request(meter: Meter) -> None:
     assert amount(meter, 1, NO_TOKENS) == (1 if meter == Meter.REQUESTS else 0)

@@ -9,13 +9,15 @@ from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.rollup import Sums
 
 SENT = 12
-COUNTS = Counts(read=12, recorded=7, duplicates=2, errors=1, quarantined=2, unattributed=3)
+COUNTS = Counts(read=12, recorded=7, duplicates=2, errors=1, quarantined=2, unattributed=3, unpriced=4)
 
 
-def totals(tokens: int = 40, requests: int = 4, errors: int = 1, unattributed: int = 3) -> Totals:
+def totals(
+    tokens: int = 40, requests: int = 4, errors: int = 1, unattributed: int = 3, cost: int = 77, unpriced: int = 1
+) -> Totals:
     found = Totals()
-    found.add("acme", "p1", Sums(requests, errors, TokenCounts(input=tokens)))
-    found.add(UNATTRIBUTED, "p2", Sums(unattributed, 0, TokenCounts(output=9)))
+    found.add("acme", "p1", Sums(requests, errors, TokenCounts(input=tokens), cost, unpriced))
+    found.add(UNATTRIBUTED, "p2", Sums(unattributed, 0, TokenCounts(output=9), unpriced=3))
     return found
 
 
@@ -35,6 +37,7 @@ def test_sources_that_agree_leave_nothing_to_say() -> None:
         ({"recorded": 8}, ["requests: the recorder measured 8, the roll-ups hold 7", "the ledger hold 7"]),
         ({"errors": 0}, ["errors: the recorder measured 0, the roll-ups hold 1", "the ledger hold 1"]),
         ({"quarantined": 1}, ["quarantined records: the recorder measured 1, the bucket holds 2"]),
+        ({"unpriced": 5}, ["unpriced requests: the recorder measured 5, the roll-ups hold 4", "the ledger hold 4"]),
         ({"unattributed": 2}, ["unattributed requests: the recorder measured 2, the roll-ups hold 3"]),
     ],
 )
@@ -51,7 +54,17 @@ def test_a_lost_record_cannot_hide_behind_a_doubled_one() -> None:
     assert contradictions(SENT, lost_and_doubled, STORED, STORED, EVENTS)
 
 
-@pytest.mark.parametrize("ledger", [totals(tokens=41), totals(requests=5), totals(errors=2), totals(unattributed=4)])
+@pytest.mark.parametrize(
+    "ledger",
+    [
+        totals(tokens=41),
+        totals(requests=5),
+        totals(errors=2),
+        totals(unattributed=4),
+        totals(cost=78),
+        totals(unpriced=0),
+    ],
+)
 def test_roll_ups_and_ledger_must_agree_on_everything_they_ever_counted(ledger: Totals) -> None:
     found = contradictions(SENT, COUNTS, STORED, Stored(totals(), ledger, 2), EVENTS)
     assert any("the roll-ups hold" in line and "the ledger" in line for line in found)
@@ -77,6 +90,7 @@ def test_counts_come_from_the_recorders_own_metrics() -> None:
         "RecordsFailed": 1,
         "RecordsQuarantined": 2,
         "RecordsUnattributed": 3,
+        "RecordsUnpriced": 4,
     }
     assert Counts.measured(metrics) == COUNTS
 

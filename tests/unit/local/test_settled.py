@@ -3,9 +3,10 @@ from dataclasses import replace
 from bedrock_meter.alerts.contracts import Event
 from bedrock_meter.alerts.evaluator import TenantState
 from bedrock_meter.alerts.outbox import Pending
+from bedrock_meter.limits.definition import parse_limit
 from bedrock_meter.limits.gauge import Gauge, bucket_for
 from bedrock_meter.limits.levels import judge
-from bedrock_meter.limits.limit import NO_LIMITS, encode_layout, parse_limit, plan_change
+from bedrock_meter.limits.limit import NO_LIMITS, encode_layout, plan_change
 from bedrock_meter.local.settled import is_unjudged, outstanding
 from bedrock_meter.storage.dynamodb import Item, number, text
 from bedrock_meter.storage.outboxes import pending_text

@@ -5,7 +5,10 @@ import json
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from bedrock_meter.local.concessions import concede
+from bedrock_meter.local.failures import LocalStackFailed
 from bedrock_meter.local.packaging import load_template, packaged_template, zipped
 from bedrock_meter.local.project import Project, find_project
 
@@ -65,6 +68,14 @@ def test_byte_code_of_layers_is_kept(tmp_path: Path) -> None:
         "a.py",
     ]
     assert zipfile.ZipFile(io.BytesIO(zipped(tmp_path))).namelist() == ["a.py"]
+
+
+def test_a_layer_that_was_not_built_is_not_deployed_as_nothing(tmp_path: Path) -> None:
+    (tmp_path / "template.yaml").write_text(TEMPLATE)
+    (tmp_path / "functions/one").mkdir(parents=True)
+    (tmp_path / "functions/one/handler.py").write_text("x")
+    with pytest.raises(LocalStackFailed, match="dependencies holds no code"):
+        packaged_template(Project(tmp_path), lambda name, _: name)
 
 
 def test_two_concessions_and_no_more() -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bedrock_meter.errors import InvalidDefinition
-from bedrock_meter.tenants.file import load, parse
+from bedrock_meter.tenants.file import load, parse, parse_gateways
 from bedrock_meter.tenants.tenant import ProfileReference
+from bedrock_meter.tenants.trust import GatewayDefinition
 from tests.doubles.records import profile_arn
 
 
@@ -93,3 +94,51 @@ def test_a_file_that_is_not_there_or_not_yaml_is_one_clear_line(tmp_path: Path) 
     broken.write_text("tenants:\n  - id: [acme\n")
     with pytest.raises(InvalidDefinition, match=r"broken\.yaml, line \d+: is not valid YAML"):
         load(broken)
+
+
+def test_a_limit_on_a_profile_that_is_not_the_tenants_is_refused() -> None:
+    limit = {"meter": "cost_usd", "window": "day", "max": 5, "profiles": ["p1000000000a", "p2000000000b"]}
+    tenant = {"id": "acme", "profiles": ["p1000000000a"], "limits": [limit]}
+    with pytest.raises(InvalidDefinition) as refusal:
+        parse({"tenants": [tenant]})
+    assert refusal.value.where == "tenants[0].limits[0].profiles"
+    assert "'p2000000000b' is none of this tenant's profiles" in str(refusal.value)
+    (found,) = parse({"tenants": [{**tenant, "profiles": ["p1000000000a", "p2000000000b"]}]})
+    assert found.limits[0].scope.profiles == ("p1000000000a", "p2000000000b")
+
+
+WORKER = "arn:aws:iam::123456789012:role/worker"
+
+
+def test_principals_and_gateways_are_read() -> None:
+    document = {
+        "tenants": [{"id": "acme", "principals": [WORKER, "arn:aws:iam::123456789012:role/path/worker"]}],
+        "gateways": {"principals": ["arn:aws:iam::123456789012:role/gate*"], "metadata_key": "team"},
+    }
+    (acme,) = parse(document)
+    assert acme.principals == (WORKER,)
+    assert parse_gateways(document) == GatewayDefinition(("arn:aws:iam::123456789012:role/gate*",), "team")
+    assert parse_gateways({"tenants": []}) is None
+    assert parse_gateways({"tenants": [], "gateways": {}}) == GatewayDefinition(())
+
+
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        ({"tenants": [{"id": "acme", "principals": ["worker"]}]}, "tenants[0].principals[0]"),
+        (
+            {"tenants": [{"id": "acme", "principals": [WORKER]}, {"id": "globex", "principals": [WORKER]}]},
+            "tenants[1].principals",
+        ),
+        ({"tenants": [], "gateways": [WORKER]}, "gateways"),
+        ({"tenants": [], "gateways": {"roles": []}}, "gateways"),
+        ({"tenants": [], "gateways": {"principals": ["*"]}}, "gateways.principals[0]"),
+        ({"tenants": [], "gateways": {"metadata_key": ""}}, "gateways.metadata_key"),
+        ({"tenants": [], "gateways": {"metadata_key": "a" * 257}}, "gateways.metadata_key"),
+        ({"tenants": [], "gateways": {"principals": [f"{WORKER}{n}" for n in range(51)]}}, "gateways.principals"),
+    ],
+)
+def test_wrong_principals_and_gateways_are_refused_with_their_place(document: object, where: str) -> None:
+    with pytest.raises(InvalidDefinition) as refusal:
+        parse(document)
+    assert refusal.value.where == where

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 import pytest
 from moto import mock_aws
 
+from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.storage.tables import MappingModel, bound
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.directory import Question
 from bedrock_meter.tenants.onboarding import HANDOVER_MS, Applied, apply
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+from bedrock_meter.tenants.trust import MAXIMUM_PATTERNS, GatewayDefinition, Trust
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
 from tests.doubles.records import NOW_MS, limit
 
@@ -128,3 +131,75 @@ def test_a_mapping_that_somebody_else_changed_is_read_again(scene: Scene) -> Non
     assert not scene.tenants.put_periods("p1", version, [MappingPeriod("initech")])
     assert not scene.tenants.put_periods("p1", 0, [MappingPeriod("initech")])
     assert scene.periods("p1") == [MappingPeriod("globex")]
+
+
+ROLE = "arn:aws:iam::123456789012:role/acme-worker"
+PATTERN = "arn:aws:iam::123456789012:role/acme-*"
+
+
+def owners(scene: Scene, principal: str) -> list[MappingPeriod]:
+    return list(scene.tenants.principal_periods(principal)[1])
+
+
+def trusted(scene: Scene) -> Trust:
+    answer = scene.directory.ask(Question(trust=True)).trust
+    assert answer is not None
+    return answer
+
+
+@pytest.mark.parametrize("principal", [ROLE, PATTERN])
+def test_a_principal_is_mapped_like_a_profile(scene: Scene, principal: str) -> None:
+    (applied,) = scene.apply(definition("acme", principals=(principal,)))
+    assert applied.changed == (f"principal {principal}", "tenant")
+    assert owners(scene, principal) == [MappingPeriod("acme")]
+    assert scene.tenants.tenant("acme") == definition("acme", principals=(principal,))
+    assert [one.changed for one in scene.apply(definition("acme", principals=(principal,)))] == [()]
+    scene.apply(definition("globex", principals=(principal,)))
+    handover_ms = NOW_MS + HANDOVER_MS
+    assert owners(scene, principal) == [MappingPeriod("acme", 0, handover_ms), MappingPeriod("globex", handover_ms)]
+    scene.now_ms = handover_ms + 1
+    (applied,) = scene.apply(definition("globex"))
+    assert applied.changed == (f"principal {principal} removed", "tenant")
+    assert owners(scene, principal)[-1].to_ms == handover_ms + 1 + HANDOVER_MS
+
+
+def test_the_recorder_reads_what_people_wrote(scene: Scene) -> None:
+    assert trusted(scene) == Trust()
+    scene.apply(definition("acme", "p1", principals=(ROLE, PATTERN)))
+    assert scene.tenants.put_gateways(GatewayDefinition(("arn:aws:iam::123456789012:role/gateway",), "team"))
+    trust = trusted(scene)
+    assert trust == scene.tenants.trust()
+    assert (trust.gateways, trust.metadata_key) == (("arn:aws:iam::123456789012:role/gateway",), "team")
+    assert trust.patterns == {PATTERN: (MappingPeriod("acme"),)}
+    assert trust.names_principals
+    answer = scene.directory.ask(Question(["p1", "p2"], [ROLE], ["acme", "nobody"]))
+    assert answer.profiles == {"p1": (MappingPeriod("acme", 0, None, "a.model"),)}
+    assert answer.principals == {ROLE: (MappingPeriod("acme"),)}
+    assert answer.tenants == {"acme"}
+
+
+def test_gateways_and_patterns_do_not_overwrite_each_other(scene: Scene) -> None:
+    version, _ = scene.tenants.principal_periods(PATTERN)
+    assert scene.tenants.put_gateways(GatewayDefinition((ROLE,)))
+    assert not scene.tenants.put_principal_periods(PATTERN, version, [MappingPeriod("acme")])
+    version, _ = scene.tenants.principal_periods(PATTERN)
+    assert scene.tenants.put_principal_periods(PATTERN, version, [MappingPeriod("acme")])
+    assert scene.tenants.put_gateways(GatewayDefinition((ROLE,)))
+    assert trusted(scene).version == version + 1
+    assert trusted(scene).gateways == (ROLE,)
+
+
+def test_too_many_patterns_are_refused(scene: Scene) -> None:
+    patterns = {f"{PATTERN[:-1]}{number}*": (MappingPeriod("acme"),) for number in range(MAXIMUM_PATTERNS)}
+    assert scene.tenants._put_trust(Trust(patterns=patterns))
+    with pytest.raises(InvalidDefinition, match="at most 200 patterns"):
+        scene.apply(definition("acme", principals=(PATTERN,)))
+
+
+def test_a_looked_up_mapping_is_written_where_there_is_none_and_people_can_change_it(scene: Scene) -> None:
+    found = MappingPeriod("acme", 0, None, "a.model", "geo")
+    assert scene.directory.adopt("p1", found) == (found,)
+    assert scene.directory.adopt("p1", MappingPeriod("globex")) == (found,)
+    assert scene.tenants.periods("p1") == (1, (found,))
+    scene.apply(definition("globex", "p1"))
+    assert [one.tenant for one in scene.periods("p1")] == ["acme", "globex"]

@@ -15,7 +15,7 @@ from bedrock_meter.storage.log_objects import OpenedObject
 from bedrock_meter.usage.ingestion import RECORDS_AT_ONCE, ROOM_MS, Ingested, Ingestion
 from bedrock_meter.usage.objects import ObjectIntake, ObjectReport, UnknownMessage
 from bedrock_meter.usage.rollup import Sums
-from tests.doubles.records import NOW_MS, invocation, sums
+from tests.doubles.records import NOW_MS, invocation, priced
 from tests.doubles.subscription import record_of, subscription_event
 from tests.unit.usage.test_recorder import Bench
 
@@ -95,7 +95,7 @@ def test_an_object_counts_once_however_often_it_comes(world: World) -> None:
     assert [(one.read, one.continued, one.skipped) for one in reports] == [(1, 0, 0)] * 3
     assert [one.ingested.usage.recorded for one in reports] == [30, 0, 0]
     assert [one.ingested.usage.duplicates for one in reports] == [0, 30, 30]
-    assert world.used() == sums(requests=30, input=300, output=150)
+    assert world.used() == priced(30, input=300, output=150)
     (note,) = world.notes.kept
     assert (note.log_group, note.log_stream, note.log_event_id) == ("logs", KEY, "31")
     assert "CANARY" not in repr(note)
@@ -117,7 +117,7 @@ def test_both_sources_count_once(world: World, logs_first: bool) -> None:
         from_logs()
     assert found.recorded + report.usage.recorded == 30
     assert found.duplicates + report.usage.duplicates == 10
-    assert world.used() == sums(requests=30, input=300, output=150)
+    assert world.used() == priced(30, input=300, output=150)
 
 
 def test_a_huge_object_gets_further_with_every_invocation(world: World) -> None:

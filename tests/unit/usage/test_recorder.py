@@ -1,20 +1,26 @@
 """The recorder against every answer that a store can give."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from bedrock_meter.errors import DeliverAgain, OutOfTime
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
 from bedrock_meter.limits.gauge import Gauge, Lease, read
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import Writes
+from bedrock_meter.usage.reattribution import move_writes
 from bedrock_meter.usage.recorder import Recorded, Recorder, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
-from tests.doubles.records import NOW_MS, invocation, limit, sums
+from tests.doubles.rater import UNPRICED_MODEL, TestPrices
+from tests.doubles.records import NOW_MS, invocation, limit, priced, sums
 
 
 class ByProfile:
@@ -35,6 +41,7 @@ class Announced:
 
     def __init__(self) -> None:
         self.profiles: list[str] = []
+        self.unpriced: list[tuple[str, str]] = []
         self.busy = 0
 
     def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
@@ -42,6 +49,13 @@ class Announced:
             self.busy -= 1
             return False
         self.profiles.append(entry.profile)
+        return True
+
+    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
+        if self.busy:
+            self.busy -= 1
+            return False
+        self.unpriced.append((entry.profile, entry.model))
         return True
 
 
@@ -52,6 +66,7 @@ class Bench:
         self.tables = store.tables if store else MemoryTables()
         self.store = store or MemoryRecordingStore(self.tables)
         self.announced = Announced()
+        self.prices = TestPrices()
         self.now_ms = NOW_MS
         self.slept: list[int] = []
         self.remaining_ms = 60_000
@@ -63,6 +78,7 @@ class Bench:
             self.store,
             ByProfile(),
             self.announced,
+            self.prices,
             retention_ms=400 * 86_400_000,
             clock=lambda: self.now_ms,
             sleep_ms=self._sleep,
@@ -101,7 +117,7 @@ def bench() -> Bench:
 def test_a_call_is_counted_in_ledger_roll_up_and_gauge(bench: Bench) -> None:
     report = bench.record(invocation("r1"), invocation("r2", tokens=TokenCounts(1, 2, 3, 4)))
     assert (report.recorded, report.duplicates, report.errors) == (2, 0, 0)
-    assert bench.total("acme") == sums(requests=2, input=11, output=7, cache_read=3, cache_write=4)
+    assert bench.total("acme") == priced(2, input=11, output=7, cache_read=3, cache_write=4)
     assert bench.used("acme") == [25, 25]
     assert len(bench.tables.ledger) == 2
 
@@ -128,7 +144,7 @@ def test_a_zero_usage_twin_never_hides_the_real_record(bench: Bench, order: tupl
     twins = [invocation("r1", tokens=NO_TOKENS), invocation("r1", tokens=TokenCounts(100, 20))]
     first, second = (twins[index] for index in order)
     reports = [bench.record(first, second)] if together else [bench.record(first), bench.record(second)]
-    assert bench.total("acme") == sums(requests=1, input=100, output=20)
+    assert bench.total("acme") == priced(1, input=100, output=20)
     assert bench.used("acme") == [120, 120]
     assert sum(report.recorded for report in reports) == 1
     assert sum(report.duplicates for report in reports) == 1
@@ -142,7 +158,7 @@ def test_an_error_beside_a_success_is_one_request_and_no_error(
     twins = [invocation("r1", error_code="ModelErrorException"), invocation("r1")]
     first, second = (twins[index] for index in order)
     reports = [bench.record(first, second)] if together else [bench.record(first), bench.record(second)]
-    assert bench.total("acme") == sums(requests=1, input=10, output=5)
+    assert bench.total("acme") == priced(1, input=10, output=5)
     assert sum(report.recorded for report in reports) == 1
     assert sum(report.errors for report in reports) == 0
     assert sum(report.duplicates for report in reports) == 1
@@ -152,7 +168,7 @@ def test_a_raise_goes_where_the_first_record_was_counted(bench: Bench) -> None:
     bench.record(invocation("r1", tokens=NO_TOKENS))
     report = bench.record(invocation("r1", profile="globexprofile", tokens=TokenCounts(7)))
     assert report.duplicates == 1
-    assert bench.total("acme") == sums(requests=1, input=7)
+    assert bench.total("acme") == priced(1, input=7)
     assert bench.total("globex") == NOTHING
 
 
@@ -168,7 +184,7 @@ def test_unattributed_usage_is_counted_and_announced_before_it_is_recorded(bench
     report = bench.record(invocation("r1", profile="nobodys"), invocation("r2", profile="nobodys", error_code="X"))
     assert (report.recorded, report.unattributed, report.errors) == (1, 1, 1)
     assert bench.announced.profiles == ["nobodys"]
-    assert bench.total(UNATTRIBUTED) == sums(requests=1, errors=1, input=10, output=5)
+    assert bench.total(UNATTRIBUTED) == sums(1, 1, input=10, output=5, unpriced=1)
 
 
 def test_usage_is_not_recorded_while_it_cannot_be_announced(bench: Bench) -> None:
@@ -286,3 +302,109 @@ def test_a_new_environment_goes_on_where_the_old_one_died(bench: Bench) -> None:
     report = bench.record(*batch)
     assert (report.recorded, report.duplicates) == (120, 130)
     assert bench.used("acme") == [250 * 15, 250 * 15]
+
+
+class ByModel(ByProfile):
+    """The same, but a profile ``…new`` stands for a model without a price."""
+
+    def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
+        return [
+            dataclasses.replace(one, model=UNPRICED_MODEL) if one.profile.endswith("new") else one
+            for one in super().attribute(invocations, now_ms)
+        ]
+
+
+@pytest.fixture
+def money(bench: Bench) -> Bench:
+    bench.tenant("acme", limit("1h", meter=Meter.COST_USD), limit("day", meter=Meter.COST_USD))
+    bench.recorder._directory = ByModel()
+    return bench
+
+
+def test_cost_goes_to_ledger_roll_up_and_gauge_to_the_nano_dollar(money: Bench) -> None:
+    report = money.record(invocation("r1"), invocation("r2", tokens=TokenCounts(1, 2, 3, 4)))
+    expected = (10 * 3 + 5 * 15) + (3 + 30 + 3 + 16)
+    assert sum(entry.cost_nano_usd or 0 for entry in money.tables.ledger.values()) == expected
+    assert money.total("acme").cost_nano_usd == expected
+    assert money.used("acme") == [expected, expected]
+    assert report.unpriced == 0
+
+
+def test_prices_that_change_between_deliveries_change_nothing_that_is_recorded(money: Bench) -> None:
+    money.record(invocation("r1"))
+    money.prices.version, money.prices.factor = "later", 7
+    money.record(invocation("r1"), invocation("r2"))
+    assert [entry.price_version for entry in money.tables.ledger.values()] == ["test-1", "later"]
+    assert money.total("acme").cost_nano_usd == 105 + 7 * 105
+    assert money.used("acme") == [8 * 105, 8 * 105]
+
+
+def test_a_raise_is_rated_anew_and_its_difference_goes_to_the_same_places(money: Bench) -> None:
+    money.record(invocation("r1", tokens=NO_TOKENS))
+    money.prices.version, money.prices.factor = "later", 2
+    money.record(invocation("r1", profile="globexprofile", tokens=TokenCounts(7)))
+    (entry,) = money.tables.ledger.values()
+    assert (entry.tenant, entry.cost_nano_usd, entry.price_version) == ("acme", 42, "later")
+    assert money.total("acme").cost_nano_usd == 42
+    assert money.used("acme") == [42, 42]
+
+
+def test_an_unpriced_call_counts_is_announced_and_leaves_no_cost_limit_complete(money: Bench) -> None:
+    report = money.record(invocation("r1", profile="acmeprofilenew"), invocation("r2"))
+    assert (report.recorded, report.unpriced) == (2, 1)
+    assert money.announced.unpriced == [("acmeprofilenew", UNPRICED_MODEL)]
+    assert money.total("acme") == sums(2, input=20, output=10, cost=105, unpriced=1)
+    readings = read(money.tables.gauges["acme"], money.now_ms)
+    assert [(one.used, one.uncounted, one.is_complete) for one in readings] == [(105, 1, False)] * 2
+
+
+def test_nothing_unpriced_is_recorded_before_it_is_announced(money: Bench) -> None:
+    money.announced.busy = 2
+    report = money.record(invocation("r1", profile="acmeprofilenew"))
+    assert (report.recorded, report.conflicts, len(money.slept)) == (1, 2, 2)
+
+
+def test_a_twin_that_can_be_priced_takes_the_mark_away(money: Bench) -> None:
+    class LearnsTheModel(TestPrices):
+        def rate(self, call: Call) -> Rated:
+            return super().rate(Call(**{**asdict(call), "model": "a.model", "tokens": call.tokens}))
+
+    money.record(invocation("r1", profile="acmeprofilenew"))
+    money.recorder._rater = LearnsTheModel("later")
+    report = money.record(invocation("r1", profile="acmeprofilenew", tokens=TokenCounts(20, 5)))
+    assert (report.recorded, report.duplicates, report.unpriced) == (0, 1, -1)
+    assert money.total("acme") == priced(1, input=20, output=5)
+    (hour, day) = read(money.tables.gauges["acme"], money.now_ms)
+    assert (hour.used, hour.is_complete, day.used, day.is_complete) == (135, True, 135, True)
+
+
+def test_contradicted_records_are_counted_for_whom_the_higher_source_names(bench: Bench) -> None:
+    class Contradicted(ByProfile):
+        def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
+            found = super().attribute(invocations, now_ms)
+            return [dataclasses.replace(one, contradiction="profile acme, principal globex") for one in found]
+
+    bench.recorder._directory = Contradicted()
+    report = bench.record(invocation("r1"), invocation("r2"))
+    assert report.contradictions == {"profile acme, principal globex": 2}
+    assert bench.total("acme").requests == 2
+    assert bench.total("globex").requests == 0
+
+
+def test_a_raise_follows_an_entry_that_was_moved_meanwhile(bench: Bench) -> None:
+    bench.record(invocation("r1", profile="nobodys00001", tokens=NO_TOKENS))
+    (held,) = bench.tables.ledger.values()
+    moved = replace(held, tenant="acme", model="a.model", was=UNATTRIBUTED, moved_ms=NOW_MS)
+    real = bench.store.commit
+
+    def move_first(writes: Writes) -> Refused | None:
+        if writes.changes[0].held is not None and bench.tables.ledger[held.key] == held:
+            assert real(move_writes(held, moved, bench.tables.gauges["acme"].layout, NOW_MS)) is None
+        return real(writes)
+
+    bench.store.commit = move_first  # type: ignore[method-assign]
+    report = bench.record(invocation("r1", profile="nobodys00001", tokens=TokenCounts(7)))
+    assert (report.recorded, report.duplicates, report.unattributed) == (0, 1, 0)
+    assert bench.total("acme") == priced(1, input=7)
+    assert bench.total(UNATTRIBUTED) == NOTHING
+    assert bench.used("acme") == [7, 7]

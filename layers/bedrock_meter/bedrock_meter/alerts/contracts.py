@@ -16,7 +16,7 @@ from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Reading
 from bedrock_meter.limits.levels import Transition
 from bedrock_meter.limits.limit import InstalledLimit
-from bedrock_meter.limits.status import limit_document
+from bedrock_meter.limits.status import amounts_document, limit_document
 
 SOURCE = "bedrock-meter"
 DETAIL_VERSION = "1"
@@ -26,13 +26,16 @@ MAXIMUM_PROFILES = 100
 TENANT_THROTTLED = "Tenant Throttled"
 TENANT_THROTTLE_LIFTED = "Tenant Throttle Lifted"
 QUOTA_THRESHOLD_CROSSED = "Quota Threshold Crossed"
+TENANT_OVERSPEND_FORECAST = "Tenant Overspend Forecast"
 USAGE_UNATTRIBUTED = "Usage Unattributed"
+USAGE_UNPRICED = "Usage Unpriced"
 USAGE_ADJUSTED = "Usage Adjusted"
 
 _DETAIL_TYPES = {
     "throttled": TENANT_THROTTLED,
     "lifted": TENANT_THROTTLE_LIFTED,
     "threshold": QUOTA_THRESHOLD_CROSSED,
+    "forecast": TENANT_OVERSPEND_FORECAST,
 }
 
 
@@ -72,7 +75,7 @@ def event_id(*parts: object) -> str:
 
 
 def transition_event(tenant: str, profiles: Sequence[str], transition: Transition, *, now_ms: int) -> Event:
-    """Return the event of a level's transition.
+    """Return the event of a level's transition, or of a forecast: one for each calendar window and version of a limit.
 
     A limit that was removed while it throttled is lifted without numbers: only its name and version are left.
     """
@@ -82,9 +85,14 @@ def transition_event(tenant: str, profiles: Sequence[str], transition: Transitio
     limit: dict[str, Any] = {"name": transition.name, "version": transition.version, "removed": True}
     if transition.limit is not None:
         limit = {**limit_document(transition.limit), "version": transition.version}
+    about: dict[str, Any] = {"threshold_percent": transition.threshold}
+    if transition.limit is not None and transition.projected is not None:
+        meter = transition.limit.meter
+        overage = transition.projected - transition.limit.maximum
+        about = {"projected": meter.shown(transition.projected), "projected_overage": meter.shown(overage)}
     detail = {
         **_detail(identity, tenant, profiles, limit, now_ms),
-        "threshold_percent": transition.threshold,
+        **about,
         **(_reading_document(transition.reading) if transition.reading is not None else {}),
     }
     return Event(identity, _DETAIL_TYPES[transition.kind], detail)
@@ -114,7 +122,7 @@ def adjustment_event(
     identity = event_id(tenant, installed.name, installed.version, window_start_ms, "adjusted", rev)
     detail = {
         **_detail(identity, tenant, profiles, limit_document(installed), now_ms),
-        "adjusted_by": amount,
+        "adjusted_by": installed.meter.shown(amount),
         "window_start": iso(window_start_ms),
     }
     return Event(identity, USAGE_ADJUSTED, detail)
@@ -125,7 +133,35 @@ def unattributed_event(
 ) -> Event:
     """Return the event that says: this profile is used and belongs to no tenant. One id per profile and UTC day."""
     identity = event_id("unattributed", account_id, region, profile, day)
-    detail = {
+    return Event(
+        identity, USAGE_UNATTRIBUTED, _sighting(identity, account_id, region, profile, day, model, event_ms, now_ms)
+    )
+
+
+def unpriced_event(
+    tenant: str | None,
+    *,
+    account_id: str,
+    region: str,
+    profile: str,
+    day: str,
+    model: str,
+    event_ms: int,
+    now_ms: int,
+) -> Event:
+    """Return the event that says: this model is used through this profile and has no price.
+
+    One id per tenant, profile, model and UTC day. ``tenant`` None: nobody owns the profile yet, and none is named.
+    """
+    identity = event_id("unpriced", tenant, account_id, region, profile, model, day)
+    sighting = _sighting(identity, account_id, region, profile, day, model, event_ms, now_ms)
+    return Event(identity, USAGE_UNPRICED, sighting if tenant is None else {**sighting, "tenant": tenant})
+
+
+def _sighting(
+    identity: str, account_id: str, region: str, profile: str, day: str, model: str, event_ms: int, now_ms: int
+) -> dict[str, Any]:
+    return {
         "version": DETAIL_VERSION,
         "event_id": identity,
         "account_id": account_id,
@@ -136,7 +172,6 @@ def unattributed_event(
         "first_seen_at": iso(event_ms),
         "evaluated_at": iso(now_ms),
     }
-    return Event(identity, USAGE_UNATTRIBUTED, detail)
 
 
 def _detail(
@@ -154,9 +189,7 @@ def _detail(
 
 def _reading_document(reading: Reading) -> dict[str, Any]:
     return {
-        "used": reading.used,
-        "remaining": reading.remaining,
-        "overage": reading.overage,
+        **amounts_document(reading),
         "window": {"start": iso(reading.window_start_ms), "end": iso(reading.window_end_ms)},
         "throttled_until": iso(reading.throttled_until_ms),
     }

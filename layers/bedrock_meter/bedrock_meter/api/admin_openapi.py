@@ -24,6 +24,7 @@ from bedrock_meter.api.contract import (
     strict,
     string,
 )
+from bedrock_meter.limits.scope import MOST
 from bedrock_meter.tenants.tenant import FAIL_POLICIES
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
@@ -131,9 +132,11 @@ def _schemas() -> dict[str, Schema]:
         "name": text,
         "meter": text,
         "window": window,
-        "max": {**AMOUNT, "type": ["integer", "string"]},
+        "max": {"type": ["number", "string"], "minimum": 0, "description": "of cost_usd in US dollars"},
         "hard": {"type": "boolean"},
         "thresholds": array({"type": "integer"}),
+        "models": array(string("pattern with * and ?, without a system profile's prefix"), minItems=1, maxItems=MOST),
+        "profiles": array(profile_id, minItems=1, maxItems=MOST),
     }
     change: dict[str, Schema] = {
         "id": TENANT,
@@ -141,6 +144,7 @@ def _schemas() -> dict[str, Schema]:
         "plan": nullable(text),
         "fail": _FAIL,
         "profiles": array({"anyOf": [text, profile]}),
+        "principals": array(string("IAM role, user or federated user, or a pattern of ARNs that ends in *")),
         "limits": array(reference("LimitChange")),
     }
     known = {name: change[name] for name in ("id", "timezone", "plan", "fail")}

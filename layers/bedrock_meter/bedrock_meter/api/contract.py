@@ -15,6 +15,13 @@ INSTANT: Schema = {"type": "string", "format": "date-time", "description": "UTC,
 AMOUNT: Schema = {"type": "integer", "minimum": 0}
 USD: Schema = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$", "description": "US dollars"}
 
+MEASURED: Schema = {
+    "type": ["integer", "string"],
+    "minimum": 0,
+    "pattern": USD["pattern"],
+    "description": "in the limit's unit; US dollars as an exact decimal text",
+}
+
 PROBLEM: Schema = {
     "type": "object",
     "description": "RFC 9457",

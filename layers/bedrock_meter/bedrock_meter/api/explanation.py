@@ -12,6 +12,7 @@ from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.usage import Reports
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge, Reading, read
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import limit_status
 from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
@@ -86,6 +87,7 @@ def _explained(tenant: str, reading: Reading, reports: Reports, now_ms: int) -> 
 
     pages = reports.pages(tenant, *range_of(reading, now_ms))
     found = explain(reading, pages, now_ms, max_pages=PAGES)
+    meter = reading.limit.meter
     return {
         **limit_status(reading),
         "explained": {
@@ -94,19 +96,21 @@ def _explained(tenant: str, reading: Reading, reports: Reports, now_ms: int) -> 
             "exact": found.is_exact,
             "complete": found.is_complete,
             "granularity_seconds": QUARTER_MS // 1_000,
-            "total": found.total,
-            "models": _shares("model", found.models, found.total),
-            "profiles": _shares("profile", found.profiles, found.total),
+            "total": meter.shown(found.total),
+            "uncounted_requests": found.uncounted,
+            "models": _shares("model", found.models, found.total, meter),
+            "profiles": _shares("profile", found.profiles, found.total, meter),
         },
     }
 
 
-def _shares(kind: str, shares: "tuple[Share, ...]", total: int) -> list[dict[str, Any]]:
+def _shares(kind: str, shares: "tuple[Share, ...]", total: int, meter: Meter) -> list[dict[str, Any]]:
     return [
         {
             kind: share.name or None,
-            "amount": share.amount,
+            "amount": meter.shown(share.amount),
             "requests": share.requests,
+            "uncounted_requests": share.uncounted,
             "percent": round(100 * share.amount / total, 1) if total > 0 else 0.0,
         }
         for share in shares

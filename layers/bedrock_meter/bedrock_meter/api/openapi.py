@@ -11,6 +11,7 @@ from bedrock_meter.api.contract import (
     AMOUNT,
     COMMON,
     INSTANT,
+    MEASURED,
     TENANT,
     USD,
     Schema,
@@ -28,6 +29,7 @@ from bedrock_meter.api.contract import (
 )
 from bedrock_meter.api.problems import CONTENT_TYPE
 from bedrock_meter.api.requests import MAX_COUNT
+from bedrock_meter.limits.meters import Meter
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
 _RESERVATION = [
@@ -38,6 +40,11 @@ _LIMIT_HEADERS = {
     "RateLimit": "each limit: what remains, and seconds until something frees (IETF draft)",
     "RateLimit-Policy": "each limit: its maximum, and its window in seconds",
     "Retry-After": "seconds until the tenant may call again, where waiting helps",
+}
+_METER = string(enum=[str(meter) for meter in Meter])
+_SCOPE: Schema = {
+    **answered({"models": array(string()), "profiles": array(string())}, optional=("models", "profiles")),
+    "description": "the models and profiles that the limit looks at; missing: all",
 }
 _DEGRADED: Schema = {"type": "boolean", "description": "true: the tables are down, and nobody looked at the quota"}
 _WRITING = (*COMMON, 413)
@@ -201,28 +208,41 @@ def _limit() -> Schema:
     return answered(
         {
             "name": string(),
-            "meter": string(),
+            "meter": _METER,
+            "unit": string(enum=sorted({meter.unit for meter in Meter})),
             "window": string("1h, 7d (rolling) or day, week@3, month@15 (calendar)"),
-            "max": AMOUNT,
+            "max": MEASURED,
             "hard": {"type": "boolean"},
             "version": AMOUNT,
-            "used": AMOUNT,
-            "remaining": AMOUNT,
-            "overage": AMOUNT,
+            "scope": _SCOPE,
+            "used": MEASURED,
+            "remaining": MEASURED,
+            "overage": MEASURED,
+            "complete": {"type": "boolean", "description": "false: nobody can say what some calls add to 'used'"},
+            "uncounted_requests": {**AMOUNT, "description": "how many; only where not complete"},
             "allowed": {"type": "boolean"},
             "window_start": INSTANT,
             "window_end": INSTANT,
             "frees_at": nullable(INSTANT),
             "throttled_until": nullable(INSTANT),
             "counting_since": nullable(INSTANT),
-        }
+        },
+        optional=("scope", "uncounted_requests"),
     )
 
 
 def _explained() -> Schema:
     def share(kind: str) -> Schema:
         name = nullable(string("null: all that are not named"))
-        return answered({kind: name, "amount": AMOUNT, "requests": AMOUNT, "percent": {"type": "number"}})
+        return answered(
+            {
+                kind: name,
+                "amount": MEASURED,
+                "requests": AMOUNT,
+                "uncounted_requests": AMOUNT,
+                "percent": {"type": "number"},
+            }
+        )
 
     found = answered(
         {
@@ -231,7 +251,8 @@ def _explained() -> Schema:
             "exact": {"type": "boolean", "description": "false: a rolling window, by whole quarter-hours"},
             "complete": {"type": "boolean", "description": "false: too many rows; read until 'to'"},
             "granularity_seconds": AMOUNT,
-            "total": AMOUNT,
+            "total": MEASURED,
+            "uncounted_requests": {**AMOUNT, "description": "calls of which nobody can say what they add"},
             "models": array(share("model")),
             "profiles": array(share("profile")),
         }
@@ -249,6 +270,8 @@ def _line() -> Schema:
             "profile": string(),
             "complete": {"type": "boolean", "description": "false: a part of its period; parts add up"},
             **dict.fromkeys(usage.SUMS, AMOUNT),
+            "cost_usd": {**USD, "description": "US dollars that the priced calls cost"},
+            "unpriced": {**AMOUNT, "description": "calls that are missing in the cost"},
         },
         optional=("model", "profile"),
     )
@@ -299,7 +322,7 @@ def _reservation() -> Schema:
             "profile": profile,
             "estimate": {"type": "object", "properties": _kinds()},
             "estimate_source": string(enum=[estimates.STATED, estimates.FROM_BYTES]),
-            "amounts": array(answered({"limit": string(), "meter": string(), "amount": AMOUNT})),
+            "amounts": array(answered({"limit": string(), "meter": _METER, "amount": MEASURED})),
             "created_at": INSTANT,
             "expires_at": INSTANT,
             "allowed": {"type": "boolean", "description": "only with degraded"},
@@ -323,7 +346,7 @@ def _denial() -> Schema:
                 "properties": {
                     "tenant": TENANT,
                     "limit": {"type": "object", "description": "the most restrictive one"},
-                    "requested": AMOUNT,
+                    "requested": MEASURED,
                     "retry_after_seconds": {"type": ["integer", "null"]},
                     "throttled_until": nullable(INSTANT),
                 },

@@ -21,6 +21,7 @@ from bedrock_meter.api.requests import body_bytes, json_object, matching, query,
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import rate_limit_headers
 from bedrock_meter.money import usd_text
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
@@ -303,7 +304,10 @@ def _document(tenant: str, held: Reserved, *, source: str | None = None, is_degr
         "profile": profile,
         "estimate": estimate,
         **({} if source is None else {"estimate_source": source}),
-        "amounts": [{"limit": one.limit, "meter": one.meter, "amount": one.amount} for one in held.amounts],
+        "amounts": [
+            {"limit": one.limit, "meter": one.meter, "amount": Meter(one.meter).shown(one.amount)}
+            for one in held.amounts
+        ],
         "created_at": iso(held.created_ms),
         "expires_at": iso(held.expires_ms),
         **({"allowed": True} if is_degraded else {}),
@@ -320,6 +324,7 @@ def _denial(tenant: str, denied: Denied, now_ms: int) -> Problem:
         )  # fmt: skip
     until_ms = denied.throttled_until_ms
     retry_s = None if until_ms is None else max(1, -(-(until_ms - now_ms) // 1_000))
+    requested = Meter(denied.limit["meter"]).shown(denied.requested)
     headers = rate_limit_headers(denied.gauge, now_ms) if denied.gauge is not None else {}
     headers.pop("Retry-After", None)
     if retry_s is not None:
@@ -327,11 +332,11 @@ def _denial(tenant: str, denied: Denied, now_ms: int) -> Problem:
     return Problem(
         429,
         "Quota exceeded",
-        f"Limit {denied.limit['name']} has no room for {denied.requested}.",
+        f"Limit {denied.limit['name']} has no room for {requested}.",
         headers=headers,
         tenant=tenant,
         limit=dict(denied.limit),
-        requested=denied.requested,
+        requested=requested,
         retry_after_seconds=retry_s,
         throttled_until=iso(until_ms),
     )

@@ -15,8 +15,8 @@ from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.spreadsheet import csv_text
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.windows import QUARTER_MS, CalendarWindow
+from bedrock_meter.money import usd_text
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
-from bedrock_meter.storage.tenants import timezone_of
 
 DAY_MS = 86_400_000
 LONGEST_DAYS = {"hour": 62, "day": 400, "month": 400}
@@ -38,6 +38,8 @@ SUMS = (
     "cache_read_tokens",
     "cache_write_tokens",
     "total_tokens",
+    "cost_usd",
+    "unpriced",
 )
 
 
@@ -52,7 +54,7 @@ class Reports(Protocol):
 
 
 class DynamoDBReports:
-    """``Reports`` over the Tenants and Usage tables; what reads rows is loaded when the first report is asked for."""
+    """``Reports`` over the Tenants and Usage tables; what reads them is loaded when the first report is asked for."""
 
     def __init__(self, dynamodb: Any, usage_table: str, tenants_table: str) -> None:
         self._client = dynamodb
@@ -61,6 +63,8 @@ class DynamoDBReports:
 
     def timezone(self, tenant: str) -> str | None:
         """See ``Reports``."""
+        from bedrock_meter.storage.tenants import timezone_of
+
         return timezone_of(self._client, self._tenants_table, tenant)
 
     def pages(self, tenant: str, from_ms: int, to_ms: int) -> Any:
@@ -70,8 +74,12 @@ class DynamoDBReports:
         return read_rollups(self._client, self._usage_table, tenant, from_ms=from_ms, to_ms=to_ms)
 
 
-def sums_document(sums: Any) -> dict[str, int]:
-    """Return sums as the API shows them; the keys are ``SUMS``."""
+def sums_document(sums: Any) -> dict[str, int | str]:
+    """Return sums as the API shows them; the keys are ``SUMS``.
+
+    ``cost_usd`` is what the priced calls cost, as an exact decimal text; ``unpriced`` is how many calls it leaves
+    out.
+    """
     tokens = sums.tokens
     return {
         "requests": sums.requests,
@@ -81,6 +89,8 @@ def sums_document(sums: Any) -> dict[str, int]:
         "cache_read_tokens": tokens.cache_read,
         "cache_write_tokens": tokens.cache_write,
         "total_tokens": tokens.total,
+        "cost_usd": usd_text(sums.cost_nano_usd),
+        "unpriced": sums.unpriced,
     }
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from bedrock_meter.cli import backfill, quarantine, rebuild
+from bedrock_meter.cli import backfill, preflight, prices, quarantine, reattribute, rebuild, setup_logging
 from bedrock_meter.errors import InvalidDefinition, MeterError
 
 app = typer.Typer(
@@ -31,6 +31,10 @@ app.add_typer(tenants_app, name="tenants")
 rebuild.register(app)
 backfill.register(app)
 quarantine.register(app)
+prices.register(app)
+reattribute.register(app)
+preflight.register(app)
+setup_logging.register(app)
 
 LOCAL = "local"
 TERMINATED = 128 + signal.SIGTERM
@@ -82,7 +86,7 @@ def replay(
     from bedrock_meter.cli.progress import Progress
     from bedrock_meter.cli.records import read_paths, tenants_file_in
     from bedrock_meter.cli.session import replay_lines, some_stack
-    from bedrock_meter.cli.tenants import load_tenants
+    from bedrock_meter.cli.tenants import load_gateways, load_tenants
     from bedrock_meter.cli.timeline import TimeMode
     from bedrock_meter.local.project import find_project
 
@@ -92,8 +96,9 @@ def replay(
         if file is None and (file := tenants_file_in(paths)) is not None:
             progress.note(f"using tenants of {file}")
         definitions = load_tenants(file) if file is not None else ()
+        gateways = load_gateways(file) if file is not None else None
         with some_stack(find_project(), progress) as stack:
-            replayed = replay_lines(stack, lines, TimeMode(time), definitions, progress)
+            replayed = replay_lines(stack, lines, TimeMode(time), definitions, progress, gateways)
         document = outcome_document(replayed, [definition.id for definition in definitions])
         progress.pause()
         if output == "json":
@@ -144,11 +149,11 @@ def apply_file(
     ] = LOCAL,
 ) -> None:
     """Load tenants into a stack."""
-    from bedrock_meter.cli.tenants import apply_tenants, load_tenants, outputs_on_aws
+    from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_tenants, outputs_on_aws
     from bedrock_meter.clock import iso
     from bedrock_meter.local.failures import BadInput
 
-    definitions = load_tenants(file)
+    definitions, gateways = load_tenants(file), load_gateways(file)
     if stack == LOCAL:
         from bedrock_meter.local.project import find_project
         from bedrock_meter.local.stack import served_stack
@@ -160,8 +165,17 @@ def apply_file(
         outputs = dict(served.outputs)
     else:
         outputs = outputs_on_aws(stack)
+    if gateways is not None:
+        apply_gateways(gateways, outputs)
+    has_more = False
     for applied in apply_tenants(definitions, outputs):
+        has_more = has_more or any(
+            one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in applied.changed
+        )
         print(f"{applied.tenant}: {', '.join(applied.changed) or 'as it was'}; holds from {iso(applied.effective_ms)}")
+    if has_more:
+        said = f"bedrock-meter reattribute --all --dry-run --stack {stack}"
+        print(f"usage that was recorded without a tenant before: {said}", file=sys.stderr)
 
 
 def execute(arguments: Sequence[str]) -> int:

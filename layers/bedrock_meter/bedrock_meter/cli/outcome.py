@@ -10,6 +10,7 @@ from typing import Any
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.local.replay import Replayed
+from bedrock_meter.money import usd_text
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.rollup import NOTHING, Sums
 
@@ -30,6 +31,7 @@ def outcome_document(replayed: Replayed, tenants: Iterable[str]) -> dict[str, An
         "errors": counts.errors,
         "quarantined": counts.quarantined,
         "unattributed": counts.unattributed,
+        "unpriced": counts.unpriced,
         "tenants": {
             tenant: {
                 **sums_document(added.tenants.get(tenant, NOTHING)),
@@ -43,14 +45,19 @@ def outcome_document(replayed: Replayed, tenants: Iterable[str]) -> dict[str, An
     }
 
 
-def sums_document(sums: Sums) -> dict[str, int]:
-    """Return sums of usage under the names of the command's output."""
+def sums_document(sums: Sums) -> dict[str, Any]:
+    """Return sums of usage under the names of the command's output.
+
+    ``cost_usd`` is an exact decimal text of what is priced; ``unpriced`` calls cost something that nobody knows.
+    """
     return {
         "requests": sums.requests,
         "input_tokens": sums.tokens.input,
         "output_tokens": sums.tokens.output,
         "cache_read_tokens": sums.tokens.cache_read,
         "cache_write_tokens": sums.tokens.cache_write,
+        "cost_usd": usd_text(sums.cost_nano_usd),
+        "unpriced": sums.unpriced,
     }
 
 
@@ -63,11 +70,14 @@ def _limit_document(reading: Reading) -> dict[str, Any]:
     return {
         "name": limit.name,
         "meter": str(limit.meter),
+        "unit": limit.meter.unit,
         "window": str(limit.window),
-        "max": limit.maximum,
+        "max": limit.meter.shown(limit.maximum),
         "hard": limit.hard,
-        "used": reading.used,
-        "remaining": reading.remaining,
+        "scope": limit.scope.document(),
+        "used": limit.meter.shown(reading.used),
+        "remaining": limit.meter.shown(reading.remaining),
+        "complete": reading.is_complete,
         "throttled_until": iso(reading.throttled_until_ms),
         "allowed": reading.allowed,
     }

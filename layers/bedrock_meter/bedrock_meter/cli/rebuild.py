@@ -20,7 +20,7 @@ SEGMENTS = 4
 """Parts of the ledger that are read side by side: parsing, not DynamoDB, is what takes the time from there on."""
 
 _WIDTH_WITHOUT_TERMINAL = 140
-_COLUMNS = ("requests", "errors", "input", "output", "cache_read", "cache_write")
+_COLUMNS = ("requests", "errors", "input", "output", "cache_read", "cache_write", "cost_usd", "unpriced")
 
 
 def register(app: typer.Typer) -> None:
@@ -112,8 +112,8 @@ def document_of(result: "Repaired", units: float) -> dict[str, Any]:
             {
                 "tenant": one.tenant,
                 "limit": limit.installed.name,
-                "held": limit.held,
-                "rebuilt": limit.rebuilt,
+                "held": limit.installed.meter.shown(limit.held),
+                "rebuilt": limit.installed.meter.shown(limit.rebuilt),
                 "buckets": dict(limit.corrections),
             }
             for one in compared
@@ -133,10 +133,17 @@ def rebuilt_document(found: "Report") -> dict[str, Any]:
     }
 
 
-def _columns(sums: "Sums") -> dict[str, int]:
+def _columns(sums: "Sums") -> dict[str, int | str]:
     from msgspec.structs import asdict as fields_of
 
-    return {"requests": sums.requests, "errors": sums.errors, **fields_of(sums.tokens)}
+    from bedrock_meter.money import usd_text
+
+    money: dict[str, int | str] = {"cost_usd": usd_text(sums.cost_nano_usd), "unpriced": sums.unpriced}
+    return {"requests": sums.requests, "errors": sums.errors, **fields_of(sums.tokens), **money}
+
+
+def _shown(value: int | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def _named(limits: Iterable[tuple[str, Sequence[str]]]) -> list[dict[str, str]]:
@@ -160,14 +167,14 @@ def _print_tables(document: Mapping[str, Any]) -> None:
             for column in _COLUMNS:
                 held, rebuilt = row["held"][column], row["rebuilt"][column]
                 if held != rebuilt:
-                    table.add_row(row["tenant"], row["row"], column, f"{held:,}", f"{rebuilt:,}")
+                    table.add_row(row["tenant"], row["row"], column, _shown(held), _shown(rebuilt))
         console.print(table)
     if document["limit_differences"]:
         table = Table("tenant", "limit", title="Limits that differ", box=box.SIMPLE_HEAD, title_style="bold")
         for name in ("reads", "ledger"):
             table.add_column(name, justify="right")
         for row in document["limit_differences"]:
-            table.add_row(row["tenant"], row["limit"], f"{row['held']:,}", f"{row['rebuilt']:,}")
+            table.add_row(row["tenant"], row["limit"], _shown(row["held"]), _shown(row["rebuilt"]))
         console.print(table)
     for tenant, reasons in document["refused"].items():
         for reason in reasons:

@@ -6,15 +6,16 @@ from contextlib import contextmanager
 
 from bedrock_meter.cli.progress import Progress
 from bedrock_meter.cli.records import SourceLine
-from bedrock_meter.cli.tenants import apply_tenants
+from bedrock_meter.cli.tenants import apply_gateways, apply_tenants
 from bedrock_meter.cli.timeline import TimeMode, place
 from bedrock_meter.clock import now_ms
 from bedrock_meter.local.project import Project
 from bedrock_meter.local.replay import Replay, Replayed
 from bedrock_meter.local.stack import LocalStack, launched, replaying, served_stack
-from bedrock_meter.tenants.directory import UNKNOWN_FOR_MS
+from bedrock_meter.tenants.directory import KNOWN_FOR_MS, UNKNOWN_FOR_MS
 from bedrock_meter.tenants.onboarding import Applied
 from bedrock_meter.tenants.tenant import TenantDefinition
+from bedrock_meter.tenants.trust import GatewayDefinition
 
 
 @contextmanager
@@ -30,16 +31,25 @@ def some_stack(project: Project, progress: Progress) -> Iterator[LocalStack]:
             yield served
 
 
-def onboard(stack: LocalStack, definitions: Sequence[TenantDefinition], progress: Progress) -> list[Applied]:
-    """Apply tenants to a local stack, and wait until a recorder that was at work before knows them.
+def onboard(
+    stack: LocalStack,
+    definitions: Sequence[TenantDefinition],
+    progress: Progress,
+    gateways: GatewayDefinition | None = None,
+) -> list[Applied]:
+    """Apply tenants and gateways to a local stack, and wait until a recorder that was at work before knows the tenants.
 
     Returns:
         What was changed.
     """
     stack.endpoint.adopt()
+    is_trust_new = gateways is not None and apply_gateways(gateways, stack.outputs)
     changed = [one for one in apply_tenants(definitions, stack.outputs) if one.changed]
-    if stack.is_served and changed:
-        known_ms = max(now_ms() + UNKNOWN_FOR_MS, *(one.effective_ms for one in changed))
+    # What the stack trusts is remembered for as long as a known answer.
+    is_trust_new |= any(what.startswith("principal ") for one in changed for what in one.changed)
+    if stack.is_served and (changed or is_trust_new):
+        remembered_ms = KNOWN_FOR_MS if is_trust_new else UNKNOWN_FOR_MS
+        known_ms = max([now_ms() + remembered_ms, *(one.effective_ms for one in changed)])
         progress.tell(f"waiting {(known_ms - now_ms()) // 1000 + 1} s until the recorder knows the new tenants")
         time.sleep(max(0, known_ms - now_ms()) / 1000)
     return changed
@@ -51,9 +61,10 @@ def replay_lines(
     mode: TimeMode,
     definitions: Sequence[TenantDefinition],
     progress: Progress,
+    gateways: GatewayDefinition | None = None,
 ) -> Replayed:
     """Onboard tenants and send lines; returns what became of them."""
     replay = Replay(stack)
     progress.tell("onboarding tenants")
-    onboard(stack, definitions, progress)
+    onboard(stack, definitions, progress, gateways)
     return replay.run(place(lines, mode, now_ms()), progress.tell)

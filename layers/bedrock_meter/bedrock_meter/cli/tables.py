@@ -12,7 +12,7 @@ _WIDTH_WITHOUT_TERMINAL = 110
 _SUMS = ("requests", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
 
-def print_outcome(document: Mapping[str, Any], unattributed: Mapping[str, int]) -> None:
+def print_outcome(document: Mapping[str, Any], unattributed: Mapping[str, Any]) -> None:
     """Print counts, usage and limits by tenant, and received events of an outcome document.
 
     Args:
@@ -28,19 +28,20 @@ def print_outcome(document: Mapping[str, Any], unattributed: Mapping[str, int]) 
     console.print(
         f"{document['read']:,} records read = {document['recorded']:,} recorded + {document['duplicates']:,} duplicates"
         f" + {document['errors']:,} errors + {document['quarantined']:,} quarantined;"
-        f" {document['unattributed']:,} of the recorded belong to no tenant yet.",
+        f" {document['unattributed']:,} of the recorded belong to no tenant yet,"
+        f" {document['unpriced']:,} have no price.",
         soft_wrap=True,
     )
 
 
-def _tenants_table(document: Mapping[str, Any], unattributed: Mapping[str, int]) -> Table:
+def _tenants_table(document: Mapping[str, Any], unattributed: Mapping[str, Any]) -> Table:
     table = _table("Usage")
     table.add_column("tenant", overflow="fold")
-    for name in ("requests", "input", "output", "cache read", "cache write"):
+    for name in ("requests", "input", "output", "cache read", "cache write", "cost USD"):
         table.add_column(name, justify="right", no_wrap=True)
     for tenant, usage in document["tenants"].items():
         table.add_row(tenant, *_numbers(usage))
-    if any(unattributed.values()):
+    if any(unattributed[name] for name in _SUMS):
         table.add_row("(no tenant yet)", *_numbers(unattributed), style="italic")
     return table
 
@@ -59,9 +60,8 @@ def _limits_table(document: Mapping[str, Any]) -> Table:
                 tenant,
                 limit["name"],
                 limit["window"] + (" hard" if limit["hard"] else ""),
-                f"{limit['used']:,}",
-                f"{limit['max']:,}",
-                f"{limit['remaining']:,}",
+                ("" if limit["complete"] else "at least ") + _amount(limit["used"], limit["unit"]),
+                *(_amount(limit[name], limit["unit"]) for name in ("max", "remaining")),
                 throttled,
                 style="" if limit["allowed"] else "bold",
             )
@@ -79,13 +79,21 @@ def _events_table(document: Mapping[str, Any]) -> Table:
 
 def _about(detail: Mapping[str, Any]) -> str:
     if "limit" not in detail:
-        return f"profile {detail.get('profile', '-')}"
+        profile, model = detail.get("profile", "-"), detail.get("model", "-")
+        return f"profile {profile}" + (f", model {model}" if model not in ("-", profile) else "")
     words = f"limit {detail['limit']['name']}"
     if "threshold_percent" in detail:
         words += f" at {detail['threshold_percent']} %"
     if "used" in detail:
-        words += f", used {detail['used']:,}"
+        words += f", used {_amount(detail['used'], detail['limit'].get('unit', ''))}"
+    if "projected" in detail:
+        words += f", projected {_amount(detail['projected'], detail['limit']['unit'])}"
     return words
+
+
+def _amount(value: object, unit: str) -> str:
+    """Return ``24,981`` of an integer, ``$0.06`` of US dollars."""
+    return f"${value}" if unit == "USD" else f"{value:,}"
 
 
 def _instant(text: str | None) -> str:
@@ -93,8 +101,9 @@ def _instant(text: str | None) -> str:
     return f"{text[:10]} {text[11:19]}" if text else ""
 
 
-def _numbers(usage: Mapping[str, int]) -> list[str]:
-    return [f"{usage[name]:,}" for name in _SUMS]
+def _numbers(usage: Mapping[str, Any]) -> list[str]:
+    missing = f" + {usage['unpriced']:,} unpriced" if usage["unpriced"] else ""
+    return [*(f"{usage[name]:,}" for name in _SUMS), usage["cost_usd"] + missing]
 
 
 def _table(title: str) -> Table:

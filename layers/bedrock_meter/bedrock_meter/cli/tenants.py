@@ -6,11 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 from bedrock_meter.clock import now_ms
-from bedrock_meter.errors import ConfigurationError, InvalidDefinition
+from bedrock_meter.errors import ConfigurationError, InvalidDefinition, LeaseLost
 from bedrock_meter.local.failures import BadInput
 from bedrock_meter.settings import Tables
 from bedrock_meter.tenants.onboarding import Applied, apply
 from bedrock_meter.tenants.tenant import TenantDefinition
+from bedrock_meter.tenants.trust import GatewayDefinition
 
 
 def load_tenants(path: Path) -> tuple[TenantDefinition, ...]:
@@ -25,6 +26,37 @@ def load_tenants(path: Path) -> tuple[TenantDefinition, ...]:
         return load(path)
     except InvalidDefinition as problem:
         raise BadInput(str(problem)) from problem
+
+
+def load_gateways(path: Path) -> GatewayDefinition | None:
+    """Read the gateways of a tenants file, None where it mentions none; raises as ``load_tenants`` does."""
+    from bedrock_meter.tenants.file import load_gateways as load
+
+    try:
+        return load(path)
+    except InvalidDefinition as problem:
+        raise BadInput(str(problem)) from problem
+
+
+def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> bool:
+    """Make these the gateways of a stack, and no others. Doing it again changes nothing.
+
+    Returns:
+        Whether anything changed.
+
+    Raises:
+        LeaseLost: Somebody else keeps changing them.
+    """
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
+
+    tables = Tables(*(outputs[f"{name}Table"] for name in ("Ledger", "Usage", "Quotas", "Tenants")))
+    store = PynamoDBTenantStore(tables)
+    before = store.trust()
+    if (before.gateways, before.metadata_key) == (gateways.principals, gateways.metadata_key):
+        return False
+    if not store.put_gateways(gateways):
+        raise LeaseLost("the gateways were changed by others several times meanwhile; nothing was changed here")
+    return True
 
 
 def apply_tenants(definitions: Sequence[TenantDefinition], outputs: Mapping[str, str]) -> Iterator[Applied]:

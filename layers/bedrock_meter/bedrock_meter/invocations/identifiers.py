@@ -6,6 +6,10 @@ joined, since a deployment, a prompt or a provisioned model can end in the same 
 """
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bedrock_meter.invocations.record import Invocation
 
 MAXIMUM_MODEL_ID_LENGTH = 2048
 """Longest ``modelId`` that a request may carry (service model of bedrock-runtime)."""
@@ -18,6 +22,10 @@ _BARE_ID = re.compile(_PROFILE_ID)
 _PROFILE_ARN = re.compile(
     rf"arn:aws[a-z-]*:bedrock:[a-z0-9-]{{0,32}}:[0-9]{{0,12}}:(?:application-)?inference-profile/({_PROFILE_ID})"
 )
+
+_APPLICATION_PROFILE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
+_BARE_APPLICATION_PROFILE_ID = re.compile(r"[a-z0-9]{12}")
+"""The form of every id that was seen and that the service model of evaluation jobs asks for."""
 
 
 def last_segment(model_id: str) -> str:
@@ -42,3 +50,17 @@ def profile_candidate(model_id: str) -> str | None:
         arn = _PROFILE_ARN.fullmatch(model_id)
         return arn[1] if arn else None
     return model_id if _BARE_ID.fullmatch(model_id) else None
+
+
+def application_profile(invocation: "Invocation") -> str | None:
+    """Return the id of the application inference profile that a record names beyond doubt, or None.
+
+    That is an ARN of that kind in the record's own account and Region, or twelve letters and digits alone.
+    """
+    model_id = invocation.model_id
+    if not model_id.startswith("arn:"):
+        return model_id if _BARE_APPLICATION_PROFILE_ID.fullmatch(model_id) else None
+    head, _, profile = model_id.partition(":application-inference-profile/")
+    parts = head.split(":")
+    is_ours = parts[2:] == ["bedrock", invocation.region, invocation.account_id] and parts[1].startswith("aws")
+    return profile if is_ours and _APPLICATION_PROFILE_ID.fullmatch(profile) else None

@@ -5,7 +5,8 @@ around a dozen small fields; prompts may hold keys named like those fields, so t
 which is which; and nothing of a prompt leaves this module, neither in a value nor in an error.
 
 Therefore typed structs name the needed fields and the decoder skips the rest; the payload's messages stay undecoded
-until ``read`` takes them, one at a time; errors are made here, from a closed list of reasons.
+until ``read`` takes them, one at a time; a response's body is looked at only for what its price depends on
+(``bodies.py``); errors are made here, from a closed list of reasons.
 """
 
 import re
@@ -19,9 +20,11 @@ import msgspec
 from msgspec import Raw
 
 from bedrock_meter.errors import UnreadablePayload
+from bedrock_meter.invocations.bodies import NO_BODY, details_of
 from bedrock_meter.invocations.decoding import Text, ascii_only, decode, utf8
 from bedrock_meter.invocations.identifiers import MAXIMUM_MODEL_ID_LENGTH
 from bedrock_meter.invocations.inflate import inflate
+from bedrock_meter.invocations.probe import nonce_of
 from bedrock_meter.invocations.quarantine import Reason, Rejected
 from bedrock_meter.invocations.record import Invocation, TokenCounts
 from bedrock_meter.invocations.timestamps import parse_timestamp
@@ -77,6 +80,7 @@ class _Input(msgspec.Struct, rename="camel", gc=False):
 
 class _Output(msgspec.Struct, rename="camel", gc=False):
     output_token_count: Any = None
+    output_body_json: Raw = NO_BODY
 
 
 class _Record(msgspec.Struct, rename="camel", gc=False):
@@ -208,7 +212,7 @@ def read(line: LogLine) -> Invocation | Rejected | None:
 
     Returns:
         The invocation; or what to note where it cannot be read; or None for the line that says that permissions are
-        set, which is no record.
+        set and for a test line of ours, which are no records.
     """
     text = _text(line.message)
     if isinstance(text, Reason):
@@ -216,7 +220,7 @@ def read(line: LogLine) -> Invocation | Rejected | None:
     record = decode(_decode_record, text)
     if isinstance(record, Reason):
         start = ascii_only(utf8(text)).strip()
-        if record is Reason.NOT_JSON and start == PERMISSION_LINE:
+        if record is Reason.NOT_JSON and (start == PERMISSION_LINE or nonce_of(start)):
             return None
         if record is Reason.FIELD_TYPE and not start.startswith(b"{"):
             return reject(line, Reason.NOT_AN_INVOCATION_RECORD)
@@ -225,6 +229,12 @@ def read(line: LogLine) -> Invocation | Rejected | None:
         return reject(line, Reason.NOT_AN_INVOCATION_RECORD)
     found = _invocation(record, line.timestamp_ms)
     return found if isinstance(found, Invocation) else reject(line, found, _event_ms(record, None))
+
+
+def probe_of(line: LogLine) -> str | None:
+    """Return the nonce of a line that ``read`` knows to be no record, None if it is no test line."""
+    text = _text(line.message)
+    return None if isinstance(text, Reason) else nonce_of(ascii_only(utf8(text)).strip())
 
 
 def reject(line: LogLine, reason: Reason, event_ms: int | None = None) -> Rejected:
@@ -310,6 +320,7 @@ def _invocation(record: _Record, fallback_ms: int | None) -> Invocation | Reason
     if event_ms is None:
         return Reason.TIME
     version = record.schema_version
+    details = details_of(written_by_model.output_body_json, cache_write=cache_write, output_tokens=output_tokens)
     return Invocation(
         account_id,
         region,
@@ -322,6 +333,9 @@ def _invocation(record: _Record, fallback_ms: int | None) -> Invocation | Reason
         (_label(error) or UNREADABLE_ERROR_CODE) if error else None,
         _metadata(record.request_metadata),
         not (isinstance(version, str) and version.startswith(_KNOWN_MAJOR)),
+        details.cache_write_1h,
+        details.tier,
+        details.images,
     )
 
 

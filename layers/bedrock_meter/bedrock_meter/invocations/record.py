@@ -68,6 +68,9 @@ class Invocation(Struct, frozen=True):
         error_code: ``errorCode`` of a failed call, or None.
         metadata: The caller's ``requestMetadata``: chosen by the caller, never proof of anything.
         schema_drift: Whether the record's schema version is not 1.x. It was read all the same; somebody should look.
+        cache_write_1h: How many of ``tokens.cache_write`` are written for an hour; None where the record cannot tell.
+        tier: Service tier (``default``, ``flex``, ``priority``, ``reserved``); None where the record cannot tell.
+        images: Images produced; None where the record cannot tell.
     """
 
     account_id: str
@@ -81,6 +84,9 @@ class Invocation(Struct, frozen=True):
     error_code: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     schema_drift: bool = False
+    cache_write_1h: int | None = None
+    tier: str | None = None
+    images: int | None = None
 
     @property
     def call_id(self) -> str:

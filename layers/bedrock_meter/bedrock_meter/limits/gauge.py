@@ -21,8 +21,13 @@ CLOSING_GRACE_MS = 3_600_000
 """A calendar window is final this long after its end: what is recorded later goes to a late bucket and is reported."""
 
 LATE = "+"
+"""Ends the name of a late bucket."""
+
+UNCOUNTED = "-"
+"""Ends the name of the mark beside a bucket: how many calls of it nobody can say the amount of (``counting.py``)."""
 
 _DIGITS = SLOTS
+_APART = (LATE, UNCOUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,8 @@ class Reading:
         allowed: ``used < maximum``.
         frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is
             used.
+        uncounted: Calls that may lie in the window and are not in ``used``, because nobody can say what they add: they
+            have no price, or their model is not known. The oldest sub-bucket counts whole.
     """
 
     limit: InstalledLimit
@@ -91,6 +98,12 @@ class Reading:
     throttled_until_ms: int | None
     allowed: bool
     frees_at_ms: int | None
+    uncounted: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether ``used`` is all there is."""
+        return not self.uncounted
 
 
 class LateBucket(NamedTuple):
@@ -122,6 +135,11 @@ def bucket_name(slot: str, window: Window, event_ms: int) -> str:
     return slot + _base36(window.bounds(event_ms)[0] // QUARTER_MS)
 
 
+def number_of(name: str) -> int:
+    """Return the number in the name of a bucket or of the mark beside it."""
+    return int(name[1:].removesuffix(UNCOUNTED), 36)
+
+
 def bucket_for(installed: InstalledLimit, event_ms: int, now_ms: int) -> str | None:
     """Return the bucket to which a record of ``event_ms`` that is recorded at ``now_ms`` is added.
 
@@ -147,7 +165,11 @@ def read(gauge: Gauge, now_ms: int) -> tuple[Reading, ...]:
 def read_buckets(layout: Layout, buckets: Mapping[str, int], now_ms: int) -> tuple[Reading, ...]:
     """Return what ``read`` returns, for a layout and buckets that are not in a gauge."""
     sums = _by_slot(buckets)
-    return tuple(_read_limit(installed, sums.get(installed.slot, {}), now_ms) for installed in layout.limits)
+    marks = _by_slot({name[:-1]: count for name, count in buckets.items() if name[-1] == UNCOUNTED})
+    return tuple(
+        _read_limit(installed, sums.get(installed.slot, {}), marks.get(installed.slot, {}), now_ms)
+        for installed in layout.limits
+    )
 
 
 def falls_below_ms(installed: InstalledLimit, buckets: Mapping[str, int], amount: int, now_ms: int) -> int | None:
@@ -163,7 +185,7 @@ def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[
 
     These are rolling buckets out of their window by more than one sub-bucket (``bucket_for`` names no such bucket
     either), calendar buckets whose window closed more than the grace ago, and all buckets of slots that the layout does
-    not use. A late bucket of an installed limit stays: whoever reports it removes it.
+    not use. A mark goes with its bucket. A late bucket of an installed limit stays: whoever reports it removes it.
     """
     windows = {installed.slot: installed.window for installed in layout.limits}
     stale = []
@@ -172,7 +194,7 @@ def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[
         if window is None:
             stale.append(name)
         elif not name.endswith(LATE):
-            number = int(name[1:], 36)
+            number = number_of(name)
             if isinstance(window, RollingWindow):
                 if _is_stale(number, window, now_ms):
                     stale.append(name)
@@ -192,7 +214,7 @@ def late_buckets(layout: Layout, buckets: Mapping[str, int]) -> list[LateBucket]
     return late
 
 
-def _read_limit(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int) -> Reading:
+def _read_limit(installed: InstalledLimit, sums: Mapping[int, int], marks: Mapping[int, int], now_ms: int) -> Reading:
     window, maximum = installed.window, installed.maximum
     if isinstance(window, RollingWindow):
         start_ms, end_ms = now_ms - window.length_ms, now_ms
@@ -210,7 +232,16 @@ def _read_limit(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int)
         throttled_until_ms=None if allowed else _falls_below(installed, sums, maximum, now_ms),
         allowed=allowed,
         frees_at_ms=_falls_below(installed, sums, used, now_ms),
+        uncounted=_in_window(window, marks, now_ms),
     )
+
+
+def _in_window(window: Window, marks: Mapping[int, int], now_ms: int) -> int:
+    """Return what is marked in the window; a sub-bucket that is partly inside counts whole."""
+    if isinstance(window, CalendarWindow):
+        return marks.get(window.bounds(now_ms)[0] // QUARTER_MS, 0)
+    oldest = now_ms // window.sub_ms - SUB_BUCKETS
+    return sum(count for number, count in marks.items() if number >= oldest)
 
 
 def _used(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int) -> int:
@@ -254,10 +285,10 @@ def _falls_below(installed: InstalledLimit, sums: Mapping[int, int], amount: int
 
 
 def _by_slot(buckets: Mapping[str, int]) -> dict[str, dict[int, int]]:
-    """Return amounts by slot and bucket number. Late buckets and buckets that hold nothing (or less) are left out."""
+    """Return amounts by slot and bucket number; without late buckets, marks and what holds nothing (or less)."""
     sums: dict[str, dict[int, int]] = {}
     for name, amount in buckets.items():
-        if amount > 0 and name[-1] != LATE:
+        if amount > 0 and name[-1] not in _APART:
             sums.setdefault(name[0], {})[int(name[1:], 36)] = amount
     return sums
 

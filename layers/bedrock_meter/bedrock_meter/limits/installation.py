@@ -14,9 +14,8 @@ from typing import Protocol
 from bedrock_meter.errors import LeaseLost
 from bedrock_meter.limits.gauge import Gauge, Lease
 from bedrock_meter.limits.limit import Layout, LayoutChange, Limit, plan_change
-from bedrock_meter.limits.meters import amount
-from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed
-from bedrock_meter.usage.rollup import Sums
+from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed_rows
+from bedrock_meter.usage.rollup import RollupKey, Sums
 
 LEASE_MS = 15_000
 """How long recorders wait at most for a change whose owner died. Renewed with each page of roll-ups that is read."""
@@ -48,8 +47,8 @@ class InstallationStore(Protocol):
     def set_fail_policy(self, tenant: str, policy: str | None) -> None:
         """Write what the API answers for this tenant when the gauge cannot be read; None = the stack's default."""
 
-    def rollups(self, tenant: str, from_ms: int) -> Iterable[Sequence[tuple[int, Sums]]]:
-        """Quarter-hour sums since ``from_ms``, consistently, in pages."""
+    def rollups(self, tenant: str, from_ms: int) -> Iterable[Sequence[tuple[RollupKey, Sums]]]:
+        """Roll-up rows since ``from_ms``, consistently, in pages."""
 
 
 def install_limits(
@@ -126,7 +125,7 @@ def _finish(
     if leftover and not store.clear(tenant, lease, leftover):
         return False
     starts = [first_quarter_ms(installed.window, clock()) for installed in change.seeded]
-    rows: list[tuple[int, Sums]] = []
+    rows: list[tuple[RollupKey, Sums]] = []
     from_ms = min((start for start in starts if start is not None), default=None)
     for page in store.rollups(tenant, from_ms) if from_ms is not None else ():
         rows += page
@@ -138,6 +137,5 @@ def _finish(
     change = mark_unseeded(change, now_ms)
     seeded: dict[str, int] = {}
     for installed in change.seeded:
-        amounts = [(start_ms, amount(installed.meter, sums.requests, sums.tokens)) for start_ms, sums in rows]
-        seeded |= seed(installed.window, installed, amounts, now_ms)
+        seeded |= seed_rows(installed, rows, now_ms)
     return store.finish(tenant, change.next, lease, seeded)

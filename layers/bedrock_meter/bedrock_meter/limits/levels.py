@@ -3,15 +3,17 @@
 Three facts: ``judge`` is pure, it compares what the buckets say now with what was fired before; a rolling limit fires a
 level once per *rise* (it re-arms 5 points below the level), a calendar limit once per window; a changed limit is judged
 anew under its new version. Level 100 is the throttle: crossing it is ``throttled``, re-arming it ``lifted``. Everything
-is compared in integers.
+is compared in integers. Once in a calendar window, a *forecast* says that its maximum will be reached before it ends
+(``forecast.py``); a limit that is reached already needs none.
 
 Judging twice changes nothing. Judging late finds what is true now; what rose and fell in between is not reported.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from bedrock_meter.limits.forecast import projected, projected_from_ms
 from bedrock_meter.limits.gauge import Reading, bucket_name, falls_below_ms, read_buckets
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.windows import CalendarWindow
@@ -19,7 +21,7 @@ from bedrock_meter.limits.windows import CalendarWindow
 THROTTLE = 100
 REARM_POINTS = 5
 
-Kind = Literal["throttled", "lifted", "threshold"]
+Kind = Literal["throttled", "lifted", "threshold", "forecast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,14 @@ class LimitState:
         window_start_ms: Start of the calendar window in which it was fired; 0 for a rolling window.
         fired: Levels that are up, ascending. 100 among them means throttled.
         rises: How often each level of a rolling limit has risen under this version.
+        forecast: Whether an overspend was forecast for the calendar window.
     """
 
     version: int
     window_start_ms: int
     fired: tuple[int, ...]
     rises: Mapping[int, int] = field(default_factory=dict)
+    forecast: bool = False
 
 
 States = Mapping[str, LimitState]
@@ -48,7 +52,7 @@ class Transition:
     """One change of a level. ``(name, version, threshold, ordinal, kind)`` names it uniquely within a tenant.
 
     Attributes:
-        kind: ``throttled``, ``lifted`` (both at level 100) or ``threshold``.
+        kind: ``throttled``, ``lifted`` (both at level 100), ``threshold``, or ``forecast`` of level 100.
         name: Name of the limit.
         version: Version of the limit under which the level rose; a lift has the version of its throttle.
         threshold: The level in percent of the maximum.
@@ -56,6 +60,7 @@ class Transition:
             limit, from 1.
         limit: The limit as it is now; None when it was removed while it throttled.
         reading: What it says now; None when it was removed.
+        projected: Of a forecast: what will have been used at the end of the window.
     """
 
     kind: Kind
@@ -65,6 +70,7 @@ class Transition:
     ordinal: int
     limit: InstalledLimit | None
     reading: Reading | None
+    projected: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class Verdict:
     Attributes:
         states: States to remember.
         transitions: What changed: lifts of removed limits first, then by limit in the layout's order, lifts before
-            rises, levels ascending.
+            rises, levels ascending, a forecast last.
         next_due_ms: First instant after now at which judging again, with nothing more used, would re-arm, lift or fire
             something. None when time alone changes nothing.
         changed: Whether ``states`` differs from the states that were given.
@@ -104,7 +110,7 @@ def judge(layout: Layout, buckets: Mapping[str, int], states: States, now_ms: in
     kept: dict[str, LimitState] = {}
     due: list[int] = []
     for reading in read_buckets(layout, buckets, now_ms):
-        state, changes = _judge_limit(reading, states.get(reading.limit.name))
+        state, changes = _judge_limit(reading, states.get(reading.limit.name), now_ms)
         transitions += changes
         if state is not None:
             kept[reading.limit.name] = state
@@ -120,6 +126,7 @@ def to_item(states: States) -> dict[str, dict[str, Any]]:
             "window_start_ms": state.window_start_ms,
             "fired": list(state.fired),
             "rises": {str(level): count for level, count in state.rises.items()},
+            **({"forecast": True} if state.forecast else {}),
         }
         for name, state in states.items()
     }
@@ -133,12 +140,15 @@ def from_item(item: Mapping[str, Mapping[str, Any]]) -> dict[str, LimitState]:
             window_start_ms=int(values["window_start_ms"]),
             fired=tuple(int(level) for level in values["fired"]),
             rises={int(level): int(count) for level, count in values["rises"].items()},
+            forecast=bool(values.get("forecast")),
         )
         for name, values in item.items()
     }
 
 
-def _judge_limit(reading: Reading, before: LimitState | None) -> tuple[LimitState | None, list[Transition]]:
+def _judge_limit(
+    reading: Reading, before: LimitState | None, now_ms: int
+) -> tuple[LimitState | None, list[Transition]]:
     limit, used = reading.limit, reading.used
     levels = _levels(limit)
     calendar = isinstance(limit.window, CalendarWindow)
@@ -151,7 +161,7 @@ def _judge_limit(reading: Reading, before: LimitState | None) -> tuple[LimitStat
         if THROTTLE in state.fired and not _is_crossed(limit, THROTTLE, used):
             transitions.append(_transition("lifted", limit, state, THROTTLE, reading))
         state = fresh
-    fired, rises = set(state.fired), dict(state.rises)
+    fired, rises, forecast_before = set(state.fired), dict(state.rises), state.forecast
     if not calendar:
         rearmed = {level for level in fired if used < _rearm_below(limit, level)}
         if THROTTLE in rearmed:
@@ -162,11 +172,25 @@ def _judge_limit(reading: Reading, before: LimitState | None) -> tuple[LimitStat
     if not calendar:
         for level in risen:
             rises[level] = rises.get(level, 0) + 1
-    state = LimitState(state.version, state.window_start_ms, tuple(sorted(fired)), rises)
+    ahead = _overspend(reading, fired, now_ms)
+    state = LimitState(
+        state.version, state.window_start_ms, tuple(sorted(fired)), rises, state.forecast or ahead is not None
+    )
     for level in risen:
         kind: Kind = "throttled" if level == THROTTLE else "threshold"
         transitions.append(_transition(kind, limit, state, level, reading))
-    return (state if fired or rises else None), transitions
+    if ahead is not None and not forecast_before:
+        transitions.append(replace(_transition("forecast", limit, state, THROTTLE, reading), projected=ahead))
+    return (state if fired or rises or state.forecast else None), transitions
+
+
+def _overspend(reading: Reading, fired: Collection[int], at_ms: int) -> int | None:
+    """Return what the calendar window will have used, if that reaches the maximum and nothing has said so yet."""
+    limit = reading.limit
+    if not isinstance(limit.window, CalendarWindow) or not limit.maximum or THROTTLE in fired:
+        return None
+    ahead = projected(reading.used, reading.window_start_ms, reading.window_end_ms, at_ms)
+    return ahead if ahead is not None and _is_crossed(limit, THROTTLE, ahead) else None
 
 
 def _due(reading: Reading, buckets: Mapping[str, int], state: LimitState | None, now_ms: int) -> list[int]:
@@ -175,9 +199,17 @@ def _due(reading: Reading, buckets: Mapping[str, int], state: LimitState | None,
     if isinstance(limit.window, CalendarWindow):
         if limit.maximum == 0:
             return []
-        ahead = buckets.get(bucket_name(limit.slot, limit.window, reading.window_end_ms), 0)
+        start_ms, end_ms = reading.window_start_ms, reading.window_end_ms
+        ahead = buckets.get(bucket_name(limit.slot, limit.window, end_ms), 0)
         rises_then = any(_is_crossed(limit, level, ahead) for level in _levels(limit))
-        return [reading.window_end_ms] if THROTTLE in fired or rises_then else []
+        due = [end_ms] if THROTTLE in fired or rises_then else []
+        windows = [(reading.used, start_ms, end_ms, fired), (ahead, *limit.window.bounds(end_ms), ())]
+        for used, begin_ms, finish_ms, said in windows:
+            at_ms = projected_from_ms(begin_ms, finish_ms)
+            then = replace(reading, used=used, window_start_ms=begin_ms, window_end_ms=finish_ms)
+            if now_ms < at_ms and _overspend(then, said, at_ms) is not None:
+                due.append(at_ms)
+        return due
     instants = [falls_below_ms(limit, buckets, _rearm_below(limit, level), now_ms) for level in fired]
     return [instant for instant in instants if instant is not None]
 

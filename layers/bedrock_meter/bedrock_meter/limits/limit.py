@@ -7,13 +7,14 @@ gauge can read its buckets.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import WHOLE, Scope
 from bedrock_meter.limits.windows import CalendarWindow, Window, parse_window
 
 SLOTS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -25,12 +26,6 @@ MAX_THRESHOLDS = 20
 DEFAULT_THRESHOLDS = (50, 80, 100)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-_KEYS = ("name", "meter", "window", "max", "hard", "thresholds")
-_METER_ALIASES = {"tokens": Meter.TOTAL_TOKENS, "calls": Meter.REQUESTS, "invocations": Meter.REQUESTS} | {
-    meter.removesuffix("_tokens"): meter for meter in Meter
-}
-_AMOUNT = re.compile(r"([0-9]{1,30})(?:\.([0-9]{1,18}))?\s*(?:e\+?([0-9]{1,2})|([kmgb]))?", re.IGNORECASE)
-_POWERS = {"k": 3, "m": 6, "g": 9, "b": 9}
 _METER_CODES = {
     Meter.REQUESTS: "r",
     Meter.INPUT_TOKENS: "i",
@@ -38,9 +33,11 @@ _METER_CODES = {
     Meter.TOTAL_TOKENS: "t",
     Meter.CACHE_READ_TOKENS: "c",
     Meter.CACHE_WRITE_TOKENS: "w",
+    Meter.WEIGHTED_TOKENS: "x",
+    Meter.COST_USD: "u",
 }
 _EMPTY = "[]"
-_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None)
+_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0)
 _METERS_BY_CODE = {code: meter for meter, code in _METER_CODES.items()}
 
 
@@ -52,9 +49,10 @@ class Limit:
         name: Unique among the limits of a tenant; 1 to 32 of ``A-Za-z0-9._-``, the first a letter or digit.
         meter: What is counted.
         window: When.
-        maximum: A call is allowed while used < maximum; 0 allows nothing. At most 18 digits.
+        maximum: A call is allowed while used < maximum; 0 allows nothing. At most 18 digits; nano-USD of ``cost_usd``.
         hard: Count the oldest sub-bucket of a rolling window whole, so that a call is never allowed by mistake.
         thresholds: Percentages of ``maximum``, ascending, that are worth an event. 100 is always judged, listed or not.
+        scope: Which models and profiles are meant.
 
     Raises:
         InvalidDefinition: A value is outside these bounds; ``where`` names the attribute as people write it.
@@ -66,6 +64,7 @@ class Limit:
     maximum: int
     hard: bool = False
     thresholds: tuple[int, ...] = DEFAULT_THRESHOLDS
+    scope: Scope = WHOLE
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -129,6 +128,11 @@ class InstalledLimit:
         """Percentages that are worth an event."""
         return self.limit.thresholds
 
+    @property
+    def scope(self) -> Scope:
+        """Which models and profiles are meant."""
+        return self.limit.scope
+
 
 def _refuse_repeated_names(limits: Sequence[Limit]) -> None:
     names = [limit.name for limit in limits]
@@ -189,8 +193,8 @@ def default_name(meter: Meter, window: Window) -> str:
 def plan_change(current: Layout, wanted: Sequence[Limit]) -> LayoutChange:
     """Plan the change from ``current`` to exactly the ``wanted`` limits.
 
-    A wanted limit with the meter and window (zone and anchor included) of a current one keeps that one's slot and
-    buckets, whatever its name; where several would fit, the one of the same name. It keeps its version as well when
+    A wanted limit with the meter, window (zone and anchor included) and scope of a current one keeps that one's slot
+    and buckets, whatever its name; where several would fit, the one of the same name. It keeps its version as well when
     nothing about it differs. Any other gets the lowest slot that the current layout does not use, the new version, and
     has to be seeded.
 
@@ -211,7 +215,7 @@ def plan_change(current: Layout, wanted: Sequence[Limit]) -> LayoutChange:
             if limit.name in matches:
                 continue
             for installed in held.values():
-                same_buckets = (installed.meter, installed.window) == (limit.meter, limit.window)
+                same_buckets = _counts(installed.limit) == _counts(limit)
                 if same_buckets and (installed.name == limit.name or not same_name):
                     matches[limit.name] = held.pop(installed.slot)
                     break
@@ -234,12 +238,18 @@ def plan_change(current: Layout, wanted: Sequence[Limit]) -> LayoutChange:
     )
 
 
+def _counts(limit: Limit) -> tuple[object, ...]:
+    """What decides about the content of a limit's buckets. The order of a scope's patterns does not."""
+    return limit.meter, limit.window, frozenset(limit.scope.models), frozenset(limit.scope.profiles)
+
+
 def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
-    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since], ...]`` where defaults are cut off
-    from the end of each limit. A window carries its own zone only where that differs from the first one. Three limits
-    take about 100 bytes.
+    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope], ...]`` where defaults are
+    cut off from the end of each limit; a scope is ``[models, profiles]``. A window carries its own zone only where that
+    differs from the first one. Three limits take about 100 bytes. What earlier versions wrote lacks the later fields
+    and is read with their defaults.
     """
     if not layout.limits:
         return _EMPTY
@@ -275,110 +285,20 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
         0 if limit.name == default_name(limit.meter, limit.window) else limit.name,
         0 if limit.thresholds == DEFAULT_THRESHOLDS else list(limit.thresholds),
         installed.since_ms,
+        [list(limit.scope.models), list(limit.scope.profiles)] if limit.scope != WHOLE else 0,
     ]
-    if optional[-1] is None:
+    while optional and optional[-1] == _UNWRITTEN[len(optional) - 1]:
         optional.pop()
-        while optional and optional[-1] == 0:
-            optional.pop()
     return [*required, *optional]
 
 
 def _unpack(values: Sequence[Any], shared: str) -> InstalledLimit:
     slot, version, code, spelled, maximum = values[:5]
-    hard, name, thresholds, since_ms = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
+    hard, name, thresholds, since_ms, scope = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
     label, _, zone = spelled.partition(" ")
     meter, window = _METERS_BY_CODE[code], parse_window(label, zone or shared)
     levels = DEFAULT_THRESHOLDS if thresholds == 0 else tuple(thresholds)
-    limit = Limit(name or default_name(meter, window), meter, window, maximum, bool(hard), levels)
+    models, profiles = scope or ((), ())
+    looks_at = Scope(tuple(models), tuple(profiles))
+    limit = Limit(name or default_name(meter, window), meter, window, maximum, bool(hard), levels, looks_at)
     return InstalledLimit(limit, slot, version, since_ms)
-
-
-def parse_limit(definition: object, timezone: str, where: str) -> Limit:
-    """Read a limit as people write it: ``{name?, meter, window, max, hard?, thresholds?}``.
-
-    Args:
-        definition: The mapping. ``meter`` may drop its ``_tokens`` (``tokens`` alone is the total); ``max`` may be
-            ``'300k'``, ``'2M'``, ``'1_000_000'`` or ``1e6``; ``thresholds`` may come in any order.
-        timezone: The tenant's IANA zone, for calendar windows.
-        where: Path to the mapping, for example ``tenants[2].limits[0]``.
-
-    Raises:
-        InvalidDefinition: Says which value is wrong and what would be right.
-    """
-    try:
-        if not isinstance(definition, Mapping):
-            raise InvalidDefinition(
-                "", f"{definition!r} is not a limit: write {{meter: total_tokens, window: 1h, max: 300k}}"
-            )
-        for key in definition:
-            if key not in _KEYS:
-                raise InvalidDefinition("", f"unknown key {key!r}, {_did_you_mean(key, _KEYS)}")
-        for key in ("meter", "window", "max"):
-            if key not in definition:
-                raise InvalidDefinition("", f"{key} is missing: write {{meter: total_tokens, window: 1h, max: 300k}}")
-        meter = _parse_meter(definition["meter"])
-        try:
-            window = parse_window(definition["window"], timezone)
-        except InvalidDefinition as problem:
-            raise problem.under("window") from None
-        name = definition.get("name")
-        if name is not None and not isinstance(name, str):
-            raise InvalidDefinition("name", f"{name!r} is not text: put it in quotes")
-        hard = definition.get("hard", False)
-        if not isinstance(hard, bool):
-            raise InvalidDefinition("hard", f"{hard!r}: write true or false")
-        maximum = _parse_amount(definition["max"])
-        thresholds = _parse_thresholds(definition.get("thresholds"))
-        return Limit(default_name(meter, window) if name is None else name, meter, window, maximum, hard, thresholds)
-    except InvalidDefinition as problem:
-        raise (problem.under(where) if where else problem) from None
-
-
-def _parse_meter(spelling: object) -> Meter:
-    text = str(spelling).strip().lower().replace("-", "_").replace(" ", "_")
-    if text in _METER_ALIASES:
-        return _METER_ALIASES[text]
-    try:
-        return Meter(text)
-    except ValueError:
-        raise InvalidDefinition("meter", f"{spelling!r} is not a meter, {_did_you_mean(text, list(Meter))}") from None
-
-
-def _parse_amount(spelling: object) -> int:
-    if isinstance(spelling, float) and spelling.is_integer():
-        return int(spelling)
-    if isinstance(spelling, int) and not isinstance(spelling, bool):
-        return spelling
-    if isinstance(spelling, str):
-        number = _AMOUNT.fullmatch(spelling.strip().replace("_", ""))
-        if number:
-            whole, fraction, exponent, suffix = number[1], number[2] or "", number[3], number[4]
-            power = int(exponent or 0) + (_POWERS[suffix.lower()] if suffix else 0)
-            scaled, rest = divmod(int(whole + fraction) * int(10**power), int(10 ** len(fraction)))
-            if not rest:
-                return scaled
-    raise InvalidDefinition(
-        "max", f"{spelling!r} is not a whole number: write for example 300000, 300k, 2M or 1_000_000"
-    )
-
-
-def _parse_thresholds(spelling: object) -> tuple[int, ...]:
-    if spelling is None:
-        return DEFAULT_THRESHOLDS
-    example = "write percentages from 1 to 1000, for example [50, 80, 100]"
-    if not isinstance(spelling, list | tuple):
-        raise InvalidDefinition("thresholds", f"{spelling!r} is not a list: {example}")
-    levels = []
-    for level in spelling:
-        if isinstance(level, bool) or not isinstance(level, int | float) or level % 1 != 0:
-            raise InvalidDefinition("thresholds", f"{level!r} is not a whole number: {example}")
-        levels.append(int(level))
-    return tuple(sorted(set(levels)))
-
-
-def _did_you_mean(text: object, known: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(str(text).lower(), known, n=1, cutoff=0.5)
-    choice = f"one of {', '.join(known)}"
-    return f"did you mean '{near[0]}'? It is {choice}" if near else f"it is {choice}"

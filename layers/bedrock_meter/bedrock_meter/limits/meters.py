@@ -1,13 +1,12 @@
-"""What can be limited: the meters.
+"""What can be limited: the meters, their units, and how amounts of them are shown.
 
-A meter turns one invocation, or a sum of invocations, into the one integer that a limit's buckets add up.
+An amount is one integer everywhere inside: calls, tokens, or nano-USD. Only documents for people and consumers show
+money as a decimal text in US dollars. What a call adds to a meter is said in ``counting.py``.
 """
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the evaluator and the API weigh nothing, so they need not load what reads records
-    from bedrock_meter.invocations.record import TokenCounts
+from bedrock_meter.money import usd_text
 
 
 class Meter(StrEnum):
@@ -19,25 +18,21 @@ class Meter(StrEnum):
     TOTAL_TOKENS = "total_tokens"
     CACHE_READ_TOKENS = "cache_read_tokens"
     CACHE_WRITE_TOKENS = "cache_write_tokens"
+    WEIGHTED_TOKENS = "weighted_tokens"
+    COST_USD = "cost_usd"
 
+    @property
+    def unit(self) -> str:
+        """What an amount in a document is of: ``requests``, ``tokens``, ``weighted tokens`` or ``USD``."""
+        match self:
+            case Meter.REQUESTS:
+                return "requests"
+            case Meter.WEIGHTED_TOKENS:
+                return "weighted tokens"
+            case Meter.COST_USD:
+                return "USD"
+        return "tokens"
 
-def amount(meter: Meter, requests: int, tokens: "TokenCounts") -> int:
-    """Return what ``requests`` calls with ``tokens`` in sum add to a bucket of ``meter``.
-
-    Linear: the amount of a sum is the sum of the amounts, so batches can be added up first. ``total_tokens`` is the sum
-    of all four kinds (input excludes both cache counts). Negative differences (a twin that lowers nothing, an
-    adjustment) pass through.
-    """
-    match meter:
-        case Meter.REQUESTS:
-            return requests
-        case Meter.INPUT_TOKENS:
-            return tokens.input
-        case Meter.OUTPUT_TOKENS:
-            return tokens.output
-        case Meter.TOTAL_TOKENS:
-            return tokens.total
-        case Meter.CACHE_READ_TOKENS:
-            return tokens.cache_read
-        case Meter.CACHE_WRITE_TOKENS:
-            return tokens.cache_write
+    def shown(self, amount: int) -> int | str:
+        """Return an amount as documents show it: a whole number, or US dollars as an exact decimal text."""
+        return usd_text(amount) if self is Meter.COST_USD else amount

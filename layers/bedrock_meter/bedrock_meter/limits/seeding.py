@@ -9,9 +9,11 @@ says so (``since_ms``).
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.limits.counting import counted
+from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
 from bedrock_meter.limits.limit import InstalledLimit, Layout, LayoutChange
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, RollingWindow, Window
+from bedrock_meter.usage.rollup import RollupKey, Sums
 
 
 def first_quarter_ms(window: Window, now_ms: int) -> int | None:
@@ -47,6 +49,23 @@ def seed(window: Window, installed: InstalledLimit, rollups: Iterable[tuple[int,
             name = bucket_name(installed.slot, window, at_ms)
             buckets[name] = buckets.get(name, 0) + amount
     return buckets
+
+
+def seed_rows(installed: InstalledLimit, rows: Iterable[tuple[RollupKey, Sums]], now_ms: int) -> dict[str, int]:
+    """Return the buckets of ``installed`` at ``now_ms`` from roll-up rows, with the marks of what nobody can count.
+
+    A row is of one profile and one model, so that a limit on some of them is seeded with theirs alone.
+    """
+    amounts: list[tuple[int, int]] = []
+    marks: list[tuple[int, int]] = []
+    for key, sums in rows:
+        found = counted(installed.limit, sums, key.profile, key.model)
+        amounts.append((key.quarter_ms, found.amount))
+        marks.append((key.quarter_ms, found.uncounted))
+    marked = seed(installed.window, installed, marks, now_ms)
+    return seed(installed.window, installed, amounts, now_ms) | {
+        name + UNCOUNTED: count for name, count in marked.items()
+    }
 
 
 def mark_unseeded(change: LayoutChange, now_ms: int) -> LayoutChange:

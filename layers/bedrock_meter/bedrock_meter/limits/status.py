@@ -5,6 +5,8 @@ from typing import Any
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.limits.limit import InstalledLimit
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import WHOLE
 
 
 def limit_document(installed: InstalledLimit) -> dict[str, Any]:
@@ -12,10 +14,28 @@ def limit_document(installed: InstalledLimit) -> dict[str, Any]:
     return {
         "name": installed.name,
         "meter": str(installed.meter),
+        "unit": installed.meter.unit,
         "window": str(installed.window),
-        "max": installed.maximum,
+        "max": installed.meter.shown(installed.maximum),
         "hard": installed.hard,
         "version": installed.version,
+        **({"scope": installed.scope.document()} if installed.scope != WHOLE else {}),
+    }
+
+
+def amounts_document(reading: Reading) -> dict[str, Any]:
+    """Return what a limit says at an instant, as events and the API show it.
+
+    ``complete`` is false where calls may lie in the window of which nobody can say what they add; then ``used`` is the
+    least that it can be, and ``uncounted_requests`` says how many calls are missing.
+    """
+    shown = reading.limit.meter.shown
+    return {
+        "used": shown(reading.used),
+        "remaining": shown(reading.remaining),
+        "overage": shown(reading.overage),
+        "complete": reading.is_complete,
+        **({} if reading.is_complete else {"uncounted_requests": reading.uncounted}),
     }
 
 
@@ -40,7 +60,8 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
     """Return ``RateLimit`` and ``RateLimit-Policy`` (IETF draft), and ``Retry-After`` where waiting helps.
 
     Each limit is a policy of its own: ``q`` its maximum, ``w`` its window in seconds, ``r`` what remains, ``t`` whole
-    seconds until something frees.
+    seconds until something frees. The header's integers have 15 digits at most, so that money is in whole millionths of
+    a US dollar there (``qu="micro-usd"``), what is left over cut off.
     """
     readings = read(gauge, now_ms)
     if not readings:
@@ -48,9 +69,10 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
     policies, states = [], []
     for reading in readings:
         window_s = (reading.window_end_ms - reading.window_start_ms) // 1000
-        policies.append(f'"{reading.limit.name}";q={reading.limit.maximum};w={window_s}')
+        unit, per = (';qu="micro-usd"', 1_000) if reading.limit.meter is Meter.COST_USD else ("", 1)
+        policies.append(f'"{reading.limit.name}";q={reading.limit.maximum // per}{unit};w={window_s}')
         free = f";t={_seconds_until(reading.frees_at_ms, now_ms)}" if reading.frees_at_ms is not None else ""
-        states.append(f'"{reading.limit.name}";r={reading.remaining}{free}')
+        states.append(f'"{reading.limit.name}";r={reading.remaining // per}{free}')
     headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
     denying = [reading.throttled_until_ms for reading in readings if not reading.allowed]
     instants = [instant for instant in denying if instant is not None]
@@ -67,9 +89,7 @@ def limit_status(reading: Reading) -> dict[str, Any]:
     """Return what a limit says now, as the API shows it."""
     return {
         **limit_document(reading.limit),
-        "used": reading.used,
-        "remaining": reading.remaining,
-        "overage": reading.overage,
+        **amounts_document(reading),
         "allowed": reading.allowed,
         "window_start": iso(reading.window_start_ms),
         "window_end": iso(reading.window_end_ms),

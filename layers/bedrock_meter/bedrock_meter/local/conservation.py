@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bedrock_meter.local.stored import Stored, Totals
+from bedrock_meter.money import usd_text
 from bedrock_meter.usage.rollup import Sums
 
 READ = "RecordsRead"
@@ -16,6 +17,7 @@ DUPLICATE = "RecordsDuplicate"
 FAILED = "RecordsFailed"
 QUARANTINED = "RecordsQuarantined"
 UNATTRIBUTED = "RecordsUnattributed"
+UNPRICED = "RecordsUnpriced"
 PUBLISHED = "EventsPublished"
 
 
@@ -29,11 +31,12 @@ class Counts:
     errors: int
     quarantined: int
     unattributed: int
+    unpriced: int
 
     @classmethod
     def measured(cls, metrics: Mapping[str, int]) -> "Counts":
         """Take the counts from the recorder's metrics."""
-        names = (READ, RECORDED, DUPLICATE, FAILED, QUARANTINED, UNATTRIBUTED)
+        names = (READ, RECORDED, DUPLICATE, FAILED, QUARANTINED, UNATTRIBUTED, UNPRICED)
         return cls(*(metrics.get(name, 0) for name in names))
 
 
@@ -68,6 +71,7 @@ def contradictions(sent: int, counts: Counts, added: Stored, now: Stored, events
         whole = totals.whole
         agree("requests", "the recorder measured", counts.recorded, f"{store} hold", whole.requests)
         agree("errors", "the recorder measured", counts.errors, f"{store} hold", whole.errors)
+        agree("unpriced requests", "the recorder measured", counts.unpriced, f"{store} hold", whole.unpriced)
         requests = totals.unattributed.requests
         agree("unattributed requests", "the recorder measured", counts.unattributed, f"{store} hold", requests)
     agree("quarantined records", "the recorder measured", counts.quarantined, "the bucket holds", added.quarantined)
@@ -93,5 +97,6 @@ def _words(sums: Sums) -> str:
     tokens = sums.tokens
     return (
         f"{sums.requests} requests, {sums.errors} errors, tokens {tokens.input} in, {tokens.output} out, "
-        f"{tokens.cache_read} read, {tokens.cache_write} written"
+        f"{tokens.cache_read} read, {tokens.cache_write} written, {usd_text(sums.cost_nano_usd)} USD, "
+        f"{sums.unpriced} unpriced"
     )

@@ -13,8 +13,10 @@ from bedrock_meter.local.packaging import packaged_template
 from bedrock_meter.local.project import Project
 
 STACK_NAME = "bedrock-meter"
-PARAMETERS = {"CreateConsumerQueue": "true", "CreateHeartbeat": "false"}
-"""A local run shows what a consumer receives. The local stack knows no alarm on metric math, which the heartbeat is."""
+PARAMETERS = {"CreateConsumerQueue": "true", "CreateHeartbeat": "false", "LookUpProfiles": "false"}
+"""A local run shows what a consumer receives. The local stack knows no alarm on metric math, which the heartbeat is,
+and its profiles are not those of the samples.
+"""
 
 DEPLOY_S = 120
 _ARTIFACTS = "artifacts"

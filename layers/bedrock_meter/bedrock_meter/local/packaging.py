@@ -49,7 +49,8 @@ def packaged_template(project: Project, upload: Callable[[str, bytes], str]) -> 
         upload: Takes a name and a zip file, returns its ``s3://`` address.
 
     Raises:
-        LocalStackFailed: The template is not valid YAML.
+        LocalStackFailed: The template is not valid YAML, or a code folder holds nothing: layers that were not built
+            would deploy without a complaint, and every function would fail when it starts.
     """
     import yaml
 
@@ -70,7 +71,11 @@ def packaged_template(project: Project, upload: Callable[[str, bytes], str]) -> 
 
 
 def zipped(folder: Path, *, keep_byte_code: bool = False) -> bytes:
-    """Return the folder's files as a zip file; not compressed, since it only moves on this machine."""
+    """Return the folder's files as a zip file; not compressed, since it only moves on this machine.
+
+    Raises:
+        LocalStackFailed: There are none.
+    """
     content = io.BytesIO()
     unwanted = frozenset() if keep_byte_code else _UNWANTED
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
@@ -78,6 +83,8 @@ def zipped(folder: Path, *, keep_byte_code: bool = False) -> bytes:
             inside = file.relative_to(folder)
             if file.is_file() and not unwanted.intersection(inside.parts):
                 archive.write(file, inside)
+        if not archive.namelist():
+            raise LocalStackFailed(f"{folder} holds no code to deploy; a layer has to be built first")
     return content.getvalue()
 
 

@@ -9,7 +9,7 @@ said without holding recorders off: it is called *moving*, and is a difference o
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bedrock_meter.limits.gauge import LATE, Gauge, read_buckets
+from bedrock_meter.limits.gauge import LATE, Gauge, number_of, read_buckets
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, RollingWindow
 from bedrock_meter.reconciliation.tally import Buckets
@@ -157,8 +157,10 @@ def _compare_gauge(compared: Compared, before: Gauge | None, buckets: Buckets, a
         )
         if not moving and held == exact:
             continue
-        lower, upper = _used(installed, earliest, at_ms), _used(installed, latest, at_ms)
-        if _used(installed, first, at_ms) <= upper and lower <= _used(installed, held, at_ms):
+        was, lower, upper, now = (_reading(installed, found, at_ms) for found in (first, earliest, latest, held))
+        if all(
+            begun <= most and least <= found for begun, least, most, found in zip(was, lower, upper, now, strict=True)
+        ):
             if moving:
                 compared.moving += 1
                 continue
@@ -170,8 +172,8 @@ def _compare_gauge(compared: Compared, before: Gauge | None, buckets: Buckets, a
             for name in sorted(held.keys() | exact.keys())
             if held.get(name, 0) != exact.get(name, 0)
         }
-        rebuilt = _used(installed, exact, at_ms)
-        difference = LimitDifference(installed, _used(installed, held, at_ms), rebuilt, corrections, moving)
+        rebuilt = _reading(installed, exact, at_ms)[0]
+        difference = LimitDifference(installed, now[0], rebuilt, corrections, moving)
         compared.limit_differences.append(difference)
 
 
@@ -191,10 +193,11 @@ def _counting(installed: InstalledLimit, buckets: Mapping[str, int], at_ms: int)
     return {
         name: quantity
         for name, quantity in buckets.items()
-        if name[0] == installed.slot and not name.endswith(LATE) and int(name[1:], 36) >= first and quantity
+        if name[0] == installed.slot and not name.endswith(LATE) and number_of(name) >= first and quantity
     }
 
 
-def _used(installed: InstalledLimit, buckets: Mapping[str, int], at_ms: int) -> int:
+def _reading(installed: InstalledLimit, buckets: Mapping[str, int], at_ms: int) -> tuple[int, int]:
+    """Return what is used, and how many calls are in the window that nobody can count."""
     (reading,) = read_buckets(Layout(0, (installed,)), buckets, at_ms)
-    return reading.used
+    return reading.used, reading.uncounted

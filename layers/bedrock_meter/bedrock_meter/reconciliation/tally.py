@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bedrock_meter.invocations.admission import MAX_FUTURE_MS
-from bedrock_meter.limits.gauge import LATE, bucket_for
+from bedrock_meter.limits.counting import adds
+from bedrock_meter.limits.gauge import LATE
 from bedrock_meter.limits.limit import InstalledLimit, Layout
-from bedrock_meter.limits.meters import amount
 from bedrock_meter.limits.windows import QUARTER_MS, RollingWindow
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums, quarter_start
@@ -82,12 +82,16 @@ class Tally:
             return
         buckets = self.buckets.setdefault(entry.tenant, Buckets())
         for installed in layout.limits:
-            quantity = amount(installed.meter, sums.requests, sums.tokens)
-            if quantity:
-                earliest_ms, latest_ms = _seeded_between(installed, entry.event_ms)
-                _add(buckets.earliest, installed, earliest_ms, self.start_ms, quantity)
-                _add(buckets.exact, installed, entry.event_ms, self.start_ms, quantity)
-                _add(buckets.latest, installed, latest_ms, self.start_ms, quantity)
+            earliest_ms, latest_ms = _seeded_between(installed, entry.event_ms)
+            for event_ms, into in (
+                (earliest_ms, buckets.earliest),
+                (entry.event_ms, buckets.exact),
+                (latest_ms, buckets.latest),
+            ):
+                found = adds(installed, sums, entry.profile, entry.model, event_ms=event_ms, now_ms=self.start_ms)
+                for name, quantity in found.items():
+                    if not name.endswith(LATE):
+                        into[name] = into.get(name, 0) + quantity
 
     def merge(self, other: "Tally") -> None:
         """Count all that another tally of the same scan counted."""
@@ -108,9 +112,3 @@ def _seeded_between(installed: InstalledLimit, event_ms: int) -> tuple[int, int]
     if isinstance(installed.window, RollingWindow) and installed.window.length_ms >= QUARTER_MS:
         return event_ms - MAX_FUTURE_MS, quarter_start(event_ms) + QUARTER_MS - 1
     return event_ms, event_ms
-
-
-def _add(buckets: dict[str, int], installed: InstalledLimit, event_ms: int, now_ms: int, quantity: int) -> None:
-    name = bucket_for(installed, event_ms, now_ms)
-    if name is not None and not name.endswith(LATE):
-        buckets[name] = buckets.get(name, 0) + quantity

@@ -137,6 +137,7 @@ def _listed(item: Item) -> Listed:
         get_text(item, "timezone", DEFAULT_TIMEZONE),
         get_text(item, "plan") or None,
         profiles,
+        principals=tuple(one["S"] for one in item.get("principals", {"L": []})["L"]),
         fail_policy=get_text(item, "fail_policy") or None,
     )
     return Listed(definition, get_number(item, "updated_ms"))

@@ -8,7 +8,7 @@ from bedrock_meter.limits.limit import Layout
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.rollups import read_rollups
-from bedrock_meter.usage.rollup import Sums
+from bedrock_meter.usage.rollup import RollupKey, Sums
 
 
 class DynamoDBInstallationStore:
@@ -46,7 +46,6 @@ class DynamoDBInstallationStore:
         """Write the policy."""
         gauges.put_fail_policy(self._client, self._tables.quotas, tenant, policy)
 
-    def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[int, Sums]]]:
-        """Quarter-hour sums since ``from_ms``, consistently, in pages."""
-        for page in read_rollups(self._client, self._tables.usage, tenant, from_ms=from_ms):
-            yield [(key.quarter_ms, sums) for key, sums in page]
+    def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[RollupKey, Sums]]]:
+        """Roll-up rows since ``from_ms``, consistently, in pages."""
+        yield from read_rollups(self._client, self._tables.usage, tenant, from_ms=from_ms)

@@ -9,9 +9,15 @@ Usage       tenant, quarter-hour#profile#model       reports, reconciliation and
 Quotas      tenant, GAUGE                            every recording (update), every decision and evaluation (GetItem)
             tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
+            tenant, OUTBOX#profile#model#day         announcement of unpriced usage, same index
+            PREFLIGHT, PROBE#nonce                   the preflight that sent a test line: GetItem; gone after an hour
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
             TENANT#tenant, AUDIT#instant#id          who changed what of the tenant, newest first
             PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
+            PRINCIPAL#arn, MAPPING                   attribution: which tenant this IAM principal calls for, since when
+            TRUST, TRUST                             attribution: gateways, patterns of principals; one for the stack
+            PRICES, OVERRIDES                        rating: the operator's prices, markups and discounts
+            PRICES, OVERRIDES#version                who changed them, and when
 ==========  =======================================  ==============================================================
 
 A key never holds the tenant where a re-mapped profile could mint a second one (ledger). Parts that come from outside
@@ -27,8 +33,12 @@ from urllib.parse import quote, unquote
 GAUGE = "GAUGE"
 STATE = "STATE"
 OUTBOX_PREFIX = "OUTBOX#"
+PREFLIGHT = "PREFLIGHT"
 TENANT = "TENANT"
 MAPPING = "MAPPING"
+PRICES = "PRICES"
+OVERRIDES = "OVERRIDES"
+TRUST = "TRUST"
 AUDIT_PREFIX = "AUDIT#"
 
 DUE_SHARDS = ("0", "1", "2", "3")
@@ -84,9 +94,29 @@ def profile_key(profile: str) -> str:
     return f"PROFILE#{profile}"
 
 
+def override_change_key(version: int) -> str:
+    """One change of the overrides; sorted by version."""
+    return f"{OVERRIDES}#{version:08d}"
+
+
+def principal_key(principal: str) -> str:
+    """Partition of a principal's mapping."""
+    return f"PRINCIPAL#{bounded(principal)}"
+
+
 def outbox_sort_key(profile: str, day: str) -> str:
     """Announcement of unattributed usage of ``profile`` on the UTC ``day`` (``2026-11-24``)."""
     return f"{OUTBOX_PREFIX}{bounded(profile)}#{day}"
+
+
+def unpriced_sort_key(profile: str, model: str, day: str) -> str:
+    """Announcement of usage of ``model`` through ``profile`` without a price, on the UTC ``day``."""
+    return f"{OUTBOX_PREFIX}{bounded(profile)}#{bounded(model)}#{day}"
+
+
+def probe_sort_key(nonce: str) -> str:
+    """Test line of a preflight."""
+    return f"PROBE#{nonce}"
 
 
 def due_shard(partition: str) -> str:

@@ -16,12 +16,11 @@ from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_tex
 from bedrock_meter.storage.keys import GAUGE, quarter_label, usage_sort_key
 from bedrock_meter.storage.patience import patiently
 from bedrock_meter.storage.recording import USAGE_SCHEMA, entry_of
-from bedrock_meter.storage.rollups import rollup_of
+from bedrock_meter.storage.rollups import COUNTS, rollup_of, row_amounts
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
-_COUNTS = ("input", "output", "cache_read", "cache_write")
-_PROJECTED = ("pk", "tenant", "profile", "model", "event_ms", *_COUNTS, "error")
+_PROJECTED = ("pk", "tenant", "profile", "model", "event_ms", *COUNTS, "error", "cost_nano_usd")
 
 
 class DynamoDBReconciliationStore:
@@ -138,7 +137,7 @@ class DynamoDBReconciliationStore:
 
     def correct(self, tenant: str, name: str, held: Sums, rebuilt: Sums) -> bool:
         """Make a row hold ``rebuilt``, provided that it holds ``held``. A missing attribute holds 0."""
-        before, after = _columns(held), _columns(rebuilt)
+        before, after = row_amounts(held), row_amounts(rebuilt)
         conditions, values = [], {":schema": number(USAGE_SCHEMA)}
         for column, amount in before.items():
             same = f"#{column} = :old_{column}"
@@ -162,8 +161,3 @@ class DynamoDBReconciliationStore:
             return True
 
         return patiently(send)
-
-
-def _columns(sums: Sums) -> dict[str, int]:
-    tokens = {name: getattr(sums.tokens, name) for name in _COUNTS}
-    return {"requests": sums.requests, "errors": sums.errors, **tokens}

@@ -15,19 +15,38 @@ from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, is_passing, number, text
 from bedrock_meter.storage.keys import usage_sort_key
+from bedrock_meter.storage.rollups import COUNTS, row_amounts
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import Change, LedgerEntry
 from bedrock_meter.usage.packing import Writes
 from bedrock_meter.usage.recorder import GaugeHead, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
-LEDGER_SCHEMA = 1
-USAGE_SCHEMA = 1
-_COUNTS = ("input", "output", "cache_read", "cache_write")
+LEDGER_SCHEMA = 2
+"""1: before there were prices; such an entry is read as never rated."""
+
+USAGE_SCHEMA = 2
+"""1: before there were prices; see ``storage/rollups.py``."""
+
+_TEXTS = {
+    "principal": "principal",
+    "error": "error_code",
+    "routing": "routing",
+    "tier": "tier",
+    "price_version": "price_version",
+    "assumptions": "assumptions",
+    "was": "was",
+}
+"""Attributes that are absent where there is nothing to say, and their fields."""
+
+_NUMBERS = ("cache_write_1h", "images", "cost_nano_usd", "moved_ms")
+"""The same for numbers."""
+
+_OPTIONAL = (*_TEXTS, *_NUMBERS, "unattributed_profile")
 
 
 def entry_item(entry: LedgerEntry) -> Item:
-    """Return the entry as a Ledger item. Cost and price version are absent until the entry is rated."""
+    """Return the entry as a Ledger item."""
     item: Item = {
         "pk": text(entry.key),
         "schema": number(LEDGER_SCHEMA),
@@ -38,12 +57,14 @@ def entry_item(entry: LedgerEntry) -> Item:
         "operation": text(entry.operation),
         "event_ms": number(entry.event_ms),
         "expires": number(entry.expires_s),
-        **{name: number(getattr(entry.tokens, name)) for name in _COUNTS},
+        **{name: number(getattr(entry.tokens, name)) for name in COUNTS},
     }
-    if entry.principal:
-        item["principal"] = text(entry.principal)
-    if entry.error_code is not None:
-        item["error"] = text(entry.error_code)
+    for name, field in _TEXTS.items():
+        if getattr(entry, field):
+            item[name] = text(getattr(entry, field))
+    for name in _NUMBERS:
+        if getattr(entry, name) is not None:
+            item[name] = number(getattr(entry, name))
     if entry.tenant == UNATTRIBUTED:
         item["unattributed_profile"] = text(entry.profile)
     return item
@@ -60,10 +81,23 @@ def entry_of(item: Item) -> LedgerEntry:
         principal=get_text(item, "principal"),
         operation=get_text(item, "operation"),
         event_ms=get_number(item, "event_ms"),
-        tokens=TokenCounts(*(get_number(item, name) for name in _COUNTS)),
-        error_code=get_text(item, "error") if "error" in item else None,
+        tokens=TokenCounts(*(get_number(item, name) for name in COUNTS)),
+        error_code=get_text(item, "error") or None,
         expires_s=get_number(item, "expires"),
+        routing=get_text(item, "routing") or None,
+        cache_write_1h=_number_or_none(item, "cache_write_1h"),
+        tier=get_text(item, "tier") or None,
+        images=_number_or_none(item, "images"),
+        cost_nano_usd=_number_or_none(item, "cost_nano_usd"),
+        price_version=get_text(item, "price_version"),
+        assumptions=get_text(item, "assumptions"),
+        was=get_text(item, "was") or None,
+        moved_ms=_number_or_none(item, "moved_ms"),
     )
+
+
+def _number_or_none(item: Item, name: str) -> int | None:
+    return get_number(item, name) if name in item else None
 
 
 class DynamoDBRecordingStore:
@@ -121,32 +155,40 @@ class DynamoDBRecordingStore:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             }
-        values = {f":new_{name}": number(getattr(change.entry.tokens, name)) for name in _COUNTS}
-        values |= {f":old_{name}": number(getattr(change.held.tokens, name)) for name in _COUNTS}
-        condition = [f"#{name} = :old_{name}" for name in _COUNTS]
-        if change.held.error_code is None:
-            condition.append("attribute_not_exists(#error)")
-        else:
-            condition.append("#error = :error")
-            values[":error"] = text(change.held.error_code)
-        update = "SET " + ", ".join(f"#{name} = :new_{name}" for name in _COUNTS)
-        if change.entry.error_code is None:
-            update += " REMOVE #error"
+        return {"Update": self._entry_update(entry_item(change.held), entry_item(change.entry))}
+
+    def _entry_update(self, held: Item, wanted: Item) -> dict[str, Any]:
+        """Return the update from one image of an entry to another, provided that the entry is as it was read.
+
+        All of it, its tenant and model too: they name the sums that the difference goes to, and a move changes them.
+        Only the schema is set and not asked for: what an older one holds is read as the same entry.
+        """
+        names = sorted({*held, *wanted, *_OPTIONAL} - {"pk", "schema"})
+        alias = {name: f"#{index}" for index, name in enumerate(names)}
+        values = {f":old{index}": held[name] for index, name in enumerate(names) if name in held}
+        conditions = [
+            f"#{index} = :old{index}" if name in held else f"attribute_not_exists(#{index})"
+            for index, name in enumerate(names)
+        ]
+        changed = [name for name in names if name in wanted and wanted[name] != held.get(name)]
+        removed = [name for name in names if name in held and name not in wanted]
+        values |= {f":new{index}": wanted[name] for index, name in enumerate(names) if name in changed}
+        update = "SET #schema = :schema"
+        update += "".join(f", {alias[name]} = :new{alias[name][1:]}" for name in changed)
+        if removed:
+            update += " REMOVE " + ", ".join(alias[name] for name in removed)
         return {
-            "Update": {
-                "TableName": self._tables.ledger,
-                "Key": {"pk": text(change.entry.key)},
-                "UpdateExpression": update,
-                "ConditionExpression": " AND ".join(condition),
-                "ExpressionAttributeNames": {f"#{name}": name for name in (*_COUNTS, "error")},
-                "ExpressionAttributeValues": values,
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
+            "TableName": self._tables.ledger,
+            "Key": {"pk": wanted["pk"]},
+            "UpdateExpression": update,
+            "ConditionExpression": " AND ".join(conditions),
+            "ExpressionAttributeNames": {"#schema": "schema", **{value: key for key, value in alias.items()}},
+            "ExpressionAttributeValues": {":schema": wanted["schema"], **values},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
     def _rollup_request(self, key: RollupKey, sums: Sums) -> dict[str, Any]:
-        amounts = {"requests": sums.requests, "errors": sums.errors}
-        amounts |= {name: getattr(sums.tokens, name) for name in _COUNTS}
+        amounts = row_amounts(sums)
         added = [name for name, amount in amounts.items() if amount]
         values = {f":{name}": number(amounts[name]) for name in added}
         return {

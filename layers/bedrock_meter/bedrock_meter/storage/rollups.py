@@ -1,4 +1,8 @@
-"""Reading roll-up rows by tenant and time."""
+"""Roll-up rows as items: what they hold, and reading them by tenant and time.
+
+A row holds how many of its calls are *priced*, not how many are not: what was written before there were prices holds
+neither, and reads as unpriced, never as free.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,13 +12,29 @@ from bedrock_meter.storage.dynamodb import Item, get_number, get_text, text
 from bedrock_meter.storage.keys import parse_usage_sort_key, quarter_label
 from bedrock_meter.usage.rollup import RollupKey, Sums, quarter_start
 
+COUNTS = ("input", "output", "cache_read", "cache_write")
+"""Token kinds as attributes of rows and ledger entries."""
+
+
+def row_amounts(sums: Sums) -> dict[str, int]:
+    """Return what a row of these sums holds, by attribute; a missing attribute holds 0."""
+    return {
+        "requests": sums.requests,
+        "errors": sums.errors,
+        **{name: getattr(sums.tokens, name) for name in COUNTS},
+        "cost_nano_usd": sums.cost_nano_usd,
+        "priced": sums.requests - sums.unpriced,
+    }
+
 
 def rollup_of(item: Item) -> tuple[RollupKey, Sums]:
     """Read a Usage item."""
     quarter_ms, profile, model = parse_usage_sort_key(get_text(item, "sk"))
-    tokens = TokenCounts(*(get_number(item, name) for name in ("input", "output", "cache_read", "cache_write")))
+    tokens = TokenCounts(*(get_number(item, name) for name in COUNTS))
     key = RollupKey(get_text(item, "pk"), quarter_ms, profile, model)
-    return key, Sums(get_number(item, "requests"), get_number(item, "errors"), tokens)
+    requests = get_number(item, "requests")
+    unpriced = requests - get_number(item, "priced")
+    return key, Sums(requests, get_number(item, "errors"), tokens, get_number(item, "cost_nano_usd"), unpriced)
 
 
 def read_rollups(

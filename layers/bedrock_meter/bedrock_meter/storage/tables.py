@@ -8,6 +8,7 @@ time: a model that reads its table's name when it is imported would belong to on
 from typing import Any, ClassVar, TypeVar, cast
 
 from pynamodb.attributes import (
+    BooleanAttribute,
     ListAttribute,
     MapAttribute,
     NumberAttribute,
@@ -37,7 +38,7 @@ class UnattributedIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-c
 
 
 class LedgerModel(Model):
-    """One entry per invocation, which is its own dedupe marker. Written by the recorder's transaction only."""
+    """One entry per invocation, which is its own dedupe marker. Written by transactions of recorder and moves only."""
 
     class Meta:
         """Bound at run time."""
@@ -59,8 +60,15 @@ class LedgerModel(Model):
     cache_write = NumberAttribute()
     error = UnicodeAttribute(null=True)
     unattributed_profile = UnicodeAttribute(null=True)
+    routing = UnicodeAttribute(null=True)
+    cache_write_1h = NumberAttribute(null=True)
+    tier = UnicodeAttribute(null=True)
+    images = NumberAttribute(null=True)
+    was = UnicodeAttribute(null=True)
+    moved_ms = NumberAttribute(null=True)
     cost_nano_usd = NumberAttribute(null=True)
     price_version = UnicodeAttribute(null=True)
+    assumptions = UnicodeAttribute(null=True)
     expires = TTLAttribute()
     unattributed: ClassVar[UnattributedIndex] = UnattributedIndex()
 
@@ -82,7 +90,8 @@ class UsageModel(Model):
     output = NumberAttribute(default=0)
     cache_read = NumberAttribute(default=0)
     cache_write = NumberAttribute(default=0)
-    cost_nano_usd = NumberAttribute(null=True)
+    cost_nano_usd = NumberAttribute(default=0)
+    priced = NumberAttribute(default=0)
 
 
 class DueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
@@ -141,12 +150,13 @@ class TenantModel(Model):
     timezone = UnicodeAttribute()
     plan = UnicodeAttribute(null=True)
     profiles: ListAttribute[ProfileMap] = ListAttribute(of=ProfileMap)
+    principals: ListAttribute[Any] = ListAttribute(of=UnicodeAttribute, null=True)
     updated_ms = NumberAttribute()
     fail_policy = UnicodeAttribute(null=True)
 
 
 class PeriodMap(MapAttribute[str, Any]):
-    """A profile belongs to a tenant in [from_ms, to_ms)."""
+    """A profile or principal belongs to a tenant in [from_ms, to_ms)."""
 
     tenant = UnicodeAttribute()
     from_ms = NumberAttribute()
@@ -156,7 +166,7 @@ class PeriodMap(MapAttribute[str, Any]):
 
 
 class MappingModel(Model):
-    """All owners that a profile ever had."""
+    """All owners that a profile or a principal ever had."""
 
     class Meta:
         """Bound at run time."""
@@ -167,6 +177,31 @@ class MappingModel(Model):
     sk = UnicodeAttribute(range_key=True)
     schema = NumberAttribute(default=1)
     periods: ListAttribute[PeriodMap] = ListAttribute(of=PeriodMap)
+    version = VersionAttribute()
+
+
+class PatternMap(MapAttribute[str, Any]):
+    """A pattern of principals and all owners that it ever had."""
+
+    pattern = UnicodeAttribute()
+    periods: ListAttribute[PeriodMap] = ListAttribute(of=PeriodMap)
+
+
+class TrustModel(Model):
+    """What the stack trusts beside profiles; one item."""
+
+    class Meta:
+        """Bound at run time."""
+
+        table_name = "unbound"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    schema = NumberAttribute(default=1)
+    gateways: ListAttribute[Any] = ListAttribute(of=UnicodeAttribute)
+    metadata_key = UnicodeAttribute()
+    patterns: ListAttribute[PatternMap] = ListAttribute(of=PatternMap)
+    names_principals = BooleanAttribute(default=False)
     version = VersionAttribute()
 
 

@@ -1,32 +1,97 @@
-"""Tenants and the profiles that they own, in the Tenants table.
+"""Tenants and what they own, in the Tenants table.
 
-Two ways in: people's changes go through the pynamodb models; the recorder's question "whose profile is this?" is one
-batch read.
+Two ways in: people's changes go through the pynamodb models; the recorder's question "whose is this?" is one batch
+read.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage.dynamodb import Item, get_number, get_text, text
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, is_passing, number, text
 from bedrock_meter.storage.gauges import read_batch
-from bedrock_meter.storage.keys import MAPPING, TENANT, profile_key, tenant_key
+from bedrock_meter.storage.keys import MAPPING, TENANT, TRUST, principal_key, profile_key, tenant_key
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL, MappingPeriod
+from bedrock_meter.tenants.directory import Answer, Question
+from bedrock_meter.tenants.principals import is_pattern
 from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition
+from bedrock_meter.tenants.trust import (
+    DEFAULT_METADATA_KEY,
+    MAXIMUM_PATTERNS,
+    NO_TRUST,
+    GatewayDefinition,
+    Trust,
+)
+
+MAPPING_SCHEMA = 1
+_ATTEMPTS = 5
 
 
 class DynamoDBDirectoryStore:
-    """``DirectoryStore``: consistent batch reads of mappings."""
+    """``DirectoryStore`` and ``LookupStore``: consistent batch reads, and the one mapping that a recorder may write."""
 
     def __init__(self, client: Any, tables: Tables) -> None:
         self._client = client
         self._tables = tables
 
+    def ask(self, question: Question) -> Answer:
+        """Read all of it in one batch; DynamoDB takes a hundred keys in a request."""
+        profiles = {profile_key(one): one for one in question.profiles}
+        principals = {principal_key(one): one for one in question.principals}
+        tenants = {tenant_key(one): one for one in question.tenants}
+        keys = [(pk, MAPPING) for pk in (*profiles, *principals)] + [(pk, TENANT) for pk in tenants]
+        keys += [(TRUST, TRUST)] if question.trust else []
+        found = read_batch(
+            self._client, self._tables.tenants, [{"pk": text(pk), "sk": text(sort_key)} for pk, sort_key in keys]
+        )
+        items = {get_text(item, "pk"): item for item in found}
+        trust = items.get(TRUST)
+        return Answer(
+            {name: _periods(items[pk]) for pk, name in profiles.items() if pk in items},
+            {name: _periods(items[pk]) for pk, name in principals.items() if pk in items},
+            {name for pk, name in tenants.items() if pk in items},
+            (NO_TRUST if trust is None else _trust(trust)) if question.trust else None,
+        )
+
     def mappings(self, profiles: Iterable[str]) -> Mapping[str, Sequence[MappingPeriod]]:
         """Read the periods of each profile; unknown ones are missing in the answer."""
-        keys = {profile_key(profile): profile for profile in profiles}
-        items = read_batch(self._client, self._tables.tenants, [{"pk": text(key), "sk": text(MAPPING)} for key in keys])
-        return {keys[get_text(item, "pk")]: _periods(item) for item in items}
+        return self.ask(Question(profiles=list(profiles))).profiles
+
+    def registered(self, tenants: Iterable[str]) -> Collection[str]:
+        """Return those tenants that are registered."""
+        return self.ask(Question(tenants=list(tenants))).tenants
+
+    def adopt(self, profile: str, period: MappingPeriod) -> Sequence[MappingPeriod]:
+        """Map a profile that has no mapping; see ``LookupStore.adopt``."""
+        item = {
+            "pk": text(profile_key(profile)),
+            "sk": text(MAPPING),
+            "schema": number(MAPPING_SCHEMA),
+            "periods": {"L": [{"M": _period_item(period)}]},
+            "version": number(1),
+        }
+        try:
+            self._client.put_item(
+                TableName=self._tables.tenants, Item=item, ConditionExpression="attribute_not_exists(pk)"
+            )
+        except AWS_ERRORS as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                return self.mappings([profile]).get(profile, ())
+            if is_passing(error):
+                return ()
+            raise
+        return (period,)
+
+
+def _period_item(period: MappingPeriod) -> Item:
+    item = {"tenant": text(period.tenant), "from_ms": number(period.from_ms), "model": text(period.model)}
+    if period.to_ms is not None:
+        item["to_ms"] = number(period.to_ms)
+    if period.routing is not None:
+        item["routing"] = text(period.routing)
+    return item
 
 
 def timezone_of(client: Any, table: str, tenant: str) -> str | None:
@@ -49,20 +114,41 @@ def _periods(item: Item) -> tuple[MappingPeriod, ...]:
     )
 
 
+def _trust(item: Item) -> Trust:
+    patterns = [entry["M"] for entry in item.get("patterns", {}).get("L", [])]
+    return Trust(
+        gateways=tuple(entry["S"] for entry in item.get("gateways", {}).get("L", [])),
+        metadata_key=get_text(item, "metadata_key", DEFAULT_METADATA_KEY),
+        patterns={get_text(one, "pattern"): _periods(one) for one in patterns},
+        names_principals=bool(item.get("names_principals", {}).get("BOOL", False)),
+        version=get_number(item, "version"),
+    )
+
+
 def _period(period: Any) -> MappingPeriod:
     to_ms = None if period.to_ms is None else int(period.to_ms)
     return MappingPeriod(period.tenant, int(period.from_ms), to_ms, period.model, period.routing)
 
 
 class PynamoDBTenantStore:
-    """``TenantStore``: definitions and mappings as people change them."""
+    """``TenantStore``: definitions, mappings and trust as people change them."""
 
     def __init__(self, tables: Tables) -> None:
         # Not at the top: the recorder imports this module for its directory and never changes a tenant.
-        from bedrock_meter.storage.tables import MappingModel, PeriodMap, ProfileMap, TenantModel, bound
+        from bedrock_meter.storage.tables import (
+            MappingModel,
+            PatternMap,
+            PeriodMap,
+            ProfileMap,
+            TenantModel,
+            TrustModel,
+            bound,
+        )
 
         self._tenants = bound(TenantModel, tables.tenants)
         self._mappings = bound(MappingModel, tables.tenants)
+        self._trusts = bound(TrustModel, tables.tenants)
+        self._pattern_map = PatternMap
         self._profile_map = ProfileMap
         self._period_map = PeriodMap
 
@@ -73,7 +159,15 @@ class PynamoDBTenantStore:
         except self._tenants.DoesNotExist:
             return None
         profiles = tuple(ProfileReference(one.id, one.arn, one.model) for one in found.profiles)
-        return TenantDefinition(found.tenant, found.timezone, found.plan, profiles, fail_policy=found.fail_policy)
+        principals = tuple(found.principals or ())
+        return TenantDefinition(
+            found.tenant,
+            found.timezone,
+            found.plan,
+            profiles,
+            principals=principals,
+            fail_policy=found.fail_policy,
+        )
 
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> None:
         """Write a tenant's definition."""
@@ -85,37 +179,116 @@ class PynamoDBTenantStore:
             timezone=definition.timezone,
             plan=definition.plan,
             profiles=[new_profile(id=one.id, arn=one.arn, model=one.model) for one in definition.profiles],
+            principals=list(definition.principals) or None,
             updated_ms=now_ms,
             fail_policy=definition.fail_policy,
         ).save()
 
     def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
         """Read (version, periods) of a profile's mapping."""
+        return self._read(profile_key(profile))
+
+    def put_periods(self, profile: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
+        """Write a mapping over the one of ``version``; False if it changed meanwhile."""
+        return self._write(profile_key(profile), version, periods)
+
+    def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
+        """Read (version, periods) of a principal's or a pattern's mapping."""
+        if is_pattern(principal):
+            trust = self.trust()
+            return trust.version, trust.patterns.get(principal, ())
+        return self._read(principal_key(principal))
+
+    def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
+        """Write the mapping of a principal or a pattern; False if it changed meanwhile.
+
+        Raises:
+            InvalidDefinition: There are too many patterns.
+        """
+        if is_pattern(principal):
+            trust = self.trust()
+            if trust.version != version:
+                return False
+            patterns = {**trust.patterns, principal: tuple(periods)}
+            if len(patterns) > MAXIMUM_PATTERNS:
+                raise InvalidDefinition(
+                    "principals", f"a stack knows at most {MAXIMUM_PATTERNS} patterns: name roles instead"
+                )
+            return self._put_trust(replace(trust, patterns=patterns))
+        # First, so that no recorder can be without the question while there is an answer.
+        return self._change_trust(lambda trust: replace(trust, names_principals=True)) and self._write(
+            principal_key(principal), version, periods
+        )
+
+    def trust(self) -> Trust:
+        """Read what the stack trusts."""
         try:
-            found = self._mappings.get(profile_key(profile), MAPPING, consistent_read=True)
+            found = self._trusts.get(TRUST, TRUST, consistent_read=True)
+        except self._trusts.DoesNotExist:
+            return NO_TRUST
+        return Trust(
+            tuple(found.gateways),
+            found.metadata_key,
+            {one.pattern: tuple(_period(period) for period in one.periods) for one in found.patterns},
+            bool(found.names_principals),
+            int(found.version),
+        )
+
+    def put_gateways(self, wanted: GatewayDefinition) -> bool:
+        """Make ``wanted`` the gateways of the stack; False if others kept changing them."""
+        return self._change_trust(
+            lambda trust: replace(trust, gateways=wanted.principals, metadata_key=wanted.metadata_key)
+        )
+
+    def _change_trust(self, change: Callable[[Trust], Trust]) -> bool:
+        for _ in range(_ATTEMPTS):
+            trust = self.trust()
+            changed = change(trust)
+            if changed == trust or self._put_trust(changed):
+                return True
+        return False
+
+    def _put_trust(self, trust: Trust) -> bool:
+        new_pattern: Any = self._pattern_map
+        item = self._trusts(
+            TRUST,
+            TRUST,
+            gateways=list(trust.gateways),
+            metadata_key=trust.metadata_key,
+            patterns=[
+                new_pattern(pattern=pattern, periods=self._period_maps(periods))
+                for pattern, periods in sorted(trust.patterns.items())
+            ],
+            names_principals=trust.names_principals,
+        )
+        return self._save(item, trust.version)
+
+    def _read(self, key: str) -> tuple[int, Sequence[MappingPeriod]]:
+        try:
+            found = self._mappings.get(key, MAPPING, consistent_read=True)
         except self._mappings.DoesNotExist:
             return 0, ()
         return int(found.version), tuple(_period(one) for one in found.periods)
 
-    def put_periods(self, profile: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
-        """Write a mapping over the one of ``version``; False if it changed meanwhile."""
+    def _write(self, key: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
+        return self._save(self._mappings(key, MAPPING, periods=self._period_maps(periods)), version)
+
+    def _period_maps(self, periods: Sequence[MappingPeriod]) -> list[Any]:
+        new_period: Any = self._period_map
+        return [
+            new_period(tenant=one.tenant, from_ms=one.from_ms, to_ms=one.to_ms, model=one.model, routing=one.routing)
+            for one in periods
+        ]
+
+    @staticmethod
+    def _save(item: Any, version: int) -> bool:
+        """Write an item over the one of ``version``, 0 = none; False if it changed meanwhile."""
         from pynamodb.exceptions import PutError
 
-        new_period: Any = self._period_map
-        mapping = self._mappings(
-            profile_key(profile),
-            MAPPING,
-            periods=[
-                new_period(
-                    tenant=one.tenant, from_ms=one.from_ms, to_ms=one.to_ms, model=one.model, routing=one.routing
-                )
-                for one in periods
-            ],
-        )
         if version:
-            mapping.version = version
+            item.version = version
         try:
-            mapping.save()
+            item.save()
         except PutError as error:
             if error.cause_response_code == "ConditionalCheckFailedException":
                 return False

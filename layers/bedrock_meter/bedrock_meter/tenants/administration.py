@@ -19,7 +19,7 @@ from bedrock_meter.tenants.file import parse
 from bedrock_meter.tenants.onboarding import TenantStore, apply
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
-KEYS = ("id", "timezone", "plan", "fail", "profiles", "limits")
+KEYS = ("id", "timezone", "plan", "fail", "profiles", "principals", "limits")
 
 
 class Changed(Exception):
@@ -180,6 +180,7 @@ def document_of(definition: TenantDefinition) -> dict[str, Any]:
         "plan": definition.plan,
         "fail": definition.fail_policy,
         "profiles": [_profile(one) for one in definition.profiles],
+        "principals": list(definition.principals),
         "limits": [_limit(one, definition.timezone) for one in definition.limits],
     }
 
@@ -196,9 +197,10 @@ def _limit(limit: Limit, timezone: str) -> dict[str, Any]:
         "name": limit.name,
         "meter": str(limit.meter),
         "window": window,
-        "max": limit.maximum,
+        "max": limit.meter.shown(limit.maximum),
         "hard": limit.hard,
         "thresholds": list(limit.thresholds),
+        **limit.scope.document(),
     }
 
 

@@ -1,8 +1,14 @@
 """Who pays for a call: the one place that decides it.
 
-Trust order: the application inference profile named by the record (only its owner's role may invoke it). Everything
-else that a record carries is chosen by the caller, so that a record without a known profile is ``unattributed``:
-counted, announced, and waiting for its tenant in an index of the ledger.
+Trust order, the first that knows a tenant decides:
+
+1. ``profile``: the application inference profile that the record names. IAM can force a tenant's calls through it.
+2. ``principal``: the IAM identity that made the call. AWS writes it, but whoever may assume a role chooses the session.
+3. ``metadata``: the request's metadata, only where the identity is a gateway that the stack lists. Its value is chosen
+   by the caller, so from anybody else it decides nothing.
+4. ``none``: the usage is ``unattributed``: counted, announced, and waiting for its tenant in an index of the ledger.
+
+Where a lower source names another tenant the higher one wins, and the attribution says that it was contradicted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,19 +24,21 @@ UNATTRIBUTED = "unattributed"
 """Stands where a tenant would: usage that has none yet. No tenant can have this id."""
 
 RULE_PROFILE = "profile"
+RULE_PRINCIPAL = "principal"
+RULE_METADATA = "metadata"
 RULE_NONE = "none"
 UNKNOWN_MODEL = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class MappingPeriod:
-    """A profile belongs to a tenant during [from_ms, to_ms).
+    """A profile or a principal belongs to a tenant during [from_ms, to_ms).
 
     Attributes:
         tenant: Owner.
         from_ms: First instant; 0 = always had it.
         to_ms: First instant that no longer belongs to it; None = open.
-        model: Base model that the profile stands for (the record does not say), or ``-``.
+        model: Base model that the profile stands for (the record does not say), or ``-``. Always ``-`` for a principal.
         routing: ``in-region``, ``geo``, ``global`` or None where not known yet.
     """
 
@@ -55,6 +63,8 @@ class Attribution:
         profile: Last segment of the record's model identifier.
         model: Base model where the mapping or the record names it, else ``-``.
         routing: ``in-region``, ``geo`` or ``global`` where the mapping says so.
+        contradiction: ``profile acme, principal globex`` where a lower source names another tenant. Rules and tenants
+            only; none of it is text of a caller.
     """
 
     tenant: str
@@ -62,6 +72,7 @@ class Attribution:
     profile: str
     model: str
     routing: str | None = None
+    contradiction: str | None = None
 
     @property
     def is_known(self) -> bool:
@@ -69,17 +80,78 @@ class Attribution:
         return self.tenant != UNATTRIBUTED
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known about the sources of one record, in the order in which they are believed.
+
+    Attributes:
+        profile: Periods of the profile that it may name.
+        principals: Periods of each mapped name of its principal, what says most first.
+        metadata: The registered tenant that a listed gateway names, or None.
+    """
+
+    profile: Sequence[MappingPeriod] = ()
+    principals: Sequence[Sequence[MappingPeriod]] = ()
+    metadata: str | None = None
+
+
+NO_EVIDENCE = Evidence()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one source says.
+
+    Attributes:
+        rule: Which source.
+        tenant: Whose call it says it is.
+        model: Base model, where the source knows it; else ``-``.
+        routing: ``in-region``, ``geo`` or ``global``, where the source knows it.
+    """
+
+    rule: str
+    tenant: str
+    model: str = UNKNOWN_MODEL
+    routing: str | None = None
+
+
 def attribute(invocation: "Invocation", mappings: Mapping[str, Sequence[MappingPeriod]]) -> Attribution:
-    """Attribute one invocation at its event time.
+    """Attribute one invocation at its event time by its profile alone.
 
     Args:
         invocation: The record.
         mappings: What the directory knows of the profiles in question; a missing key means "not a known profile".
     """
-    segment = last_segment(invocation.model_id)
     candidate = profile_candidate(invocation.model_id)
-    for period in mappings.get(candidate, ()) if candidate else ():
-        if period.covers(invocation.event_ms):
-            return Attribution(period.tenant, RULE_PROFILE, segment, period.model, period.routing)
-    names_a_model = candidate is None or "." in segment
-    return Attribution(UNATTRIBUTED, RULE_NONE, segment, segment if names_a_model else UNKNOWN_MODEL)
+    return decide(invocation, Evidence(profile=mappings.get(candidate, ()) if candidate else ()))
+
+
+def decide(invocation: "Invocation", evidence: Evidence) -> Attribution:
+    """Attribute one invocation at its event time. Pure: the same record and evidence give the same answer."""
+    segment = last_segment(invocation.model_id)
+    names_a_model = profile_candidate(invocation.model_id) is None or "." in segment
+    model = segment if names_a_model else UNKNOWN_MODEL
+    claims = claims_at(invocation.event_ms, evidence)
+    if not claims:
+        return Attribution(UNATTRIBUTED, RULE_NONE, segment, model)
+    first = claims[0]
+    other = next((claim for claim in claims if claim.tenant != first.tenant), None)
+    contradiction = None if other is None else f"{first.rule} {first.tenant}, {other.rule} {other.tenant}"
+    if first.rule == RULE_PROFILE:
+        model = first.model
+    return Attribution(first.tenant, first.rule, segment, model, first.routing, contradiction)
+
+
+def claims_at(event_ms: int, evidence: Evidence) -> list[Claim]:
+    """Return what each source says at an instant, at most one claim a source, the most trusted first."""
+    claims: list[Claim] = []
+    owned = next((period for period in evidence.profile if period.covers(event_ms)), None)
+    if owned is not None:
+        claims.append(Claim(RULE_PROFILE, owned.tenant, owned.model, owned.routing))
+    periods = (period for periods in evidence.principals for period in periods if period.covers(event_ms))
+    caller = next(periods, None)
+    if caller is not None:
+        claims.append(Claim(RULE_PRINCIPAL, caller.tenant))
+    if evidence.metadata is not None:
+        claims.append(Claim(RULE_METADATA, evidence.metadata))
+    return claims

@@ -7,19 +7,27 @@
         timezone: Europe/Berlin            # optional, UTC by default
         fail: closed                       # optional: what the API answers while the tables are down
         profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6}]
+        principals: [arn:aws:iam::123456789012:role/acme-worker]
         limits:
           - {meter: total_tokens, window: 1h, max: 200k, hard: true}
           - {meter: requests, window: month, max: 1000000, thresholds: [80, 100]}
+          - {meter: cost_usd, window: month, max: $500, models: [anthropic.claude-*]}
+    gateways:                              # optional: whose requestMetadata names the tenant
+      principals: [arn:aws:iam::123456789012:role/llm-gateway]
+      metadata_key: tenantId               # optional
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
-from bedrock_meter.limits.limit import parse_limit
+from bedrock_meter.limits.definition import parse_limit
+from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+from bedrock_meter.tenants.principals import checked_principal
 from bedrock_meter.tenants.tenant import (
     DEFAULT_TIMEZONE,
     FAIL_POLICIES,
@@ -27,17 +35,36 @@ from bedrock_meter.tenants.tenant import (
     TenantDefinition,
     checked_tenant_id,
 )
+from bedrock_meter.tenants.trust import (
+    DEFAULT_METADATA_KEY,
+    MAXIMUM_GATEWAYS,
+    GatewayDefinition,
+    checked_metadata_key,
+)
 
-_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "limits", "fail")
+T = TypeVar("T")
+
+_FILE_KEYS = ("tenants", "gateways")
+_GATEWAY_KEYS = ("principals", "metadata_key")
+_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "principals", "limits", "fail")
 _PROFILE_KEYS = ("id", "model")
 
 
 def load(path: Path) -> tuple[TenantDefinition, ...]:
-    """Read a tenants file.
+    """Read the tenants of a tenants file.
 
     Raises:
         InvalidDefinition: It cannot be read, is not YAML, or a value is wrong; says which and what would be right.
     """
+    return _load(path, parse)
+
+
+def load_gateways(path: Path) -> GatewayDefinition | None:
+    """Read the gateways of a tenants file; None where it does not mention them. Raises as ``load`` does."""
+    return _load(path, parse_gateways)
+
+
+def _load(path: Path, parse_document: Callable[[object], T]) -> T:
     import yaml  # only people's files are YAML, so no function pays for it
 
     try:
@@ -49,7 +76,7 @@ def load(path: Path) -> tuple[TenantDefinition, ...]:
         where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
         raise InvalidDefinition(where, "is not valid YAML") from problem
     try:
-        return parse(document)
+        return parse_document(document)
     except InvalidDefinition as problem:
         raise problem.under(str(path)) from problem
 
@@ -58,7 +85,8 @@ def parse(document: object) -> tuple[TenantDefinition, ...]:
     """Read the parsed content of a tenants file; see ``load``."""
     if not isinstance(document, Mapping) or not isinstance(document.get("tenants"), list):
         raise InvalidDefinition("", "must be a mapping with a list 'tenants', for example: tenants: [{id: acme}]")
-    _refuse_unknown_keys("", document, ("tenants",))
+    _refuse_unknown_keys("", document, _FILE_KEYS)
+    parse_gateways(document)
     definitions: list[TenantDefinition] = []
     owners: dict[str, str] = {}
     for index, entry in enumerate(document["tenants"]):
@@ -68,12 +96,39 @@ def parse(document: object) -> tuple[TenantDefinition, ...]:
                 if profile.id in owners:
                     raise InvalidDefinition("profiles", f"{profile.id} belongs to tenant {owners[profile.id]} already")
                 owners[profile.id] = definition.id
+            for principal in definition.principals:
+                if principal in owners:
+                    raise InvalidDefinition("principals", f"{principal} belongs to tenant {owners[principal]} already")
+                owners[principal] = definition.id
             if any(definition.id == other.id for other in definitions):
                 raise InvalidDefinition("id", f"tenant {definition.id} is defined twice")
         except InvalidDefinition as problem:
             raise problem.under(f"tenants[{index}]") from problem
         definitions.append(definition)
     return tuple(definitions)
+
+
+def parse_gateways(document: object) -> GatewayDefinition | None:
+    """Read ``gateways`` of a parsed tenants file; see ``load_gateways``."""
+    entry = document.get("gateways") if isinstance(document, Mapping) else None
+    if entry is None:
+        return None
+    try:
+        if not isinstance(entry, Mapping):
+            raise InvalidDefinition("", "must be a mapping with a list 'principals'")
+        _refuse_unknown_keys("", entry, _GATEWAY_KEYS)
+        principals = _principals(entry)
+        if len(principals) > MAXIMUM_GATEWAYS:
+            raise InvalidDefinition("principals", f"at most {MAXIMUM_GATEWAYS} gateways are trusted")
+        key = checked_metadata_key(entry.get("metadata_key", DEFAULT_METADATA_KEY), "metadata_key")
+        return GatewayDefinition(principals, key)
+    except InvalidDefinition as problem:
+        raise problem.under("gateways") from problem
+
+
+def _principals(entry: Mapping[object, object]) -> tuple[str, ...]:
+    listed = [checked_principal(one, f"principals[{index}]") for index, one in enumerate(_list(entry, "principals"))]
+    return tuple(dict.fromkeys(listed))
 
 
 def _tenant(entry: object) -> TenantDefinition:
@@ -88,10 +143,22 @@ def _tenant(entry: object) -> TenantDefinition:
         raise InvalidDefinition("plan", "must be the name of a plan")
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
+    _check_scopes(profiles, limits)
     fail_policy = entry.get("fail")
     if fail_policy is not None and fail_policy not in FAIL_POLICIES:
         raise InvalidDefinition("fail", "must be open or closed: what the API answers while the tables are down")
-    return TenantDefinition(tenant, timezone, plan, profiles, limits, fail_policy=fail_policy)
+    return TenantDefinition(tenant, timezone, plan, profiles, limits, _principals(entry), fail_policy)
+
+
+def _check_scopes(profiles: Sequence[ProfileReference], limits: Sequence[Limit]) -> None:
+    """Refuse a limit on a profile that is not the tenant's: it would never count anything."""
+    owned = {profile.id for profile in profiles}
+    for index, limit in enumerate(limits):
+        for profile in limit.scope.profiles:
+            if profile not in owned:
+                raise InvalidDefinition(
+                    f"limits[{index}].profiles", f"{profile!r} is none of this tenant's profiles: list it there, too"
+                )
 
 
 def _profile(entry: object, where: str) -> ProfileReference:

@@ -12,6 +12,11 @@ DEFAULT_TIMEZONE = "UTC"
 FAIL_POLICIES = ("open", "closed")
 
 
+def is_tenant_id(value: str) -> bool:
+    """Whether a text can be the id of a tenant; says nothing about whether there is one."""
+    return value != UNATTRIBUTED and _TENANT_ID.fullmatch(value) is not None
+
+
 def checked_tenant_id(value: object) -> str:
     """Return ``value`` if it can be a tenant's id.
 
@@ -53,6 +58,7 @@ class TenantDefinition:
         plan: Name of its plan; kept, not interpreted yet.
         profiles: Profiles that it owns.
         limits: Its limits, in order.
+        principals: Canonical principals and patterns that call for it alone.
         fail_policy: What the API answers for it while the tables are down: ``open``, ``closed``, or None for the
             stack's default.
     """
@@ -62,4 +68,5 @@ class TenantDefinition:
     plan: str | None = None
     profiles: tuple[ProfileReference, ...] = ()
     limits: tuple[Limit, ...] = ()
+    principals: tuple[str, ...] = ()
     fail_policy: str | None = None

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from bedrock_meter.errors import DeliverAgain, OutOfTime, UnreadablePayload
 from bedrock_meter.invocations.admission import inadmissible
 from bedrock_meter.invocations.objects import LogObject
-from bedrock_meter.invocations.parser import LogLine, decode_subscription, read, reject, reject_payload
+from bedrock_meter.invocations.parser import LogLine, decode_subscription, probe_of, read, reject, reject_payload
 from bedrock_meter.invocations.quarantine import Rejected
 from bedrock_meter.invocations.record import Invocation
 from bedrock_meter.usage.recorder import Recorded, Recorder
@@ -26,12 +26,22 @@ RECORDS_AT_ONCE = 500
 ROOM_MS = 10_000
 """Time that the next records of an object may need; with less left, another invocation goes on."""
 
+MAXIMUM_PROBES = 3
+"""Test lines of one delivery that are noted; a person sends one."""
+
 
 class Quarantine(Protocol):
     """Where unreadable and inadmissible records are noted, without their content."""
 
     def keep(self, rejected: Rejected, now_ms: int) -> bool:
         """Note one; the same one again changes nothing. False if the store is busy."""
+
+
+class Probes(Protocol):
+    """Where test lines are noted."""
+
+    def acknowledge(self, nonce: str, now_ms: int) -> None:
+        """Note that one was read. Never fails: a test must not cost a delivery."""
 
 
 class Ingested(Struct):
@@ -65,6 +75,7 @@ class _Sorted(Struct):
 
     invocations: list[Invocation] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    probes: list[str] = field(default_factory=list)
     lines: int = 0
 
 
@@ -72,10 +83,17 @@ class Ingestion:
     """Takes deliveries in. One instance lives as long as the function's environment."""
 
     def __init__(
-        self, recorder: Recorder, quarantine: Quarantine, *, retention_ms: int, clock: Callable[[], int]
+        self,
+        recorder: Recorder,
+        quarantine: Quarantine,
+        *,
+        retention_ms: int,
+        clock: Callable[[], int],
+        probes: Probes | None = None,
     ) -> None:
         self._recorder = recorder
         self._quarantine = quarantine
+        self._probes = probes
         self._retention_ms = retention_ms
         self._clock = clock
 
@@ -143,6 +161,9 @@ class Ingestion:
         found.lines += 1
         record = line if isinstance(line, Rejected) else self._admitted(line, now_ms)
         if record is None:
+            nonce = probe_of(line) if isinstance(line, LogLine) else None
+            if nonce is not None:
+                found.probes.append(nonce)
             return
         report.read += 1
         if isinstance(record, Rejected):
@@ -165,6 +186,9 @@ class Ingestion:
             self._recorder.record(found.invocations, report.usage, remaining_ms)
         finally:
             self._reject(found.rejected, report, now_ms)
+        if self._probes is not None:
+            for nonce in found.probes[:MAXIMUM_PROBES]:
+                self._probes.acknowledge(nonce, now_ms)
         report.lines += found.lines
 
     def _reject(self, rejected: Iterable[Rejected], report: Ingested, now_ms: int) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from bedrock_meter.limits.gauge import bucket_for
+from bedrock_meter.limits.counting import adds as adds_of
 from bedrock_meter.limits.limit import Layout
-from bedrock_meter.limits.meters import amount
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import Change
 from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
@@ -58,14 +57,10 @@ class Writes(Struct, frozen=True):
 
 def gauge_adds(change: Change, layout: Layout, now_ms: int) -> dict[str, int]:
     """Return what a change adds to its tenant's gauge, by bucket."""
-    sums = change.sums
+    entry, sums = change.entry, change.sums
     adds: dict[str, int] = {}
     for installed in layout.limits:
-        quantity = amount(installed.limit.meter, sums.requests, sums.tokens)
-        if quantity:
-            bucket = bucket_for(installed, change.entry.event_ms, now_ms)
-            if bucket is not None:
-                adds[bucket] = adds.get(bucket, 0) + quantity
+        adds |= adds_of(installed, sums, entry.profile, entry.model, event_ms=entry.event_ms, now_ms=now_ms)
     return adds
 
 

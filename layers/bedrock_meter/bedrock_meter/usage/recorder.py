@@ -22,13 +22,15 @@ from bedrock_meter.invocations.record import Invocation
 from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.limits.limit import NO_LIMITS, Layout
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
-from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
+from bedrock_meter.usage.ledger import Change, LedgerEntry, Rater, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, pack, writes_of
 
 BACKOFF_BASE_MS = 25
 BACKOFF_CAP_MS = 2_000
 LAST_CALL_MS = 1_500
 """Time kept back to report and return; an invocation that is killed reports nothing."""
+
+MAXIMUM_CONTRADICTIONS = 20
 
 
 class GaugeHead(Struct, frozen=True):
@@ -80,13 +82,17 @@ class Directory(Protocol):
 
 
 class Announcer(Protocol):
-    """Says that usage without a tenant was seen."""
+    """Says that usage without a tenant, or without a price, was seen.
+
+    Called before the usage is recorded. Makes sure that the event is or will be published, at least once, under one id
+    per day. False means that the store is busy and nothing is sure yet.
+    """
 
     def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
-        """Make sure that the event is or will be published, at least once, under one id per day.
+        """Say that a profile is used and belongs to no tenant."""
 
-        Called before the usage is recorded. False means that the store is busy and nothing is sure yet.
-        """
+    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
+        """Say that a model is used, through a profile, and has no price."""
 
 
 class UnacceptableWrites(Exception):
@@ -101,16 +107,27 @@ class Recorded(Struct):
         errors: Failed calls newly counted. A success that replaces a failure counts -1 here and +1 in ``recorded``.
         duplicates: Records of calls that were counted already, twins included.
         unattributed: How many of ``recorded`` have no tenant yet.
+        unpriced: How many of ``recorded`` have no cost. A twin that gives an unpriced call a cost counts -1.
         transactions: Transactions sent, refused ones included.
         conflicts: Times that a tenant had to wait for another writer.
+        contradictions: Records of which two sources named different tenants, by what they said; the higher one was
+            believed. A record that is delivered again is counted again.
     """
 
     recorded: int = 0
     errors: int = 0
     duplicates: int = 0
     unattributed: int = 0
+    unpriced: int = 0
     transactions: int = 0
     conflicts: int = 0
+    contradictions: dict[str, int] = field(default_factory=dict)
+
+    def contradicted(self, what: str) -> None:
+        """Count a contradiction; of many different ones only the first are told apart."""
+        if what not in self.contradictions and len(self.contradictions) >= MAXIMUM_CONTRADICTIONS:
+            what = "others"
+        self.contradictions[what] = self.contradictions.get(what, 0) + 1
 
     def committed(self, change: Change) -> None:
         """Count a change that was written."""
@@ -118,6 +135,7 @@ class Recorded(Struct):
         self.recorded += sums.requests
         self.errors += sums.errors
         self.duplicates += change.records - (1 if change.held is None else 0)
+        self.unpriced += sums.unpriced
         if change.entry.tenant == UNATTRIBUTED:
             self.unattributed += sums.requests
 
@@ -130,6 +148,7 @@ class Recorder:
         store: RecordingStore,
         directory: Directory,
         announcer: Announcer,
+        rater: Rater,
         *,
         retention_ms: int,
         clock: Callable[[], int],
@@ -139,6 +158,7 @@ class Recorder:
         self._store = store
         self._directory = directory
         self._announcer = announcer
+        self._rater = rater
         self._retention_ms = retention_ms
         self._clock = clock
         self._sleep_ms = sleep_ms
@@ -158,7 +178,7 @@ class Recorder:
             DeliverAgain: The same, for another reason.
         """
         now_ms = self._clock()
-        changes = self._changes(invocations, now_ms)
+        changes = self._changes(invocations, report, now_ms)
         self._load_layouts({change.entry.tenant for change in changes})
         queue = deque(pack(changes, self._layouts, now_ms))
         stuck: list[UnacceptableWrites] = []
@@ -178,17 +198,22 @@ class Recorder:
         if stuck:
             raise DeliverAgain(f"{len(stuck)} invocations cannot be stored: {stuck[0]}")
 
-    def _changes(self, invocations: Sequence[Invocation], now_ms: int) -> list[Change]:
-        """One change per call: DynamoDB refuses an item twice in a transaction, and twins can share a batch."""
+    def _changes(self, invocations: Sequence[Invocation], report: Recorded, now_ms: int) -> list[Change]:
+        """One change per call: DynamoDB refuses an item twice in a transaction, and twins can share a batch.
+
+        They are joined first and rated then.
+        """
         changes: dict[str, Change] = {}
         attributions = self._directory.attribute(invocations, now_ms)
         for invocation, attribution in zip(invocations, attributions, strict=True):
+            if attribution.contradiction is not None:
+                report.contradicted(attribution.contradiction)
             entry = entry_for(invocation, attribution, now_ms=now_ms, retention_ms=self._retention_ms)
             known = changes.get(entry.key)
             changes[entry.key] = (
                 Change(entry) if known is None else Change(known.entry.joined(entry), None, known.records + 1)
             )
-        return list(changes.values())
+        return [replace(change, entry=change.entry.rated(self._rater)) for change in changes.values()]
 
     def _load_layouts(self, tenants: set[str]) -> None:
         unknown = tenants - self._layouts.keys() - {UNATTRIBUTED}
@@ -216,15 +241,21 @@ class Recorder:
     def _send(self, chunk: Chunk, report: Recorded) -> Refused | None:
         now_ms = self._clock()
         for change in chunk.changes:
-            unannounced = change.entry.tenant == UNATTRIBUTED and change.sums.requests
-            if unannounced and not self._announcer.announce(change.entry, now_ms):
-                return Refused(busy=frozenset({UNATTRIBUTED}))
+            if not self._is_announced(change, now_ms):
+                return Refused(busy=frozenset({change.entry.tenant}))
         report.transactions += 1
         refused = self._store.commit(writes_of(chunk, self._layouts, now_ms))
         if refused is None:
             for change in chunk.changes:
                 report.committed(change)
         return refused
+
+    def _is_announced(self, change: Change, now_ms: int) -> bool:
+        """Say what the change newly brings without a tenant or a price; False if the announcer is busy."""
+        entry, sums = change.entry, change.sums
+        if entry.tenant == UNATTRIBUTED and sums.requests and not self._announcer.announce(entry, now_ms):
+            return False
+        return sums.unpriced <= 0 or self._announcer.announce_unpriced(entry, now_ms)
 
     def _after_refusal(self, chunk: Chunk, refused: Refused, report: Recorded) -> list[Chunk]:
         """Turn what the refusal showed into the chunks that are still to be sent."""
@@ -236,7 +267,7 @@ class Recorder:
         for change in chunk.changes:
             if change.entry.key in refused.held:
                 held = refused.held[change.entry.key]
-                raised = replace(change, held=None) if held is None else change.against(held)
+                raised = replace(change, held=None) if held is None else change.against(held, self._rater)
                 if raised is None:
                     report.duplicates += change.records
                 else:

@@ -18,18 +18,33 @@ def quarter_start(event_ms: int) -> int:
 class Sums(Struct, frozen=True):
     """What a set of invocations adds up to.
 
-    ``requests`` are successful calls; failed ones are ``errors`` and nothing else.
+    ``requests`` are successful calls; failed ones are ``errors`` and nothing else. ``cost_nano_usd`` is the cost of the
+    successful calls that have one; ``unpriced`` is how many have none, so that the cost is the whole one where it is 0.
     """
 
     requests: int = 0
     errors: int = 0
     tokens: TokenCounts = NO_TOKENS
+    cost_nano_usd: int = 0
+    unpriced: int = 0
 
     def __add__(self, other: "Sums") -> "Sums":
-        return Sums(self.requests + other.requests, self.errors + other.errors, self.tokens + other.tokens)
+        return Sums(
+            self.requests + other.requests,
+            self.errors + other.errors,
+            self.tokens + other.tokens,
+            self.cost_nano_usd + other.cost_nano_usd,
+            self.unpriced + other.unpriced,
+        )
 
     def __sub__(self, other: "Sums") -> "Sums":
-        return Sums(self.requests - other.requests, self.errors - other.errors, self.tokens - other.tokens)
+        return Sums(
+            self.requests - other.requests,
+            self.errors - other.errors,
+            self.tokens - other.tokens,
+            self.cost_nano_usd - other.cost_nano_usd,
+            self.unpriced - other.unpriced,
+        )
 
 
 NOTHING = Sums()

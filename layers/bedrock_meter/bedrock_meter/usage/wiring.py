@@ -9,15 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 from bedrock_meter import clock
+from bedrock_meter.pricing.wiring import rater_for
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
 from bedrock_meter.storage.failures import S3FailureStore
 from bedrock_meter.storage.log_objects import S3LogObjects, SQSLater
+from bedrock_meter.storage.probes import DynamoDBProbes
+from bedrock_meter.storage.profile_lookup import BedrockProfileLookup
 from bedrock_meter.storage.quarantine import S3Quarantine
 from bedrock_meter.storage.recording import DynamoDBRecordingStore
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.tenants.directory import CachedDirectory
+from bedrock_meter.tenants.lookup import LiveLookup
 from bedrock_meter.usage.ingestion import Ingestion
+from bedrock_meter.usage.ledger import Rater
 from bedrock_meter.usage.objects import ObjectIntake
 from bedrock_meter.usage.recorder import Recorder
 from bedrock_meter.usage.redrive import Redrive
@@ -34,21 +39,31 @@ def ingestion(
     bucket: str,
     *,
     retention_ms: int,
+    tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = _sleep_ms,
     uniform: Callable[[], float] = random.random,
+    rater: Rater | None = None,
 ) -> Ingestion:
-    """Return what takes in deliveries of log records; ``s3`` makes the client when a record is rejected."""
+    """Return what takes in deliveries of log records.
+
+    ``s3`` makes the client when a record is rejected; ``rater`` is that of the price book unless one is given.
+    ``tag_key`` is the tag by which Bedrock is asked for profiles without a mapping; empty asks nobody.
+    """
+    directory = DynamoDBDirectoryStore(dynamodb, tables)
+    lookup = LiveLookup(BedrockProfileLookup(), directory, tag_key=tag_key, clock=now) if tag_key else None
     recorder = Recorder(
         DynamoDBRecordingStore(dynamodb, tables),
-        CachedDirectory(DynamoDBDirectoryStore(dynamodb, tables)),
+        CachedDirectory(directory, lookup=lookup),
         DynamoDBAnnouncer(dynamodb, tables),
+        rater if rater is not None else rater_for(dynamodb, tables, now),
         retention_ms=retention_ms,
         clock=now,
         sleep_ms=sleep_ms,
         uniform=uniform,
     )
-    return Ingestion(recorder, S3Quarantine(s3, bucket), retention_ms=retention_ms, clock=now)
+    probes = DynamoDBProbes(dynamodb, tables)
+    return Ingestion(recorder, S3Quarantine(s3, bucket), retention_ms=retention_ms, clock=now, probes=probes)
 
 
 def redrive(
