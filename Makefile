@@ -11,9 +11,10 @@ fingerprint = $(firstword $(shell cat $(1) requirements/environment.py | cksum))
 RUN := .venv/run-$(call fingerprint,requirements/run.txt layers/bedrock_meter/pyproject.toml)
 DEV := .venv/dev-$(call fingerprint,requirements/lock.txt)
 STACK := .venv-local-stack/made-$(call fingerprint,requirements/local-stack.txt)
+PEER := .venv-peer/made-$(call fingerprint,requirements/peer.txt)
 SAM := .venv-sam/made-$(call fingerprint,requirements/sam.txt)
 
-.PHONY: help venv run up test check lint format bench faults fuzz openapi prices prices-check requirements build deploy clean
+.PHONY: help venv run up test check lint format bench faults theorem fuzz openapi prices prices-check requirements build deploy clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -41,11 +42,14 @@ lint: $(DEV) $(SAM) ## formatting, linters, types, template
 format: $(DEV) ## let ruff rewrite what it can
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-bench: $(DEV) $(STACK) ## speed and cost of decoding, recording, rating and imports, as ratios
+bench: $(DEV) $(STACK) $(PEER) ## speed and cost of decoding, recording, reserving, rating and imports, as ratios
 	.venv/bin/python -m tests.bench
 
 faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong designs; SEEDS=10000 FROM=0 for more
 	.venv/bin/python -m tests.faults
+
+theorem: $(DEV) ## reserved limits hold: random workloads, the bound on excess with its terms, a crowd, wrong designs; SEEDS=5000
+	.venv/bin/python -m tests.faults.theorem
 
 fuzz: $(DEV) ## requests made from the OpenAPI documents against the APIs in process; CASES=5000 for more
 	.venv/bin/python -m tests.fuzz
@@ -83,6 +87,10 @@ $(DEV): $(RUN)
 $(STACK):
 	@$(PYTHON) requirements/environment.py .venv-local-stack requirements/local-stack.txt
 	@rm -f .venv-local-stack/made-* && touch $@
+
+$(PEER):
+	@$(PYTHON) requirements/environment.py .venv-peer requirements/peer.txt
+	@rm -f .venv-peer/made-* && touch $@
 
 $(SAM):
 	@$(PYTHON) requirements/environment.py .venv-sam requirements/sam.txt

@@ -57,6 +57,7 @@ FILES = (
     Requirements(LAYER, extras=("server",), part_of_lock=True),
     Requirements("requirements/local-stack.txt", source="requirements/local-stack.in"),
     Requirements("requirements/sam.txt", source="requirements/sam.in"),
+    Requirements("requirements/peer.txt", source="requirements/peer.in"),
 )
 
 

@@ -118,11 +118,11 @@ def three_limits() -> list[Limit]:
     ]
 
 
-def prepare(dynamodb: Any, tables: Tables, tenants: list[str]) -> None:
+def prepare(dynamodb: Any, tables: Tables, tenants: list[str], now_ms: int = NOW_MS) -> None:
     """Make tenants with full gauges."""
     store, definitions = DynamoDBInstallationStore(dynamodb, tables), PynamoDBTenantStore(tables)
     for tenant in tenants:
-        install_limits(store, tenant, three_limits(), clock=lambda: NOW_MS, new_id=lambda: "x")
+        install_limits(store, tenant, three_limits(), clock=lambda: now_ms, new_id=lambda: "x")
         definitions.put_periods(
             profile_of(tenant), 0, [MappingPeriod(tenant, 0, None, longest("a.model", 0, 64), "in-region")]
         )
@@ -132,7 +132,7 @@ def prepare(dynamodb: Any, tables: Tables, tenants: list[str]) -> None:
         for installed in gauge.layout.limits:
             window = installed.window
             assert isinstance(window, RollingWindow)
-            starts = [NOW_MS - window.sub_ms * number for number in range(SUB_BUCKETS + 1)]
+            starts = [now_ms - window.sub_ms * number for number in range(SUB_BUCKETS + 1)]
             buckets |= {bucket_name(installed.slot, window, start): FULL for start in starts}
         filled = gauges.add_request(tables.quotas, tenant, gauge.layout.version, buckets)
         filled.pop("ReturnValuesOnConditionCheckFailure")

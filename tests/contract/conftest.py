@@ -20,12 +20,14 @@ from bedrock_meter.storage import dynamodb, rollups
 from bedrock_meter.storage.dynamodb import text
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.recording import DynamoDBRecordingStore, entry_of
+from bedrock_meter.storage.reservations import DynamoDBReservationStore
 from bedrock_meter.storage.states import DynamoDBEvaluationStore
 from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel, UsageModel, bound
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import RecordingStore
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
+from tests.doubles.reservations import MemoryReservationStore
 
 _numbers = itertools.count()
 
@@ -75,6 +77,7 @@ class Stores:
     evaluation: Any
     tables: Any
     client: Any = None
+    reservations: Any = None
 
     def entry(self, key: str) -> LedgerEntry | None:
         """What the ledger holds of a call."""
@@ -106,7 +109,11 @@ def stores(request: pytest.FixtureRequest) -> Stores:
     if request.param == "memory":
         memory = MemoryTables()
         return Stores(
-            MemoryRecordingStore(memory), MemoryInstallationStore(memory), MemoryEvaluationStore(memory), memory
+            MemoryRecordingStore(memory),
+            MemoryInstallationStore(memory),
+            MemoryEvaluationStore(memory),
+            memory,
+            reservations=MemoryReservationStore(memory),
         )
     tables: Tables = request.getfixturevalue("tables")
     client = request.getfixturevalue("endpoint").client("dynamodb")
@@ -116,4 +123,5 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoDBEvaluationStore(client, tables),
         tables,
         client,
+        DynamoDBReservationStore(client, tables),
     )

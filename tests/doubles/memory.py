@@ -7,11 +7,14 @@ from bedrock_meter.alerts.contracts import Event
 from bedrock_meter.alerts.evaluator import TenantState
 from bedrock_meter.alerts.outbox import Pending, PublishOutcome
 from bedrock_meter.limits.gauge import Gauge, Lease
+from bedrock_meter.limits.holds import charges, is_hold
 from bedrock_meter.limits.limit import NO_LIMITS, Layout
+from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import MAXIMUM_ITEMS, Writes
 from bedrock_meter.usage.recorder import GaugeHead, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
+from bedrock_meter.usage.settlement import ReservationKey
 
 
 @dataclass
@@ -24,14 +27,16 @@ class MemoryTables:
     states: dict[str, TenantState] = field(default_factory=dict)
     parked: list[Pending] = field(default_factory=list)
     profiles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    reservations: dict[tuple[str, str], Reservation] = field(default_factory=dict)
 
     def change_gauge(self, tenant: str, *, adds: Mapping[str, int] | None = None, **changes: object) -> None:
-        """Replace parts of a gauge and add to its buckets."""
+        """Replace parts of a gauge and add to its buckets and holds; what buckets get is charged."""
         gauge = self.gauges[tenant]
-        buckets = dict(gauge.buckets)
-        for bucket, quantity in (adds or {}).items():
-            buckets[bucket] = buckets.get(bucket, 0) + quantity
-        self.gauges[tenant] = replace(gauge, **{"buckets": buckets, **changes})  # type: ignore[arg-type]
+        buckets, holds = dict(gauge.buckets), dict(gauge.holds)
+        for name, quantity in {**(adds or {}), **charges(adds or {})}.items():
+            part = holds if is_hold(name) else buckets
+            part[name] = part.get(name, 0) + quantity
+        self.gauges[tenant] = replace(gauge, **{"buckets": buckets, "holds": holds, **changes})  # type: ignore[arg-type]
 
 
 def _raisable(entry: LedgerEntry) -> tuple[object, ...]:
@@ -47,10 +52,15 @@ class MemoryRecordingStore:
         self.tables = tables
         self.busy: dict[str, int] = {}
         self.commits = 0
+        self.reservation_reads = 0
 
     def heads(self, tenants: Iterable[str]) -> dict[str, GaugeHead]:
         known = [self.tables.gauges[tenant] for tenant in tenants if tenant in self.tables.gauges]
         return {gauge.tenant: GaugeHead(gauge.layout, gauge.lease) for gauge in known}
+
+    def reservations(self, keys: Iterable[ReservationKey]) -> dict[ReservationKey, Reservation]:
+        self.reservation_reads += 1
+        return {key: self.tables.reservations[key] for key in keys if key in self.tables.reservations}
 
     def commit(self, writes: Writes) -> Refused | None:
         self.commits += 1
@@ -74,8 +84,15 @@ class MemoryRecordingStore:
                 heads[tenant] = None
             elif gauge.layout.version != version or gauge.lease is not None:
                 heads[tenant] = GaugeHead(gauge.layout, gauge.lease)
-        if busy or held or heads:
-            return Refused(held, heads, frozenset(busy))
+        changed = {
+            (one.tenant, one.id): self.tables.reservations.get((one.tenant, one.id))
+            for one in writes.settled
+            if self.tables.reservations.get((one.tenant, one.id)) != one
+        }
+        if busy or held or heads or changed:
+            return Refused(held, heads, frozenset(busy), changed)
+        for one in writes.settled:
+            self.tables.reservations[one.tenant, one.id] = one.closed("settled")
         for change in writes.changes:
             self.tables.ledger[change.entry.key] = change.entry
         for key, sums in writes.rollups.items():

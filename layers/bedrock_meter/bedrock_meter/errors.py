@@ -8,7 +8,10 @@
     ├── UnreadablePayload       a whole subscription event cannot be opened (base64, gzip, size, JSON)
     ├── DeliverAgain            work is left over; the same input must be delivered again (safe: the ledger decides)
     │   └── OutOfTime           ... because the invocation's time is nearly used up
-    └── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
+    ├── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
+    ├── Contended               others were writing each time; nothing was done: try again
+    ├── UnknownTenant           there is no tenant of this id
+    └── UnknownReservation      the tenant has no reservation of this id
 
 Messages carry identifiers and numbers only, never the content of a record.
 """
@@ -61,3 +64,15 @@ class OutOfTime(DeliverAgain):
 
 class LeaseLost(MeterError):
     """A change of limits was overtaken: its lease ran out or somebody else changed the tenant first."""
+
+
+class Contended(MeterError):
+    """Other writers were faster each time. This is not an outage: try again."""
+
+
+class UnknownTenant(MeterError):
+    """There is no tenant of this id, or it has no gauge yet."""
+
+
+class UnknownReservation(MeterError):
+    """The tenant has no reservation of this id; one is forgotten a day after it expired."""

@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import UNCOUNTED
+from bedrock_meter.limits.holds import expiry_bucket, held_name
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
@@ -46,6 +47,21 @@ def test_a_tenant_over_a_limit_is_denied_and_told_until_when() -> None:
     assert over["throttled_until"] > answer.document["as_of"]
     assert under["allowed"] is True
     assert 0 < int(answer.headers["Retry-After"]) <= 3900
+
+
+def test_what_is_reserved_is_not_left_and_may_come_back_at_any_moment() -> None:
+    found = world(limit("1h", 1000, hard=True), used=400)
+    known, name = found.gauges["acme"], held_name("t", expiry_bucket(NOW_MS))
+    found.gauges["acme"] = replace(known, holds={name: 500})
+    answer = found.ask(QUOTA)
+    (one,) = answer.document["limits"]
+    assert (one["used"], one["reserved"], one["remaining"], one["allowed"]) == (400, 500, 100, True)
+    assert "Retry-After" not in answer.headers
+    found.gauges["acme"] = replace(known, holds={name: 600})
+    answer = found.ask(QUOTA)
+    (one,) = answer.document["limits"]
+    assert (one["remaining"], one["allowed"], one["throttled_until"]) == (0, False, None)
+    assert answer.headers["Retry-After"] == "1"
 
 
 def test_waiting_is_not_offered_where_it_does_not_help() -> None:

@@ -216,6 +216,7 @@ def _limit() -> Schema:
             "version": AMOUNT,
             "scope": _SCOPE,
             "used": MEASURED,
+            "reserved": MEASURED,
             "remaining": MEASURED,
             "overage": MEASURED,
             "complete": {"type": "boolean", "description": "false: nobody can say what some calls add to 'used'"},

@@ -55,7 +55,7 @@ def _limits_table(document: Mapping[str, Any]) -> Table:
     table.add_column("throttled until UTC", no_wrap=True)
     for tenant, usage in document["tenants"].items():
         for limit in usage["limits"]:
-            throttled = "" if limit["allowed"] else _instant(limit["throttled_until"]) or "for ever"
+            throttled = "" if limit["used"] < limit["max"] else _instant(limit["throttled_until"]) or "for ever"
             table.add_row(
                 tenant,
                 limit["name"],

@@ -64,6 +64,8 @@ def amount(meter: Meter, requests: int, tokens: TokenCounts) -> int:
             return tokens.cache_read
         case Meter.CACHE_WRITE_TOKENS:
             return tokens.cache_write
+        case Meter.OPEN_RESERVATIONS:
+            return 0  # Only reservations hold it, one each.
     raise ValueError(f"{meter} depends on more than requests and tokens")
 
 

@@ -11,11 +11,12 @@ bucket, the current window's.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bedrock_meter.limits.limit import SLOTS, InstalledLimit, Layout
-from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window
+from bedrock_meter.limits.holds import NO_HOLDS, hold_key, reserved
+from bedrock_meter.limits.limit import InstalledLimit, Layout
+from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window, base36
 
 CLOSING_GRACE_MS = 3_600_000
 """A calendar window is final this long after its end: what is recorded later goes to a late bucket and is reported."""
@@ -26,7 +27,6 @@ LATE = "+"
 UNCOUNTED = "-"
 """Ends the name of the mark beside a bucket: how many calls of it nobody can say the amount of (``counting.py``)."""
 
-_DIGITS = SLOTS
 _APART = (LATE, UNCOUNTED)
 
 
@@ -57,6 +57,7 @@ class Gauge:
         layout: The limits, and how to read the buckets.
         buckets: Sum by bucket name; only bucket attributes of the item.
         lease: A change of limits in progress, or None.
+        holds: What open reservations hold, and the running totals of all charges: see ``limits/holds.py``.
         fail_policy: What the API answers for this tenant when the gauge cannot be read: ``open`` or ``closed``; None =
             the stack's default.
     """
@@ -66,6 +67,7 @@ class Gauge:
     layout: Layout
     buckets: Mapping[str, int]
     lease: Lease | None = None
+    holds: Mapping[str, int] = field(default_factory=dict)
     fail_policy: str | None = None
 
 
@@ -76,15 +78,16 @@ class Reading:
     Attributes:
         limit: The limit.
         used: What counts at that instant; a soft rolling limit's oldest sub-bucket in part.
-        remaining: ``max(0, maximum - used)``.
+        remaining: ``max(0, maximum - used - reserved)``.
         overage: ``max(0, used - maximum)``.
         window_start_ms: Start of the calendar window, or the instant minus the rolling length.
         window_end_ms: End (exclusive) of the calendar window, or the instant itself.
-        throttled_until_ms: First instant at which the limit allows again if nothing more is used. None when it allows
-            now, and when it never will (maximum 0).
-        allowed: ``used < maximum``.
+        throttled_until_ms: First instant at which what is used allows again if nothing more is used. None when it
+            allows now, whatever is reserved, and when it never will (maximum 0).
+        allowed: ``used + reserved < maximum``.
         frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is
             used.
+        reserved: What open reservations hold at that instant; those that have expired hold nothing.
         uncounted: Calls that may lie in the window and are not in ``used``, because nobody can say what they add: they
             have no price, or their model is not known. The oldest sub-bucket counts whole.
     """
@@ -98,6 +101,7 @@ class Reading:
     throttled_until_ms: int | None
     allowed: bool
     frees_at_ms: int | None
+    reserved: int = 0
     uncounted: int = 0
 
     @property
@@ -131,8 +135,8 @@ def bucket_name(slot: str, window: Window, event_ms: int) -> str:
         ValueError: The instant is before 1970.
     """
     if isinstance(window, RollingWindow):
-        return slot + _base36(event_ms // window.sub_ms)
-    return slot + _base36(window.bounds(event_ms)[0] // QUARTER_MS)
+        return slot + base36(event_ms // window.sub_ms)
+    return slot + base36(window.bounds(event_ms)[0] // QUARTER_MS)
 
 
 def number_of(name: str) -> int:
@@ -153,21 +157,29 @@ def bucket_for(installed: InstalledLimit, event_ms: int, now_ms: int) -> str | N
             return None
         return bucket_name(installed.slot, window, event_ms)
     start_ms, end_ms = window.bounds(event_ms)
-    name = installed.slot + _base36(start_ms // QUARTER_MS)
+    name = installed.slot + base36(start_ms // QUARTER_MS)
     return name + LATE if now_ms >= end_ms + CLOSING_GRACE_MS else name
 
 
 def read(gauge: Gauge, now_ms: int) -> tuple[Reading, ...]:
     """Return the reading of each limit at ``now_ms``, in the layout's order. Late buckets do not count."""
-    return read_buckets(gauge.layout, gauge.buckets, now_ms)
+    return read_buckets(gauge.layout, gauge.buckets, now_ms, gauge.holds)
 
 
-def read_buckets(layout: Layout, buckets: Mapping[str, int], now_ms: int) -> tuple[Reading, ...]:
+def read_buckets(
+    layout: Layout, buckets: Mapping[str, int], now_ms: int, holds: Mapping[str, int] = NO_HOLDS
+) -> tuple[Reading, ...]:
     """Return what ``read`` returns, for a layout and buckets that are not in a gauge."""
     sums = _by_slot(buckets)
     marks = _by_slot({name[:-1]: count for name, count in buckets.items() if name[-1] == UNCOUNTED})
     return tuple(
-        _read_limit(installed, sums.get(installed.slot, {}), marks.get(installed.slot, {}), now_ms)
+        _read_limit(
+            installed,
+            sums.get(installed.slot, {}),
+            marks.get(installed.slot, {}),
+            now_ms,
+            reserved(holds, hold_key(installed), now_ms),
+        )
         for installed in layout.limits
     )
 
@@ -214,24 +226,27 @@ def late_buckets(layout: Layout, buckets: Mapping[str, int]) -> list[LateBucket]
     return late
 
 
-def _read_limit(installed: InstalledLimit, sums: Mapping[int, int], marks: Mapping[int, int], now_ms: int) -> Reading:
+def _read_limit(
+    installed: InstalledLimit, sums: Mapping[int, int], marks: Mapping[int, int], now_ms: int, held: int
+) -> Reading:
     window, maximum = installed.window, installed.maximum
     if isinstance(window, RollingWindow):
         start_ms, end_ms = now_ms - window.length_ms, now_ms
     else:
         start_ms, end_ms = window.bounds(now_ms)
     used = _used(installed, sums, now_ms)
-    allowed = used < maximum
+    exhausted = used >= maximum
     return Reading(
         limit=installed,
         used=used,
-        remaining=max(0, maximum - used),
+        remaining=max(0, maximum - used - held),
         overage=max(0, used - maximum),
         window_start_ms=start_ms,
         window_end_ms=end_ms,
-        throttled_until_ms=None if allowed else _falls_below(installed, sums, maximum, now_ms),
-        allowed=allowed,
+        throttled_until_ms=_falls_below(installed, sums, maximum, now_ms) if exhausted else None,
+        allowed=used + held < maximum,
         frees_at_ms=_falls_below(installed, sums, used, now_ms),
+        reserved=held,
         uncounted=_in_window(window, marks, now_ms),
     )
 
@@ -299,14 +314,3 @@ def _is_stale(number: int, window: RollingWindow, now_ms: int) -> bool:
 
 def _calendar_bounds(window: CalendarWindow, number: int) -> tuple[int, int]:
     return window.bounds((number + 1) * QUARTER_MS - 1)
-
-
-def _base36(number: int) -> str:
-    if number < 0:
-        raise ValueError("buckets begin in 1970")
-    digits = ""
-    while True:
-        number, digit = divmod(number, 36)
-        digits = _DIGITS[digit] + digits
-        if not number:
-            return digits

@@ -35,6 +35,7 @@ _METER_CODES = {
     Meter.CACHE_WRITE_TOKENS: "w",
     Meter.WEIGHTED_TOKENS: "x",
     Meter.COST_USD: "u",
+    Meter.OPEN_RESERVATIONS: "n",
 }
 _EMPTY = "[]"
 _UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0)
@@ -132,6 +133,11 @@ class InstalledLimit:
     def scope(self) -> Scope:
         """Which models and profiles are meant."""
         return self.limit.scope
+
+
+def meter_code(meter: Meter) -> str:
+    """Return the letter that stands for a meter in layouts and in the names of holds."""
+    return _METER_CODES[meter]
 
 
 def _refuse_repeated_names(limits: Sequence[Limit]) -> None:

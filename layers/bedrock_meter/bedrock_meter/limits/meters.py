@@ -20,10 +20,11 @@ class Meter(StrEnum):
     CACHE_WRITE_TOKENS = "cache_write_tokens"
     WEIGHTED_TOKENS = "weighted_tokens"
     COST_USD = "cost_usd"
+    OPEN_RESERVATIONS = "open_reservations"
 
     @property
     def unit(self) -> str:
-        """What an amount in a document is of: ``requests``, ``tokens``, ``weighted tokens`` or ``USD``."""
+        """What an amount in a document is of, such as ``requests``, ``tokens`` or ``USD``."""
         match self:
             case Meter.REQUESTS:
                 return "requests"
@@ -31,6 +32,8 @@ class Meter(StrEnum):
                 return "weighted tokens"
             case Meter.COST_USD:
                 return "USD"
+            case Meter.OPEN_RESERVATIONS:
+                return "reservations"
         return "tokens"
 
     def shown(self, amount: int) -> int | str:

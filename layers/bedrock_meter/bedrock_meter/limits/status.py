@@ -4,6 +4,7 @@ from typing import Any
 
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge, Reading, read
+from bedrock_meter.limits.holds import RETRY_RESERVED_MS
 from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import WHOLE
@@ -74,11 +75,18 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
         free = f";t={_seconds_until(reading.frees_at_ms, now_ms)}" if reading.frees_at_ms is not None else ""
         states.append(f'"{reading.limit.name}";r={reading.remaining // per}{free}')
     headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
-    denying = [reading.throttled_until_ms for reading in readings if not reading.allowed]
+    denying = [_allows_at_ms(reading, now_ms) for reading in readings if not reading.allowed]
     instants = [instant for instant in denying if instant is not None]
     if denying and len(instants) == len(denying):
         headers["Retry-After"] = str(_seconds_until(max(instants), now_ms))
     return headers
+
+
+def _allows_at_ms(reading: Reading, now_ms: int) -> int | None:
+    """When to ask again: what only reservations take may be given back at any moment."""
+    if reading.used < reading.limit.maximum:
+        return now_ms + RETRY_RESERVED_MS
+    return reading.throttled_until_ms
 
 
 def _seconds_until(instant_ms: int, now_ms: int) -> int:
@@ -90,6 +98,7 @@ def limit_status(reading: Reading) -> dict[str, Any]:
     return {
         **limit_document(reading.limit),
         **amounts_document(reading),
+        "reserved": reading.limit.meter.shown(reading.reserved),
         "allowed": reading.allowed,
         "window_start": iso(reading.window_start_ms),
         "window_end": iso(reading.window_end_ms),

@@ -24,6 +24,7 @@ LONGEST_S = 31 * 86_400
 
 Unit = Literal["day", "week", "month"]
 
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _EXAMPLES = "for example '5m', '1h', '7d' (rolling) or 'day', 'week@mon', 'month@15' (calendar)"
@@ -144,6 +145,22 @@ class CalendarWindow:
 
 
 Window = RollingWindow | CalendarWindow
+
+
+def base36(number: int) -> str:
+    """Return a number as it stands in names of buckets and holds.
+
+    Raises:
+        ValueError: It is negative: instants before 1970 have no bucket.
+    """
+    if number < 0:
+        raise ValueError("buckets begin in 1970")
+    digits = ""
+    while True:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+        if not number:
+            return digits
 
 
 def parse_window(spelling: object, timezone: str) -> Window:

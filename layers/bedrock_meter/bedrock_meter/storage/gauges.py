@@ -7,6 +7,8 @@
 ``lease``        ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
 ``pending``      the layout being installed under that lease; nobody reads it but its owner
 ``fail_policy``  ``open`` or ``closed``: what the API answers when it cannot read this item; absent = the default
+``c0``           all charges to the limit in slot 0, used or held: only ever raised; see ``limits/holds.py``
+``xt3k2a``       what open reservations hold of meter ``t`` until that expiry bucket passes
 ``0abc``         buckets: slot and number, integers; only their names begin with a digit or a capital letter
 ===============  ==============================================================================================
 
@@ -20,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bedrock_meter.limits.gauge import Gauge, Lease
+from bedrock_meter.limits.holds import charges, is_hold
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, decode_layout, encode_layout
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
 from bedrock_meter.storage.keys import GAUGE
@@ -50,6 +53,7 @@ def gauge_of(item: Item) -> Gauge:
         buckets={name: int(value["N"]) for name, value in item.items() if is_bucket(name)},
         lease=_lease_of(lease) if lease else None,
         fail_policy=get_text(item, "fail_policy") or None,
+        holds={name: int(value["N"]) for name, value in item.items() if is_hold(name)},
     )
 
 
@@ -107,7 +111,11 @@ def create(client: Any, table: str, tenant: str) -> bool:
 
 
 def add_request(table: str, tenant: str, version: int, adds: Mapping[str, int]) -> dict[str, Any]:
-    """The gauge's part of a recording transaction: add to buckets, provided that the limits are those known."""
+    """The gauge's part of a recording transaction: add to buckets, provided that the limits are those known.
+
+    What is added to buckets is charged as well, so that no reservation is admitted by an image from before.
+    """
+    adds = {**adds, **charges(adds)}
     names = {f"#{index}": bucket for index, bucket in enumerate(adds)}
     values = {f":{index}": number(quantity) for index, quantity in enumerate(adds.values())}
     return {

@@ -7,6 +7,7 @@ Ledger      account#region#requestId (call_id)       its own condition (is this 
   index     unattributed_profile, event_ms           usage that waits for a tenant, by profile
 Usage       tenant, quarter-hour#profile#model       reports, reconciliation and seeds: Query by tenant and time range
 Quotas      tenant, GAUGE                            every recording (update), every decision and evaluation (GetItem)
+            tenant, RESERVATION#id                   settlement (batch read, update), shrinking and releasing it
             tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
             tenant, OUTBOX#profile#model#day         announcement of unpriced usage, same index
@@ -34,6 +35,7 @@ GAUGE = "GAUGE"
 STATE = "STATE"
 OUTBOX_PREFIX = "OUTBOX#"
 PREFLIGHT = "PREFLIGHT"
+RESERVATION_PREFIX = "RESERVATION#"
 TENANT = "TENANT"
 MAPPING = "MAPPING"
 PRICES = "PRICES"
@@ -117,6 +119,11 @@ def unpriced_sort_key(profile: str, model: str, day: str) -> str:
 def probe_sort_key(nonce: str) -> str:
     """Test line of a preflight."""
     return f"PROBE#{nonce}"
+
+
+def reservation_sort_key(identity: str) -> str:
+    """A tenant's reservation."""
+    return f"{RESERVATION_PREFIX}{identity}"
 
 
 def due_shard(partition: str) -> str:

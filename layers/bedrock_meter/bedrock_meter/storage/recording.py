@@ -11,8 +11,9 @@ from botocore.exceptions import ClientError
 
 from bedrock_meter.invocations.record import TokenCounts
 from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage import gauges
+from bedrock_meter.storage import gauges, reservations
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, is_passing, number, text
 from bedrock_meter.storage.keys import usage_sort_key
 from bedrock_meter.storage.rollups import COUNTS, row_amounts
@@ -21,6 +22,7 @@ from bedrock_meter.usage.ledger import Change, LedgerEntry
 from bedrock_meter.usage.packing import Writes
 from bedrock_meter.usage.recorder import GaugeHead, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import RollupKey, Sums
+from bedrock_meter.usage.settlement import ReservationKey
 
 LEDGER_SCHEMA = 2
 """1: before there were prices; such an entry is read as never rated."""
@@ -36,6 +38,7 @@ _TEXTS = {
     "price_version": "price_version",
     "assumptions": "assumptions",
     "was": "was",
+    "reservation": "reservation",
 }
 """Attributes that are absent where there is nothing to say, and their fields."""
 
@@ -43,6 +46,8 @@ _NUMBERS = ("cache_write_1h", "images", "cost_nano_usd", "moved_ms")
 """The same for numbers."""
 
 _OPTIONAL = (*_TEXTS, *_NUMBERS, "unattributed_profile")
+
+_Position = Change | RollupKey | Reservation | str
 
 
 def entry_item(entry: LedgerEntry) -> Item:
@@ -93,6 +98,7 @@ def entry_of(item: Item) -> LedgerEntry:
         assumptions=get_text(item, "assumptions"),
         was=get_text(item, "was") or None,
         moved_ms=_number_or_none(item, "moved_ms"),
+        reservation=get_text(item, "reservation"),
     )
 
 
@@ -112,16 +118,24 @@ class DynamoDBRecordingStore:
         found = gauges.load(self._client, self._tables.quotas, tenants)
         return {tenant: GaugeHead(gauge.layout, gauge.lease) for tenant, gauge in found.items()}
 
+    def reservations(self, keys: Iterable[ReservationKey]) -> dict[ReservationKey, Reservation]:
+        """Read reservations, a hundred in a request."""
+        return reservations.load(self._client, self._tables.quotas, keys)
+
     def commit(self, writes: Writes) -> Refused | None:
         """Send the transaction; see ``RecordingStore.commit``."""
         requests: list[dict[str, Any]] = []
-        positions: list[Change | RollupKey | str] = []
+        positions: list[_Position] = []
         for change in writes.changes:
             requests.append(self._entry_request(change))
             positions.append(change)
         for key, sums in writes.rollups.items():
             requests.append(self._rollup_request(key, sums))
             positions.append(key)
+        for reservation in writes.settled:
+            settled = reservation.closed("settled")
+            requests.append({"Update": reservations.change_request(self._tables.quotas, reservation, settled)})
+            positions.append(reservation)
         for tenant, (version, adds) in writes.gauges.items():
             requests.append({"Update": gauges.add_request(self._tables.quotas, tenant, version, adds)})
             positions.append(tenant)
@@ -203,10 +217,11 @@ class DynamoDBRecordingStore:
         }
 
     @staticmethod
-    def _refusal(error: Exception, positions: list[Change | RollupKey | str]) -> Refused:
+    def _refusal(error: Exception, positions: list[_Position]) -> Refused:
         held: dict[str, LedgerEntry | None] = {}
         heads: dict[str, GaugeHead | None] = {}
         busy: set[str] = set()
+        changed: dict[ReservationKey, Reservation | None] = {}
         reasons = error.response.get("CancellationReasons", []) if isinstance(error, ClientError) else []
         for position, reason in zip(positions, reasons, strict=False):
             code = reason.get("Code", "None")
@@ -220,13 +235,15 @@ class DynamoDBRecordingStore:
             item = reason.get("Item")
             if isinstance(position, Change):
                 held[position.entry.key] = entry_of(item) if item else None
+            elif isinstance(position, Reservation):
+                changed[position.tenant, position.id] = reservations.reservation_of(item) if item else None
             elif isinstance(position, str):
                 gauge = gauges.gauge_of(item) if item else None
                 heads[position] = GaugeHead(gauge.layout, gauge.lease) if gauge else None
-        return Refused(held, heads, frozenset(busy))
+        return Refused(held, heads, frozenset(busy), changed)
 
 
-def _tenant_of(position: Change | RollupKey | str) -> str:
+def _tenant_of(position: _Position) -> str:
     if isinstance(position, Change):
         return position.entry.tenant
-    return position.tenant if isinstance(position, RollupKey) else position
+    return position if isinstance(position, str) else position.tenant

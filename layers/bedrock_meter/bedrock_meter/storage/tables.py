@@ -108,7 +108,7 @@ class DueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
 
 
 class QuotasModel(Model):
-    """Gauges, states and announcements.
+    """Gauges, reservations, states and announcements.
 
     Their other attributes are flat and named by what they hold: see ``storage/gauges.py``.
     """

@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
+from bedrock_meter.limits.reservations import named_in
 from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.rollup import RollupKey, Sums, quarter_start
@@ -55,6 +56,7 @@ class LedgerEntry(Struct, frozen=True):
         assumptions: What the rating had to assume: short codes with commas between.
         was: The tenant that it was counted for before it was moved (``usage/reattribution.py``), or None.
         moved_ms: When it was moved, or None.
+        reservation: Id of the reservation that the first record named, empty when none.
     """
 
     key: str
@@ -77,6 +79,7 @@ class LedgerEntry(Struct, frozen=True):
     assumptions: str = ""
     was: str | None = None
     moved_ms: int | None = None
+    reservation: str = ""
 
     @property
     def sums(self) -> Sums:
@@ -164,6 +167,7 @@ def entry_for(invocation: Invocation, attribution: Attribution, *, now_ms: int, 
         cache_write_1h=None if failed else invocation.cache_write_1h,
         tier=None if failed else invocation.tier,
         images=None if failed else invocation.images,
+        reservation=named_in(invocation.metadata),
     )
 
 
@@ -174,11 +178,13 @@ class Change(Struct, frozen=True):
         entry: What the ledger holds afterwards.
         held: What it must hold now; None = nothing.
         records: How many records of the batch this write stands for.
+        reservation: Id of the reservation that they name, empty when none.
     """
 
     entry: LedgerEntry
     held: LedgerEntry | None = None
     records: int = 1
+    reservation: str = ""
 
     @property
     def sums(self) -> Sums:
@@ -188,4 +194,6 @@ class Change(Struct, frozen=True):
     def against(self, held: LedgerEntry, rater: Rater) -> "Change | None":
         """Return the write that is still needed where the ledger holds ``held``; None if this is a duplicate."""
         raised = held.joined(self.entry)
-        return None if raised == held else Change(raised.rated(rater), held, self.records)
+        if raised == held:
+            return None
+        return Change(raised.rated(rater), held, self.records, self.reservation)

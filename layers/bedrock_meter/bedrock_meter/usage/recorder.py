@@ -7,6 +7,8 @@ so redelivery, other batches, lost replies and crashes are all the same case: se
 * A refused *ledger* position is a duplicate or a twin: only that change is dropped or turned into a raise; the rest
   is sent again.
 * A refused *gauge* position means that the tenant's limits changed, or are being changed: the held image says which.
+* A refused *reservation* position means that it was shrunk, released or settled meanwhile: the held image says which,
+  and the usage stays.
 * A conflict or throttling parks the tenants concerned, with full jitter; everybody else goes on at once.
 """
 
@@ -21,9 +23,11 @@ from bedrock_meter.errors import DeliverAgain, OutOfTime
 from bedrock_meter.invocations.record import Invocation
 from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.limits.limit import NO_LIMITS, Layout
+from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import Change, LedgerEntry, Rater, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, pack, writes_of
+from bedrock_meter.usage.settlement import NO_SETTLEMENTS, ReservationKey, Settlements, named_by
 
 BACKOFF_BASE_MS = 25
 BACKOFF_CAP_MS = 2_000
@@ -47,11 +51,13 @@ class Refused(Struct, frozen=True):
         held: For each refused ledger position, by call id: the entry that is there, or None.
         gauges: For each refused gauge position, by tenant: its head, or None where the tenant has no gauge.
         busy: Tenants whose items met another writer or a throttle.
+        reservations: For each refused reservation position: the reservation that is there, or None.
     """
 
     held: dict[str, LedgerEntry | None] = field(default_factory=dict)
     gauges: dict[str, GaugeHead | None] = field(default_factory=dict)
     busy: frozenset[str] = frozenset()
+    reservations: dict[ReservationKey, Reservation | None] = field(default_factory=dict)
 
 
 class RecordingStore(Protocol):
@@ -59,6 +65,9 @@ class RecordingStore(Protocol):
 
     def heads(self, tenants: Iterable[str]) -> dict[str, GaugeHead]:
         """Read the gauge heads of ``tenants``; those without a gauge are missing in the answer."""
+
+    def reservations(self, keys: Iterable[ReservationKey]) -> dict[ReservationKey, Reservation]:
+        """Read reservations consistently; those that are not there are missing in the answer."""
 
     def commit(self, writes: Writes) -> Refused | None:
         """Write all or nothing. None = done. Sending the same again is refused with the entries as held.
@@ -110,6 +119,7 @@ class Recorded(Struct):
         unpriced: How many of ``recorded`` have no cost. A twin that gives an unpriced call a cost counts -1.
         transactions: Transactions sent, refused ones included.
         conflicts: Times that a tenant had to wait for another writer.
+        settled: Reservations that were settled.
         contradictions: Records of which two sources named different tenants, by what they said; the higher one was
             believed. A record that is delivered again is counted again.
     """
@@ -121,6 +131,7 @@ class Recorded(Struct):
     unpriced: int = 0
     transactions: int = 0
     conflicts: int = 0
+    settled: int = 0
     contradictions: dict[str, int] = field(default_factory=dict)
 
     def contradicted(self, what: str) -> None:
@@ -164,6 +175,7 @@ class Recorder:
         self._sleep_ms = sleep_ms
         self._uniform = uniform
         self._layouts: dict[str, Layout] = {}
+        self._settlements = NO_SETTLEMENTS
 
     def record(self, invocations: Sequence[Invocation], report: Recorded, remaining_ms: Callable[[], int]) -> None:
         """Record invocations; those recorded before change nothing.
@@ -180,7 +192,9 @@ class Recorder:
         now_ms = self._clock()
         changes = self._changes(invocations, report, now_ms)
         self._load_layouts({change.entry.tenant for change in changes})
-        queue = deque(pack(changes, self._layouts, now_ms))
+        named = {key for change in changes if (key := named_by(change)) is not None}
+        self._settlements = Settlements(self._store.reservations(sorted(named))) if named else NO_SETTLEMENTS
+        queue = deque(pack(changes, self._layouts, now_ms, self._settlements))
         stuck: list[UnacceptableWrites] = []
         while queue:
             chunk = self._next(queue, remaining_ms)
@@ -211,7 +225,9 @@ class Recorder:
             entry = entry_for(invocation, attribution, now_ms=now_ms, retention_ms=self._retention_ms)
             known = changes.get(entry.key)
             changes[entry.key] = (
-                Change(entry) if known is None else Change(known.entry.joined(entry), None, known.records + 1)
+                Change(entry, reservation=entry.reservation)
+                if known is None
+                else Change(known.entry.joined(entry), None, known.records + 1, known.reservation or entry.reservation)
             )
         return [replace(change, entry=change.entry.rated(self._rater)) for change in changes.values()]
 
@@ -244,8 +260,12 @@ class Recorder:
             if not self._is_announced(change, now_ms):
                 return Refused(busy=frozenset({change.entry.tenant}))
         report.transactions += 1
-        refused = self._store.commit(writes_of(chunk, self._layouts, now_ms))
+        writes = writes_of(chunk, self._layouts, now_ms, self._settlements)
+        refused = self._store.commit(writes)
         if refused is None:
+            report.settled += len(writes.settled)
+            for reservation in writes.settled:
+                self._settlements.learn((reservation.tenant, reservation.id), None)
             for change in chunk.changes:
                 report.committed(change)
         return refused
@@ -263,6 +283,8 @@ class Recorder:
         for tenant, head in refused.gauges.items():
             if not self._learn(tenant, head):
                 waiting.add(tenant)
+        for key, reservation in refused.reservations.items():
+            self._settlements.learn(key, reservation)
         remaining: list[Change] = []
         for change in chunk.changes:
             if change.entry.key in refused.held:
@@ -274,15 +296,25 @@ class Recorder:
                     remaining.append(raised)
             else:
                 remaining.append(change)
-        if not (refused.held or refused.gauges or refused.busy):
+        if not (refused.held or refused.gauges or refused.busy or refused.reservations):
             waiting = {change.entry.tenant for change in chunk.changes}
         report.conflicts += len(waiting)
         self._load_layouts({change.entry.tenant for change in remaining})
         now_ms = self._clock()
-        at_once = pack((change for change in remaining if change.entry.tenant not in waiting), self._layouts, now_ms)
+        at_once = pack(
+            (change for change in remaining if change.entry.tenant not in waiting),
+            self._layouts,
+            now_ms,
+            self._settlements,
+        )
         later = []
         for tenant in sorted(waiting):
-            parked = pack((change for change in remaining if change.entry.tenant == tenant), self._layouts, now_ms)
+            parked = pack(
+                (change for change in remaining if change.entry.tenant == tenant),
+                self._layouts,
+                now_ms,
+                self._settlements,
+            )
             ready_ms = now_ms + self._backoff_ms(chunk.attempt)
             later += [replace(one, attempt=chunk.attempt + 1, ready_ms=ready_ms) for one in parked]
         return at_once + later

@@ -1,0 +1,341 @@
+"""Reserving, shrinking and releasing, in the order of steps that keeps a limit whatever happens in between.
+
+The decision: hold first, then write the reservation down. The hold is one conditional update of the gauge; a crash
+after it leaves something held that nobody settles, until its expiry bucket passes. The other order would leave a
+reservation that holds nothing. Who holds a second time for a reservation that exists (the same key again) gives that
+back.
+
+Images of gauges are remembered without an age: a hold is conditioned on what was charged since its image, and a
+refusal brings the current one. Only a denial asks how old it is, because what was reserved may be given back.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from bedrock_meter.errors import Contended, InvalidDefinition, UnknownReservation, UnknownTenant
+from bedrock_meter.limits.gauge import Gauge, Reading
+from bedrock_meter.limits.holds import passed
+from bedrock_meter.limits.reservations import (
+    DEFAULT_LIFETIME_MS,
+    LONGEST_LIFETIME_MS,
+    MOST_AMOUNT,
+    Amounts,
+    Decision,
+    Reservation,
+    admitting_charges,
+    charged_for,
+    decide,
+    held_for,
+    reservation_id,
+)
+
+ATTEMPTS = 12
+REMEMBER_MS = 3_000
+"""For how long a denial needs no request: an adjustment, a boost or another plan is noticed that much later."""
+
+REMEMBERED_TENANTS = 1_000
+MOST_KEY = 200
+_PAUSE_MS = 20
+_LONGEST_PAUSE_MS = 400
+
+T = TypeVar("T")
+
+
+class Busy(Exception):
+    """The store met another writer, or a throttle: nothing was done, try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a reservation does to the gauge.
+
+    Attributes:
+        reservation: For whom.
+        version: Of the layout that it was decided on.
+        ceilings: Charges that must not be passed, by name: a missing one is 0.
+        charges: What is added to charges.
+        passed: Holds that nobody counts any more: removed by the way.
+    """
+
+    reservation: Reservation
+    version: int
+    ceilings: dict[str, int]
+    charges: dict[str, int]
+    passed: tuple[str, ...]
+
+
+class ReservationStore(Protocol):
+    """Gauges and reservations. Every call may raise ``Busy``."""
+
+    def look(self, tenant: str, identity: str | None) -> tuple[Gauge | None, Reservation | None]:
+        """Read the gauge, and the reservation of this id, consistently and in one request."""
+
+    def find(self, tenant: str, identity: str) -> Reservation | None:
+        """Read a reservation consistently."""
+
+    def hold(self, hold: Hold) -> tuple[bool, Gauge | None]:
+        """Hold on the gauge if nothing is in the way; returns whether it did, and the gauge as it is then.
+
+        A lost reply may make it hold twice: too much is held then, never too little.
+        """
+
+    def put(self, reservation: Reservation) -> Reservation | None:
+        """Write a reservation down; returns the one that is there already, whose nonce tells whose it is."""
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Take from the gauge what was held for a reservation that was not written down, at most once."""
+
+    def change(self, before: Reservation, after: Reservation, now_ms: int) -> Reservation | None:
+        """Replace ``before`` and move what it holds, all or nothing.
+
+        Returns:
+            The reservation as it is: ``after``, or what is there instead of ``before``; None where there is none.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request for a reservation.
+
+    Attributes:
+        reservation: The reservation; None when denied.
+        decision: Why; None where the reservation was there already.
+        is_new: Whether this request made it.
+    """
+
+    reservation: Reservation | None
+    decision: Decision | None = None
+    is_new: bool = False
+
+    @property
+    def denied_by(self) -> Reading | None:
+        """The limit that denied it."""
+        return self.decision.denied_by if self.decision is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    gauge: Gauge
+    at_ms: int
+
+
+class Reservations:
+    """Reserves for callers. One instance lives as long as its process; threads may share it."""
+
+    def __init__(
+        self,
+        store: ReservationStore,
+        *,
+        clock: Callable[[], int],
+        sleep_ms: Callable[[int], None],
+        uniform: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        """Set up.
+
+        Args:
+            store: The tables.
+            clock: Current time in milliseconds.
+            sleep_ms: Waits.
+            uniform: A number in [0, 1).
+            new_id: Makes ids of 32 hexadecimal digits.
+        """
+        self._store = store
+        self._clock = clock
+        self._sleep_ms = sleep_ms
+        self._uniform = uniform
+        self._new_id = new_id
+        self._images: dict[str, _Image] = {}
+
+    def reserve(
+        self,
+        tenant: str,
+        amounts: Amounts,
+        *,
+        key: str | None = None,
+        is_first: bool = False,
+        lifetime_ms: int = DEFAULT_LIFETIME_MS,
+        is_lease: bool = False,
+    ) -> Answer:
+        """Hold ``amounts`` for a call, or say which limit denies it.
+
+        The same key again returns the same reservation, whatever became of it and whatever amounts come with it, for
+        at least a day. A denial writes nothing.
+
+        Args:
+            tenant: Whose limits.
+            amounts: What the call uses at most, by meter. A limit whose meter is missing must have room left, but
+                nothing of it is held.
+            key: The caller's own name of this reservation. Without one, each call makes another.
+            is_first: The caller knows that it has not sent this key before, so a denial need not look for it.
+            lifetime_ms: For how long, at most an hour. It should outlast the call and the log's lag.
+            is_lease: Whether it stands for many calls, so that no record settles it.
+
+        Raises:
+            InvalidDefinition: An amount, the key or the lifetime is out of bounds.
+            UnknownTenant: The tenant has no gauge.
+            Contended: Others were writing each time. Nothing is held that does not expire by itself.
+        """
+        _check(amounts, key, lifetime_ms)
+        identity = self._new_id() if key is None else reservation_id(tenant, key)
+        looked = is_first or key is None
+        image = self._images.get(tenant)
+        is_current = False
+        for attempt in range(ATTEMPTS):
+            if image is None:
+                image, existing = self._look(tenant, None if looked else identity)
+                looked = is_current = True
+                if existing is not None:
+                    return Answer(existing)
+            now_ms = self._clock()
+            decision = decide(image.gauge, amounts, now_ms, image.at_ms)
+            if not decision.allowed:
+                is_remembered = decision.by_used and 0 <= now_ms - image.at_ms <= REMEMBER_MS
+                if looked and (is_current or is_remembered):
+                    return Answer(None, decision)
+                image = None
+                continue
+            layout = image.gauge.layout
+            reservation = Reservation(
+                tenant,
+                identity,
+                held_for(layout, amounts),
+                now_ms + lifetime_ms,
+                nonce=self._new_id(),
+                is_lease=is_lease,
+            )
+            hold = Hold(
+                reservation,
+                layout.version,
+                admitting_charges(image.gauge, decision),
+                charged_for(layout, amounts),
+                passed(image.gauge.holds, now_ms),
+            )
+            try:
+                is_held, gauge = self._store.hold(hold)
+            except Busy:
+                self._pause(attempt)
+                continue
+            image, is_current = self._remember(tenant, gauge), True
+            if is_held:
+                return self._written_down(reservation, decision)
+        raise Contended(f"{tenant}: others were writing each time; nothing was reserved, try again")
+
+    def shrink(
+        self,
+        tenant: str,
+        identity: str,
+        amounts: Amounts,
+        *,
+        lifetime_ms: int | None = None,
+        known: Reservation | None = None,
+    ) -> Reservation:
+        """Give back what a call did not use, and hold the rest for longer; nothing grows.
+
+        A reservation that is closed or has expired stays as it is. Doing it twice changes nothing more.
+
+        Args:
+            tenant: Whose reservation.
+            identity: Its id.
+            amounts: What was used, by meter; a missing meter keeps what it holds. Empty to renew only.
+            lifetime_ms: It expires this long from now, or as before if that is later. None = as before.
+            known: The reservation as last seen: saves reading it.
+
+        Returns:
+            The reservation as it is now.
+
+        Raises:
+            InvalidDefinition: An amount or the lifetime is out of bounds.
+            UnknownReservation: The tenant has no such reservation.
+            Contended: Others were writing each time; nothing was changed.
+        """
+        _check(amounts, None, lifetime_ms or DEFAULT_LIFETIME_MS)
+
+        def smaller(held: Reservation, now_ms: int) -> Reservation:
+            if not held.is_open(now_ms):
+                return held
+            return held.shrunk(amounts, now_ms + lifetime_ms if lifetime_ms else held.expires_ms)
+
+        return self._change(tenant, identity, known, smaller)
+
+    def release(self, tenant: str, identity: str, *, known: Reservation | None = None) -> Reservation:
+        """Give back all that a reservation holds: the call was not made, or a lease is over.
+
+        Doing it twice, or when it is closed already, changes nothing. Raises like ``shrink``.
+        """
+
+        def released(held: Reservation, now_ms: int) -> Reservation:
+            return held if held.status != "open" else held.closed("released")
+
+        return self._change(tenant, identity, known, released)
+
+    def _change(
+        self,
+        tenant: str,
+        identity: str,
+        known: Reservation | None,
+        plan: Callable[[Reservation, int], Reservation],
+    ) -> Reservation:
+        held = known or self._patiently(lambda: self._store.find(tenant, identity))
+        for attempt in range(ATTEMPTS):
+            if held is None:
+                raise UnknownReservation(f"{tenant} has no reservation {identity}")
+            now_ms = self._clock()
+            wanted = plan(held, now_ms)
+            if wanted == held:
+                return held
+            try:
+                held = self._store.change(held, wanted, now_ms)
+            except Busy:
+                self._pause(attempt)
+                continue
+            if held == wanted:
+                return wanted
+        raise Contended(f"{tenant}: others were writing each time; nothing was changed, try again")
+
+    def _look(self, tenant: str, identity: str | None) -> tuple["_Image", Reservation | None]:
+        gauge, existing = self._patiently(lambda: self._store.look(tenant, identity))
+        return self._remember(tenant, gauge), existing
+
+    def _remember(self, tenant: str, gauge: Gauge | None) -> "_Image":
+        if gauge is None:
+            self._images.pop(tenant, None)
+            raise UnknownTenant(f"there is no tenant {tenant}")
+        if tenant not in self._images and len(self._images) >= REMEMBERED_TENANTS:
+            self._images.pop(next(iter(self._images), ""), None)
+        image = _Image(gauge, self._clock())
+        self._images[tenant] = image
+        return image
+
+    def _written_down(self, reservation: Reservation, decision: Decision) -> Answer:
+        existing = self._patiently(lambda: self._store.put(reservation))
+        if existing is None or existing.nonce == reservation.nonce:
+            return Answer(reservation, decision, is_new=True)
+        with suppress(Contended):  # It expires; too much is held until then, never too little.
+            self._patiently(lambda: self._store.give_back(reservation))
+        return Answer(existing)
+
+    def _patiently(self, send: Callable[[], T]) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                return send()
+            except Busy:
+                self._pause(attempt)
+        raise Contended("others were writing each time, try again")
+
+    def _pause(self, attempt: int) -> None:
+        self._sleep_ms(1 + int(self._uniform() * min(_LONGEST_PAUSE_MS, _PAUSE_MS * 2**attempt)))
+
+
+def _check(amounts: Amounts, key: str | None, lifetime_ms: int) -> None:
+    for meter, amount in amounts.items():
+        if not 0 <= amount <= MOST_AMOUNT:
+            raise InvalidDefinition(str(meter), f"{amount} is outside 0 to {MOST_AMOUNT}")
+    if key is not None and not (0 < len(key) <= MOST_KEY and key.isprintable()):
+        raise InvalidDefinition("key", f"write 1 to {MOST_KEY} printable characters")
+    if not 1_000 <= lifetime_ms <= LONGEST_LIFETIME_MS:
+        raise InvalidDefinition(
+            "lifetime", f"{lifetime_ms} ms is outside 1 second to {LONGEST_LIFETIME_MS // 60_000} minutes"
+        )

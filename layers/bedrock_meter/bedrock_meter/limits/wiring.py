@@ -1,0 +1,37 @@
+"""Which parts talk to which where calls are reserved: behind a route, or in a caller's own process.
+
+Tests build the same graph with their own client, clock and chance.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bedrock_meter import clock
+from bedrock_meter.limits.reserving import Reservations
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage.reservations import DynamoDBReservationStore
+
+
+def _sleep_ms(duration_ms: int) -> None:
+    time.sleep(duration_ms / 1000)
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)
+
+
+def reservations(
+    dynamodb: Any,
+    tables: Tables,
+    *,
+    now: Callable[[], int] = clock.now_ms,
+    sleep_ms: Callable[[int], None] = _sleep_ms,
+    uniform: Callable[[], float] = random.random,
+    new_id: Callable[[], str] = _new_id,
+) -> Reservations:
+    """Return what reserves for callers; of the tables it needs Quotas only. Keep it: it remembers gauges."""
+    store = DynamoDBReservationStore(dynamodb, tables)
+    return Reservations(store, clock=now, sleep_ms=sleep_ms, uniform=uniform, new_id=new_id)

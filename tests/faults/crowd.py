@@ -1,0 +1,163 @@
+"""A crowd at one limit: what a thousand callers spend, and what those who fit pay for those who do not.
+
+Callers share a few processes, as they do in production; recorders write all the time. ``make theorem`` prints.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bedrock_meter.errors import Contended
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.reservations import Reservation
+from bedrock_meter.limits.reserving import Reservations
+from tests.faults.contention import percentile
+from tests.faults.faults import NoFaults
+from tests.faults.reservations import Market, Workload
+from tests.faults.scheduler import Scheduler
+from tests.faults.schedules import Ceiling
+from tests.faults.theorem import Theorem
+from tests.faults.wire import isolate
+
+LIMIT = 5_000_000
+MOST = 20_000
+CALLERS = 1_000
+PROCESSES = 20
+_TURNS = 2_000
+
+
+class _Counted:
+    """A client that counts requests by worker."""
+
+    def __init__(self, client: Any, scheduler: Scheduler) -> None:
+        self._client, self._scheduler = client, scheduler
+        self.requests: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        real = getattr(self._client, name)
+
+        def call(**request: Any) -> Any:
+            worker = self._scheduler.current
+            self.requests[worker.name if worker else ""] += 1
+            return real(**request)
+
+        return call
+
+
+@dataclass
+class Crowd(Market):
+    """Callers who reserve their maximum until nothing is left, and others who want more than there is.
+
+    Attributes:
+        greedy: How many callers ask for what never fits, again and again.
+        spent: What admitted calls used.
+        requests: Requests to DynamoDB that each admitted reservation took, denials before it included.
+    """
+
+    greedy: int = 0
+    most: int = MOST
+    spent: int = 0
+    admitted: int = 0
+    contended: int = 0
+    requests: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._shared = [self._process() for _ in range(PROCESSES)]
+
+    def _process(self) -> tuple[Reservations, _Counted]:
+        counted = _Counted(self.world.client("dynamodb"), self.world.scheduler)
+        made = self.process()
+        made._store._client = counted  # type: ignore[attr-defined]
+        return made, counted
+
+    def _until_done(self, number: int) -> Callable[[], None]:
+        def work() -> None:
+            is_greedy = number < self.greedy
+            for call in range(1 if is_greedy else self.workload.calls):
+                self._ask(number, f"{number}-{call}", is_greedy=is_greedy)
+            self._busy -= 1
+
+        return work
+
+    def _ask(self, number: int, key: str, *, is_greedy: bool) -> None:
+        process, counted = self._shared[number % PROCESSES]
+        amount = LIMIT if is_greedy else self.most
+        taken = 0
+        for turn in range(_TURNS):
+            if is_greedy:
+                if self._busy <= self.greedy:
+                    return
+                if self.admitted:  # It looks at the tables each time, and there is never enough.
+                    self._reserve_once(self.process(), amount, f"{key}-{turn}")
+                self.world.scheduler.sleep(self.chance.randrange(10, 400))
+                continue
+            before = counted.requests[f"caller {number}"]
+            held, is_final = self._reserve_once(process, amount, f"{key}-{turn}")
+            taken += counted.requests[f"caller {number}"] - before
+            if held is not None:
+                self.admitted += 1
+                self.requests.append(taken)
+                self.world.scheduler.sleep(self.chance.randrange(1, 3_000))
+                used = self.chance.randrange(1, amount + 1)
+                self.spent += used
+                self.log("acme", held.id, used)
+                return
+            if is_final:
+                return
+            self.world.scheduler.sleep(self.chance.randrange(100, 4_000))
+
+    def _reserve_once(self, process: Reservations, amount: int, key: str) -> tuple[Reservation | None, bool]:
+        amounts = {Meter.TOTAL_TOKENS: amount, Meter.REQUESTS: 1}
+        try:
+            answer = process.reserve("acme", amounts, key=key, is_first=True)
+        except Contended:
+            self.contended += 1
+            return None, False
+        return answer.reservation, answer.decision is not None and answer.decision.by_used
+
+
+def plan(callers: int, calls: int, lags_ms: tuple[int, ...], ceiling: int) -> Workload:
+    """A workload of one kind, without faults."""
+    ceilings = (Ceiling("total_tokens", "1d", ceiling, hard=True),)
+    return Workload(0, callers, calls, ("plain",), lags_ms, 0.0, 0, ceilings=ceilings)
+
+
+def spend(callers: int = CALLERS) -> tuple[Crowd, Theorem]:
+    """Let a crowd spend one limit; callers over and over, until nothing fits any more."""
+    crowd = Crowd(plan(callers, 1, (2_000, 15_000), LIMIT), wrong=NoFaults())
+    theorem = Theorem(crowd)
+    crowd.run()
+    theorem.finish()
+    return crowd, theorem
+
+
+def fairness(greedy: int, callers: int = 20, calls: int = 10) -> Crowd:
+    """Callers who fit, beside ``greedy`` ones who never do, while recorders write all the time."""
+    crowd = Crowd(plan(callers + greedy, calls, (100, 1_000), LIMIT), wrong=NoFaults(), greedy=greedy, most=100)
+    crowd.run()
+    return crowd
+
+
+def main() -> bool:
+    """Print both; whether the limit held and nobody was starved."""
+    crowd, theorem = spend()
+    print(f"{CALLERS} callers who reserve their maximum of {MOST} each: {crowd.admitted} admitted")
+    print(f"  spent {crowd.spent} of {LIMIT}; used + reserved after a hold at most {theorem.closest:.1f} %")
+    good = crowd.spent <= LIMIT and not theorem.findings
+    print("requests for a reservation that fits, beside callers who do not fit (median, 99 %, most):")
+    for greedy in (0, 20, 60):
+        calm = fairness(greedy)
+        shown = ", ".join(
+            str(value) for value in (percentile(calm.requests, 50), percentile(calm.requests, 99), max(calm.requests))
+        )
+        print(f"  {greedy:>3} greedy callers: {shown}; {calm.admitted} admitted, {calm.contended} gave up")
+        good = good and calm.admitted == 200
+    return good
+
+
+if __name__ == "__main__":
+    isolate()
+    sys.exit(0 if main() else 1)
