@@ -14,7 +14,7 @@ STACK := .venv-local-stack/made-$(call fingerprint,requirements/local-stack.txt)
 PEER := .venv-peer/made-$(call fingerprint,requirements/peer.txt)
 SAM := .venv-sam/made-$(call fingerprint,requirements/sam.txt)
 
-.PHONY: help venv run up test check lint format bench faults theorem prices prices-check requirements build deploy clean
+.PHONY: help venv run up test check lint format bench faults theorem fuzz openapi prices prices-check requirements build deploy clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,13 @@ faults: $(DEV) ## exactly once under every fault: schedules, crash matrix, wrong
 
 theorem: $(DEV) ## reserved limits hold: random workloads, the bound on excess with its terms, a crowd, wrong designs; SEEDS=5000
 	.venv/bin/python -m tests.faults.theorem
+
+fuzz: $(DEV) ## requests made from the OpenAPI documents against the APIs in process; CASES=5000 for more
+	.venv/bin/python -m tests.fuzz
+
+openapi: $(RUN) ## write docs/openapi.json and docs/openapi-admin.json anew from the code
+	.venv/bin/python -m bedrock_meter.api.openapi > docs/openapi.json
+	.venv/bin/python -m bedrock_meter.api.admin_openapi > docs/openapi-admin.json
 
 prices: $(RUN) ## make the price book from its inputs; ARGS=--fetch takes the pinned litellm list first
 	@.venv/bin/python -m prices.generate $(ARGS)

@@ -1,11 +1,12 @@
-"""Answers what a tenant may still use."""
+"""Answers what a tenant may still use, and what it has used."""
 
 from bedrock_meter import coldstart  # isort: skip - first, see there
 
 from typing import TYPE_CHECKING, Any
 
-from bedrock_meter.api.quota import quota_api
-from bedrock_meter.observability import count_once, logger
+from bedrock_meter.api.telling import out_loud
+from bedrock_meter.api.wiring import over_dynamodb, quota_api
+from bedrock_meter.observability import logger
 from bedrock_meter.settings import required
 from bedrock_meter.storage.dynamodb import client
 
@@ -13,12 +14,20 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-def _storage_failed(code: str) -> None:
-    count_once("QuotaReadsFailed")
-    logger.error("the quota cannot be read", code=code)
-
-
-_api = quota_api(client("dynamodb"), required("QUOTAS_TABLE"), failed=_storage_failed)
+_gauge_of, _reports = over_dynamodb(
+    client("dynamodb", is_quick=True),
+    quotas_table=required("QUOTAS_TABLE"),
+    usage_table=required("USAGE_TABLE"),
+    tenants_table=required("TENANTS_TABLE"),
+)
+_api = quota_api(
+    _gauge_of,
+    _reports,
+    None,
+    telling=out_loud(),
+    tenant_claim=required("JWT_TENANT_CLAIM"),
+    fail_policy=required("FAIL_POLICY"),
+)
 
 
 @logger.inject_lambda_context

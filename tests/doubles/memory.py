@@ -142,6 +142,9 @@ class MemoryInstallationStore:
         buckets = {**gauge.buckets, **seeded}
         return self._under(tenant, lease, layout=layout, lease=None, buckets=buckets, rev=gauge.rev + 1)
 
+    def set_fail_policy(self, tenant: str, policy: str | None) -> None:
+        self.tables.change_gauge(tenant, fail_policy=policy)
+
     def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[RollupKey, Sums]]]:
         rows = [
             (key, sums)

@@ -224,7 +224,7 @@ class _Functions:
     """The handlers, loaded from their files over a world; what one raises is printed as Lambda's runtime prints it."""
 
     def __init__(self, world: World) -> None:
-        def client(service: str = "dynamodb", config: Any = None) -> Any:
+        def client(service: str = "dynamodb", config: Any = None, *, is_quick: bool = False) -> Any:
             return world.client(service)
 
         dynamodb.client = client

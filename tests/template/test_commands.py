@@ -13,7 +13,7 @@ import pytest
 from requirements import environment
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("venv", "run", "up", "test", "check", "bench", "requirements", "build", "deploy")
+TARGETS = ("venv", "run", "up", "test", "check", "bench", "fuzz", "openapi", "requirements", "build", "deploy")
 
 
 def planned(target: str) -> str:

@@ -87,6 +87,9 @@ def test_logical_ids_are_stable() -> None:
 def test_outputs_stay() -> None:
     """The command and other people's stacks read them by name."""
     assert set(load_template()["Outputs"]) == {
+        "AdminApiFunction",
+        "AdminApiId",
+        "AdminApiUrl",
         "AlertTopicArn",
         "ConsumerQueueUrl",
         "EvaluateQuotasFunction",
@@ -104,6 +107,7 @@ def test_outputs_stay() -> None:
         "SweepFunction",
         "SyncProfilesFunction",
         "TenantsTable",
+        "TokenApiUrl",
         "UsageTable",
     }
 

@@ -53,6 +53,9 @@ ALARMS = {
     "ConsumerDeadLettersAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "ConsumerDeadLetterQueue.QueueName"),
     "QuotaApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "QuotaApi"),
     "QuotaReadsFailedAlarm": ("BedrockMeter", "QuotaReadsFailed", "AWS::StackName"),
+    "TokenApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "TokenApi"),
+    "AdminApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "AdminApi"),
+    "AnswersDegradedAlarm": ("BedrockMeter", "AnswersDegraded", "AWS::StackName"),
 }
 
 
@@ -117,13 +120,13 @@ def test_our_own_metrics_are_really_written() -> None:
     }
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
-    assert len(watched) == 10
+    assert len(watched) == 11
     assert watched | {"RecordsRead"} <= written
 
 
 def test_every_log_group_ends() -> None:
     groups = resources("AWS::Logs::LogGroup")
-    assert len(groups) == len(FUNCTIONS) + 2
+    assert len(groups) == len(FUNCTIONS) + 3
     retention = {name: words(one["Properties"]["RetentionInDays"]) for name, one in groups.items()}
     assert retention.pop("InvocationLogGroup") == "InvocationLogRetentionDays"
     assert set(retention.values()) == {"LogRetentionDays"}

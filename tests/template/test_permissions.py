@@ -108,6 +108,20 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     "QuotaApiRole": {
         "QuotaApiLogGroup.Arn": LOG,
         "QuotasTable.Arn": {"dynamodb:GetItem"},
+        "UsageTable.Arn": {"dynamodb:Query"},
+        "TenantsTable.Arn": {"dynamodb:GetItem"},
+    },
+    "AdminApiRole": {
+        "AdminApiLogGroup.Arn": LOG,
+        "TenantsTable.Arn": {
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:Scan",
+            "dynamodb:UpdateItem",
+        },
+        "QuotasTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "UsageTable.Arn": {"dynamodb:Query"},
     },
     "SyncProfilesRole": {
         "SyncProfilesLogGroup.Arn": LOG,
@@ -137,6 +151,7 @@ TRUSTED = {
     "SweepRole": "lambda.amazonaws.com",
     "SyncProfilesRole": "lambda.amazonaws.com",
     "QuotaApiRole": "lambda.amazonaws.com",
+    "AdminApiRole": "lambda.amazonaws.com",
     "RedriveFailuresScheduleRole": "scheduler.amazonaws.com",
     "SweepScheduleRole": "scheduler.amazonaws.com",
     "SyncProfilesScheduleRole": "scheduler.amazonaws.com",
@@ -232,7 +247,10 @@ def test_functions_are_invoked_by_named_sources_only() -> None:
     assert set(permissions) == {
         "InvocationLogPermission",
         "ProfileChangePermission",
-        "QuotaApiFunctionReadQuotaPermission",
+        "QuotaApiFunctionAnythingElsePermission",
+        "AdminApiFunctionAnythingElsePermission",
+        "TokenApiPermission",
+        "TokenApiAdminPermission",
     }
     assert all("SourceArn" in one for one in permissions.values())
     changes = properties("ProfileChangePermission")

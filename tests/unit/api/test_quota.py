@@ -1,121 +1,87 @@
-"""The quota API: decisions, headers, problems."""
+"""The quota route: decisions, headers, problems, and what is answered while the storage is down."""
 
-import json
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from bedrock_meter.api.quota import quota_api
 from bedrock_meter.clock import iso
-from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
+from bedrock_meter.limits.gauge import UNCOUNTED
 from bedrock_meter.limits.holds import expiry_bucket, held_name
-from bedrock_meter.limits.limit import NO_LIMITS, Limit, encode_layout, plan_change
+from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.money import NANO
+from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit
 
-
-class Gauges:
-    """Answers ``GetItem`` for one tenant, or fails."""
-
-    def __init__(self, *limits: Limit, used: int = 0, error: Exception | None = None) -> None:
-        layout = plan_change(NO_LIMITS, limits).next
-        names = [bucket_name(one.slot, one.window, NOW_MS) for one in layout.limits]
-        self.item = {
-            "pk": {"S": "acme"},
-            "sk": {"S": "GAUGE"},
-            "rev": {"N": "3"},
-            "v": {"N": "1"},
-            "limits": {"S": encode_layout(layout)},
-            **{name: {"N": str(used)} for name in names},
-        }
-        self.error = error
-        self.requests: list[dict[str, Any]] = []
-
-    def get_item(self, **request: Any) -> dict[str, Any]:
-        self.requests.append(request)
-        if self.error:
-            raise self.error
-        return {"Item": self.item} if request["Key"]["pk"]["S"] == "acme" else {}
+QUOTA = "/v1/tenants/acme/quota"
 
 
-def ask(gauges: Gauges, path: str = "/v1/tenants/acme/quota", method: str = "GET") -> tuple[int, dict[str, str], Any]:
-    failures: list[str] = []
-    api = quota_api(gauges, "quotas", failed=failures.append, now=lambda: NOW_MS)
-    event = {
-        "version": "2.0",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {},
-        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
-    }
-    answer = api.resolve(event, None)  # type: ignore[arg-type]
-    body = json.loads(answer["body"])
-    if failures:
-        body["told"] = failures
-    return answer["statusCode"], answer["headers"], body
+def world(*limits: Limit, used: int = 0, fail_policy: str | None = None) -> World:
+    return World({"acme": gauge("acme", *limits, used=used, fail_policy=fail_policy)})
 
 
 def test_a_tenant_with_room_is_allowed_and_told_how_much() -> None:
-    gauges = Gauges(limit("1h", 1000, hard=True), used=400)
-    status, headers, body = ask(gauges)
-    assert status == 200
-    assert (body["tenant"], body["allowed"], body["as_of"]) == ("acme", True, iso(NOW_MS))
+    answer = world(limit("1h", 1000, hard=True), used=400).ask(QUOTA)
+    body = answer.document
+    assert answer.status == 200
+    assert (body["tenant"], body["allowed"], body["degraded"]) == ("acme", True, False)
+    assert body["as_of"] == iso(NOW_MS)
     (one,) = body["limits"]
     assert (one["name"], one["max"], one["used"], one["remaining"]) == ("total_tokens-1h", 1000, 400, 600)
     assert one["throttled_until"] is None
-    assert headers["RateLimit-Policy"] == '"total_tokens-1h";q=1000;w=3600'
-    assert headers["RateLimit"].startswith('"total_tokens-1h";r=600;t=')
-    assert "Retry-After" not in headers
-    assert len(gauges.requests) == 1
-    assert gauges.requests[0]["ConsistentRead"] is True
+    assert answer.headers["RateLimit-Policy"] == '"total_tokens-1h";q=1000;w=3600'
+    assert answer.headers["RateLimit"].startswith('"total_tokens-1h";r=600;t=')
+    assert answer.headers["X-Request-Id"] == "request-1"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Retry-After" not in answer.headers
 
 
 def test_a_tenant_over_a_limit_is_denied_and_told_until_when() -> None:
-    status, headers, body = ask(Gauges(limit("1h", 100), limit("day", 10_000), used=400))
-    assert status == 200
-    assert body["allowed"] is False
-    over, under = body["limits"]
+    answer = world(limit("1h", 100), limit("day", 10_000), used=400).ask(QUOTA)
+    assert answer.status == 200
+    assert answer.document["allowed"] is False
+    over, under = answer.document["limits"]
     assert (over["allowed"], over["remaining"], over["overage"]) == (False, 0, 300)
-    assert over["throttled_until"] > body["as_of"]
+    assert over["throttled_until"] > answer.document["as_of"]
     assert under["allowed"] is True
-    assert 0 < int(headers["Retry-After"]) <= 3900
+    assert 0 < int(answer.headers["Retry-After"]) <= 3900
 
 
 def test_what_is_reserved_is_not_left_and_may_come_back_at_any_moment() -> None:
-    gauges = Gauges(limit("1h", 1000, hard=True), used=400)
-    gauges.item[held_name("t", expiry_bucket(NOW_MS))] = {"N": "500"}
-    _, headers, body = ask(gauges)
-    (one,) = body["limits"]
+    found = world(limit("1h", 1000, hard=True), used=400)
+    known, name = found.gauges["acme"], held_name("t", expiry_bucket(NOW_MS))
+    found.gauges["acme"] = replace(known, holds={name: 500})
+    answer = found.ask(QUOTA)
+    (one,) = answer.document["limits"]
     assert (one["used"], one["reserved"], one["remaining"], one["allowed"]) == (400, 500, 100, True)
-    assert "Retry-After" not in headers
-    gauges.item[held_name("t", expiry_bucket(NOW_MS))] = {"N": "600"}
-    _, headers, body = ask(gauges)
-    (one,) = body["limits"]
+    assert "Retry-After" not in answer.headers
+    found.gauges["acme"] = replace(known, holds={name: 600})
+    answer = found.ask(QUOTA)
+    (one,) = answer.document["limits"]
     assert (one["remaining"], one["allowed"], one["throttled_until"]) == (0, False, None)
-    assert headers["Retry-After"] == "1"
+    assert answer.headers["Retry-After"] == "1"
 
 
 def test_waiting_is_not_offered_where_it_does_not_help() -> None:
-    _, headers, body = ask(Gauges(limit("1h", 0)))
-    assert body["allowed"] is False
-    assert "Retry-After" not in headers
+    answer = world(limit("1h", 0)).ask(QUOTA)
+    assert answer.document["allowed"] is False
+    assert "Retry-After" not in answer.headers
 
 
 def test_a_tenant_without_limits_is_allowed() -> None:
-    status, headers, body = ask(Gauges())
-    assert (status, body["allowed"], body["limits"]) == (200, True, [])
-    assert "RateLimit" not in headers
+    answer = world().ask(QUOTA)
+    assert (answer.status, answer.document["allowed"], answer.document["limits"]) == (200, True, [])
+    assert "RateLimit" not in answer.headers
 
 
-@pytest.mark.parametrize("tenant", ["globex", "no%20such", "unattributed", "-x", "a" * 65])
+@pytest.mark.parametrize("tenant", ["globex", "no%20such", "no such", "unattributed", "-x", "a" * 65])
 def test_every_tenant_that_cannot_be_seen_is_the_same_404(tenant: str) -> None:
-    status, headers, body = ask(Gauges(), f"/v1/tenants/{tenant}/quota")
-    assert status == 404
-    assert headers["Content-Type"] == "application/problem+json"
-    assert body == {
+    answer = world().ask(f"/v1/tenants/{tenant}/quota")
+    assert answer.status == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.document == {
         "type": "about:blank",
         "title": "Tenant not found",
         "status": 404,
@@ -123,42 +89,113 @@ def test_every_tenant_that_cannot_be_seen_is_the_same_404(tenant: str) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("path", "method"), [("/v1/tenants", "GET"), ("/v1/tenants/acme/quota", "DELETE"), ("/", "GET")]
-)
+@pytest.mark.parametrize(("path", "method"), [("/v1/tenants", "GET"), ("/", "GET"), ("/v1/tenants//quota", "GET")])
 def test_other_routes_are_problems_too(path: str, method: str) -> None:
-    status, headers, _ = ask(Gauges(), path, method)
-    assert status == 404
-    assert headers["Content-Type"] == "application/problem+json"
+    answer = world().ask(path, method)
+    assert answer.status == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["X-Request-Id"] == "request-1"
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (ClientError({"Error": {"Code": "ThrottlingException"}}, "GetItem"), "ThrottlingException"),
-        (EndpointConnectionError(endpoint_url="x"), "EndpointConnectionError"),
-    ],
+def test_a_method_that_a_resource_does_not_have_is_told_which_it_has() -> None:
+    answer = world().ask(QUOTA, "DELETE")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+
+
+def test_a_parameter_that_nobody_reads_is_refused() -> None:
+    answer = world().ask(QUOTA, query="verbose=1")
+    assert (answer.status, answer.headers["Content-Type"]) == (400, "application/problem+json")
+    assert "verbose" not in answer.text
+
+
+def test_an_error_that_nobody_foresaw_says_nothing_and_is_told() -> None:
+    broken = world()
+    broken.error = RuntimeError("with a prompt in it")
+    answer = broken.ask(QUOTA)
+    assert (answer.status, answer.document["title"]) == (500, "Internal error")
+    assert "prompt" not in answer.text
+    assert broken.told == ["unexpected RuntimeError"]
+
+
+THROTTLED = ClientError(
+    {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "GetItem"
 )
-def test_storage_that_is_down_is_said_and_counted_never_guessed(error: Exception, code: str) -> None:
-    status, headers, body = ask(Gauges(error=error))
-    assert status == 503
-    assert headers["Retry-After"] == "1"
-    assert body["told"] == [code]
-    assert "allowed" not in body
+OUTAGES = [
+    (THROTTLED, "ThrottlingException"),
+    (EndpointConnectionError(endpoint_url="x"), "EndpointConnectionError"),
+    (ReadTimeoutError(endpoint_url="x"), "ReadTimeoutError"),
+    (ClientError({"Error": {"Code": "InternalServerError"}}, "GetItem"), "InternalServerError"),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), OUTAGES)
+def test_open_allows_while_the_storage_is_down_and_says_that_it_did_not_look(error: Exception, code: str) -> None:
+    down = world(limit("1h", 0))
+    down.error = error
+    answer = down.ask(QUOTA)
+    assert answer.status == 200
+    assert answer.document == {
+        "tenant": "acme",
+        "allowed": True,
+        "as_of": iso(NOW_MS),
+        "degraded": True,
+        "limits": [],
+    }
+    assert "RateLimit" not in answer.headers
+    assert down.told == [code, "degraded"]
+
+
+@pytest.mark.parametrize(("error", "code"), OUTAGES)
+def test_closed_does_not_guess(error: Exception, code: str) -> None:
+    down = world()
+    down.fail_policy, down.error = "closed", error
+    answer = down.ask(QUOTA)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.document["degraded"] is True
+    assert "allowed" not in answer.document
+    assert down.told == [code]
+
+
+@pytest.mark.parametrize(("default", "own", "status"), [("open", "closed", 503), ("closed", "open", 200)])
+def test_a_tenants_own_policy_is_known_when_it_cannot_be_read(default: str, own: str, status: int) -> None:
+    seen = world(fail_policy=own)
+    seen.fail_policy = default
+    assert seen.ask(QUOTA).status == 200
+    seen.error = THROTTLED
+    assert seen.ask(QUOTA).status == status
+    # One that was never seen has the stack's.
+    assert seen.ask("/v1/tenants/globex/quota").status == (200 if default == "open" else 503)
+
+
+def test_a_policy_that_changed_is_followed() -> None:
+    seen = world(fail_policy="closed")
+    seen.ask(QUOTA)
+    seen.gauges["acme"] = gauge("acme")
+    seen.ask(QUOTA)
+    seen.error = THROTTLED
+    assert seen.ask(QUOTA).status == 200
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "ValidationException"])
+def test_a_mistake_of_the_deployment_opens_nothing(code: str) -> None:
+    broken = world()
+    broken.error = ClientError({"Error": {"Code": code}}, "GetItem")
+    assert broken.ask(QUOTA).status == 503
+    assert broken.told == [code]
 
 
 def test_money_is_shown_as_text_and_what_has_no_price_makes_it_incomplete() -> None:
-    gauges = Gauges(
-        limit("1h", 5 * NANO, meter=Meter.COST_USD, scope=Scope(models=("anthropic.*",))), used=1_234_567_891
-    )
-    _, headers, body = ask(gauges)
-    (one,) = body["limits"]
+    priced = limit("1h", 5 * NANO, meter=Meter.COST_USD, scope=Scope(models=("anthropic.*",)))
+    found = world(priced, used=1_234_567_891)
+    answer = found.ask(QUOTA)
+    (one,) = answer.document["limits"]
     assert (one["unit"], one["max"], one["used"], one["remaining"]) == ("USD", "5.00", "1.234567891", "3.765432109")
     assert (one["scope"], one["complete"]) == ({"models": ["anthropic.*"]}, True)
     assert "uncounted_requests" not in one
-    assert headers["RateLimit-Policy"] == '"cost_usd-1h";q=5000000;qu="micro-usd";w=3600'
-    assert headers["RateLimit"].startswith('"cost_usd-1h";r=3765432;t=')
-    (bucket,) = (name for name in gauges.item if name.startswith("0"))
-    gauges.item[bucket + UNCOUNTED] = {"N": "2"}
-    (one,) = ask(gauges)[2]["limits"]
+    assert answer.headers["RateLimit-Policy"] == '"cost_usd-1h";q=5000000;qu="micro-usd";w=3600'
+    assert answer.headers["RateLimit"].startswith('"cost_usd-1h";r=3765432;t=')
+    known = found.gauges["acme"]
+    (bucket,) = known.buckets
+    found.gauges["acme"] = replace(known, buckets={**known.buckets, bucket + UNCOUNTED: 2})
+    (one,) = found.ask(QUOTA).document["limits"]
     assert (one["complete"], one["uncounted_requests"], one["allowed"]) == (False, 2, True)

@@ -20,6 +20,8 @@ SETTINGS = {
     "OBJECT_QUEUE": "queue",
     "LEDGER_RETENTION_DAYS": "400",
     "TENANT_TAG_KEY": "tenantId",
+    "FAIL_POLICY": "open",
+    "JWT_TENANT_CLAIM": "tenant_id",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "BedrockMeter",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -36,6 +38,7 @@ FOREIGN = {
     "sweep": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
     "sync_profiles": HEAVY | {"aws_lambda_powertools.event_handler"},
     "quota_api": HEAVY | {"msgspec"},
+    "admin_api": HEAVY - {"pynamodb"},
 }
 
 
@@ -76,7 +79,11 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
         ("sweep", "EVENT_BUS"),
         ("sync_profiles", "TENANTS_TABLE"),
         ("sync_profiles", "TENANT_TAG_KEY"),
-        ("quota_api", "QUOTAS_TABLE"),
+        *[("quota_api", f"{table}_TABLE") for table in ("QUOTAS", "USAGE", "TENANTS")],
+        *[("admin_api", f"{table}_TABLE") for table in ("QUOTAS", "USAGE", "TENANTS")],
+        ("admin_api", "JWT_TENANT_CLAIM"),
+        ("quota_api", "FAIL_POLICY"),
+        ("quota_api", "JWT_TENANT_CLAIM"),
     ],
 )
 def test_a_function_without_a_setting_refuses_to_start_and_names_it(function: str, missing: str) -> None:

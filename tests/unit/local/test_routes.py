@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from bedrock_meter.local.failures import LocalStackFailed
-from bedrock_meter.local.routes import ApiAccess, _authorization_of, _function_of
+from bedrock_meter.local.routes import ApiAccess, _authorization_of, _function_of, _route_key
 
 SIGNED = {"components": {"securitySchemes": {"AWS_IAM": {"x-amazon-apigateway-authtype": "awsSigv4"}}}}
 JWT = {"components": {"securitySchemes": {"Jwt": {"type": "oauth2"}}}}
@@ -29,6 +29,12 @@ def test_protection_is_taken_over_or_the_route_is_refused() -> None:
     assert _authorization_of(SIGNED, operation("x")) == "NONE"
     with pytest.raises(LocalStackFailed):
         _authorization_of(JWT, operation("x", security=[{"Jwt": []}]))
+
+
+def test_routes_are_named_as_the_gateway_names_them() -> None:
+    assert _route_key("get", "/v1/tenants/{tenant}/quota") == "GET /v1/tenants/{tenant}/quota"
+    assert _route_key("x-amazon-apigateway-any-method", "/v1/all") == "ANY /v1/all"
+    assert _route_key("x-amazon-apigateway-any-method", "/$default") == "$default"
 
 
 def test_the_curl_line_is_safe_to_paste() -> None:

@@ -20,6 +20,7 @@ tenants:
     timezone: Europe/Berlin
     plan: gold
     name: Acme, Limited
+    fail: closed
     profiles: [053a3ulue40l, "{profile_arn("44suuwn3n98t")}", {{id: 9xy, model: a.model}}]
     limits:
       - {{meter: total_tokens, window: 1h, max: 200k, hard: true}}
@@ -29,6 +30,7 @@ tenants:
     )
     acme, globex = load(path)
     assert (acme.id, acme.timezone, acme.plan, acme.name) == ("acme", "Europe/Berlin", "gold", "Acme, Limited")
+    assert (acme.fail_policy, globex.fail_policy) == ("closed", None)
     assert acme.profiles == (
         ProfileReference("053a3ulue40l", "053a3ulue40l"),
         ProfileReference("44suuwn3n98t", profile_arn("44suuwn3n98t")),
@@ -59,6 +61,8 @@ tenants:
         ({"tenants": [{"id": "a", "timezone": "Mars/Base"}]}, r"tenants\[0\]\.timezone: 'Mars/Base'"),
         ({"tenants": [{"id": "a", "timezone": 3}]}, r"tenants\[0\]\.timezone: 3"),
         ({"tenants": [{"id": "a", "plan": 3}]}, r"tenants\[0\]\.plan"),
+        ({"tenants": [{"id": "a", "fail": "safe"}]}, r"tenants\[0\]\.fail: must be open or closed"),
+        ({"tenants": [{"id": "a", "fail": []}]}, r"tenants\[0\]\.fail: must be open or closed"),
         ({"tenants": [{"id": "a", "profiles": "p1"}]}, r"tenants\[0\]\.profiles: must be a list"),
         ({"tenants": [{"id": "a", "profiles": [12]}]}, r"profiles\[0\]: .*quote"),
         ({"tenants": [{"id": "a", "profiles": [{"id": "p1", "arn": "x"}]}]}, "unknown key 'arn'"),

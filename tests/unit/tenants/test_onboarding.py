@@ -79,6 +79,17 @@ def test_applying_twice_changes_nothing(scene: Scene) -> None:
     assert [applied.changed for applied in scene.apply(*wanted)] == [(), ()]
 
 
+def test_a_policy_for_outages_lies_on_the_gauge_where_it_is_read(scene: Scene) -> None:
+    (applied,) = scene.apply(definition("acme", fail_policy="closed"))
+    assert applied.changed == ("fail policy", "tenant")
+    assert scene.gauges.gauges["acme"].fail_policy == "closed"
+    assert scene.tenants.tenant("acme") == definition("acme", fail_policy="closed")
+    (again,) = scene.apply(definition("acme", fail_policy="closed"))
+    assert again.changed == ()
+    scene.apply(definition("acme"))
+    assert scene.gauges.gauges["acme"].fail_policy is None
+
+
 def test_a_profile_changes_hands_when_no_cached_answer_can_be_wrong_about_it(scene: Scene) -> None:
     scene.apply(definition("acme", "p1"))
     (applied,) = scene.apply(definition("globex", "p1"))

@@ -10,22 +10,58 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 CONTENT_TYPE = "application/problem+json"
+TRY_AGAIN = {"Retry-After": "1"}
 
 
-def problem(status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> Response:  # type: ignore[type-arg]
-    """Return a problem document.
+class Problem(Exception):
+    """Ends a request with a problem document.
 
-    Args:
+    Attributes:
         status: HTTP status.
         title: The kind of problem, the same for all its occurrences.
-        detail: What happened here and what to do.
+        detail: What happened here and what to do. Never holds what the request held, but names of its fields.
         headers: Further headers.
         members: Extension members.
     """
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
-    return Response(status_code=status, content_type=CONTENT_TYPE, body=json.dumps(body), headers=headers or {})
+
+    def __init__(
+        self, status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(title)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+    def response(self) -> Response:  # type: ignore[type-arg]
+        """Return the answer."""
+        document = {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.members,
+        }
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return Response(self.status, CONTENT_TYPE, json.dumps(document), headers=headers)
 
 
-def tenant_not_found() -> Response:  # type: ignore[type-arg]
+def invalid(field: str, problem: str) -> Problem:
+    """Return the problem of a value that cannot be taken.
+
+    Args:
+        field: Where it is: the name of a query parameter, or a path such as ``estimate.input_tokens``.
+        problem: What would be right. Does not repeat the value: it may be a prompt.
+    """
+    return Problem(400, "Invalid request", f"{field}: {problem}", field=field)
+
+
+def tenant_not_found() -> Problem:
     """Return the answer for every tenant that the caller cannot see."""
-    return problem(404, "Tenant not found", "There is no such tenant, or it is not yours to see.")
+    return Problem(404, "Tenant not found", "There is no such tenant, or it is not yours to see.")
+
+
+def unavailable(detail: str) -> Problem:
+    """Return the answer when the storage cannot be asked."""
+    return Problem(503, "Storage unavailable", detail, headers=TRY_AGAIN)

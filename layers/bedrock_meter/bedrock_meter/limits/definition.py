@@ -111,7 +111,7 @@ def _parse_thresholds(spelling: object) -> tuple[int, ...]:
         raise InvalidDefinition("thresholds", f"{spelling!r} is not a list: {example}")
     levels = []
     for level in spelling:
-        if isinstance(level, bool) or not isinstance(level, int | float) or not float(level).is_integer():
+        if isinstance(level, bool) or not isinstance(level, int | float) or level % 1 != 0:
             raise InvalidDefinition("thresholds", f"{level!r} is not a whole number: {example}")
         levels.append(int(level))
     return tuple(sorted(set(levels)))

@@ -60,6 +60,8 @@ class Gauge:
         lease: A change of limits in progress, or None.
         suspension: The last suspension of the tenant, in force or over; None if there never was one.
         holds: What open reservations hold, and the running totals of all charges: see ``limits/holds.py``.
+        fail_policy: What the API answers for this tenant when the gauge cannot be read: ``open`` or ``closed``; None =
+            the stack's default.
     """
 
     tenant: str
@@ -69,6 +71,7 @@ class Gauge:
     lease: Lease | None = None
     suspension: Suspension | None = None
     holds: Mapping[str, int] = field(default_factory=dict)
+    fail_policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,9 @@ class InstallationStore(Protocol):
     def finish(self, tenant: str, layout: Layout, lease: Lease, seeded: Mapping[str, int]) -> bool:
         """Install and let recorders go on; False if the lease is lost."""
 
+    def set_fail_policy(self, tenant: str, policy: str | None) -> None:
+        """Write what the API answers for this tenant when the gauge cannot be read; None = the stack's default."""
+
     def rollups(self, tenant: str, from_ms: int) -> Iterable[Sequence[tuple[RollupKey, Sums]]]:
         """Roll-up rows since ``from_ms``, consistently, in pages."""
 
@@ -93,6 +96,21 @@ def install_limits(
     raise LeaseLost(
         f"the limits of {tenant} were changed by others {ATTEMPTS} times meanwhile; nothing was changed here"
     )
+
+
+def install_fail_policy(store: InstallationStore, tenant: str, policy: str | None) -> bool:
+    """Make ``policy`` what the API answers for a tenant when its gauge cannot be read.
+
+    The gauge must be there. Doing it twice changes nothing. Holds from each function's next read of the gauge on.
+
+    Returns:
+        Whether anything changed.
+    """
+    gauge = store.gauge(tenant)
+    if gauge is None or gauge.fail_policy == policy:
+        return False
+    store.set_fail_policy(tenant, policy)
+    return True
 
 
 def _finish(

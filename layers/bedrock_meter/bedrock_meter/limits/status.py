@@ -56,7 +56,7 @@ def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
         "suspended": suspended,
         "as_of": iso(now_ms),
         "version": gauge.layout.version,
-        "limits": [_limit_status(reading) for reading in readings],
+        "limits": [limit_status(reading) for reading in readings],
     }
 
 
@@ -98,7 +98,8 @@ def _seconds_until(instant_ms: int, now_ms: int) -> int:
     return max(0, -(-(instant_ms - now_ms) // 1000))
 
 
-def _limit_status(reading: Reading) -> dict[str, Any]:
+def limit_status(reading: Reading) -> dict[str, Any]:
+    """Return what a limit says now, as the API shows it."""
     return {
         **limit_document(reading.limit),
         **amounts_document(reading),

@@ -28,11 +28,13 @@ class ApiAccess:
         url: Base address, without a trailing slash.
         access_key: Of an IAM user that may call this API and do nothing else.
         secret_key: Its secret.
+        admin_url: Base address of the admin API, which this user may not call.
     """
 
     url: str
     access_key: str
     secret_key: str
+    admin_url: str = ""
 
     def quota_url(self, tenant: str) -> str:
         """Return the address of a tenant's quota."""
@@ -53,7 +55,9 @@ def open_api(deployment: Deployment) -> ApiAccess:
     """
     endpoint = deployment.endpoint
     api_id = deployment.outputs["QuotaApiId"]
-    _register_routes(endpoint, deployment.name, api_id)
+    admin_id = deployment.outputs["AdminApiId"]
+    for one in (api_id, admin_id):
+        _register_routes(endpoint, deployment.name, one)
     account = endpoint.client("sts").get_caller_identity()["Account"]
     iam = endpoint.client("iam")
     iam.create_user(UserName=CALLER)
@@ -69,11 +73,35 @@ def open_api(deployment: Deployment) -> ApiAccess:
     }
     iam.put_user_policy(UserName=CALLER, PolicyName="call-quota-api", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName=CALLER)["AccessKey"]
-    return ApiAccess(f"{endpoint.url}/_aws/execute-api/{api_id}", key["AccessKeyId"], key["SecretAccessKey"])
+    base = f"{endpoint.url}/_aws/execute-api"
+    return ApiAccess(f"{base}/{api_id}", key["AccessKeyId"], key["SecretAccessKey"], f"{base}/{admin_id}")
 
 
 def ask_quota(access: ApiAccess, tenant: str, *, signed: bool = True) -> tuple[int, Any]:
     """Ask the quota API over HTTP; returns the status and the JSON document of the answer."""
+    status, _, text = ask(access, access.quota_url(tenant), signed=signed)
+    return status, json.loads(text)
+
+
+def ask(
+    access: ApiAccess,
+    url: str,
+    method: str = "GET",
+    *,
+    body: object = None,
+    headers: Mapping[str, str] | None = None,
+    signed: bool = True,
+) -> tuple[int, Mapping[str, str], str]:
+    """Send a request to one of the APIs; returns status, headers and text of the answer.
+
+    Args:
+        access: Whose signature it carries.
+        url: Whole address.
+        method: HTTP method.
+        body: Sent as JSON; None sends none.
+        headers: Further headers.
+        signed: Whether it is signed at all.
+    """
     import urllib.error
     import urllib.request
 
@@ -81,16 +109,18 @@ def ask_quota(access: ApiAccess, tenant: str, *, signed: bool = True) -> tuple[i
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    request = AWSRequest("GET", access.quota_url(tenant))
+    data = None if body is None else json.dumps(body).encode()
+    named = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
+    request = AWSRequest(method, url, data=data, headers=named)
     if signed:
         SigV4Auth(Credentials(access.access_key, access.secret_key), SERVICE, REGION).add_auth(request)
-    sent = urllib.request.Request(request.url, headers=dict(request.headers))  # noqa: S310 - loopback
+    sent = urllib.request.Request(url, data, dict(request.headers), method=method)  # noqa: S310 - loopback
     try:
         with urllib.request.urlopen(sent, timeout=30) as answer:  # noqa: S310
-            return answer.status, json.load(answer)
+            return answer.status, dict(answer.headers), answer.read().decode()
     except urllib.error.HTTPError as refusal:
         with refusal:
-            return refusal.code, json.load(refusal)
+            return refusal.code, dict(refusal.headers), refusal.read().decode()
 
 
 def _register_routes(endpoint: Endpoint, stack_name: str, api_id: str) -> None:
@@ -105,7 +135,7 @@ def _register_routes(endpoint: Endpoint, stack_name: str, api_id: str) -> None:
     physical = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
     functions = endpoint.client("lambda")
     for name, resource in template["Resources"].items():
-        if resource["Type"] != "AWS::ApiGatewayV2::Api" or physical[name] != api_id:
+        if resource["Type"] != "AWS::ApiGatewayV2::Api" or physical.get(name) != api_id:
             continue
         definition = resource["Properties"]["Body"]
         for path, operations in definition["paths"].items():
@@ -120,10 +150,16 @@ def _register_routes(endpoint: Endpoint, stack_name: str, api_id: str) -> None:
                 )
                 api.create_route(
                     ApiId=api_id,
-                    RouteKey=f"{'ANY' if method.startswith('x-') else method.upper()} {path}",
+                    RouteKey=_route_key(method, path),
                     Target=f"integrations/{integration['IntegrationId']}",
                     AuthorizationType=_authorization_of(definition, operation),
                 )
+
+
+def _route_key(method: str, path: str) -> str:
+    if path.lstrip("/") == "$default":
+        return "$default"
+    return f"{'ANY' if method.startswith('x-') else method.upper()} {path}"
 
 
 def _function_of(operation: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def _write(state: Path, stack: LocalStack, process_id: int) -> None:
         "endpoint": stack.endpoint.url,
         "stack_name": stack.deployment.name,
         "outputs": dict(stack.outputs),
-        "api": {"url": stack.api.url, "access_key": stack.api.access_key, "secret_key": stack.api.secret_key},
+        "api": asdict(stack.api),
     }
     file = _state_file(state)
     file.touch(mode=0o600)

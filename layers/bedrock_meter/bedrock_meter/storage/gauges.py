@@ -1,16 +1,17 @@
 """A tenant's gauge as an item, and every write to it.
 
-==============  ==================================================================================================
-``rev``         raised by each write that adds usage or changes the limits
-``v``           version of the layout; recorders condition on it
-``limits``      the layout, compact JSON
-``suspension``  the last suspension, in force or over
-``lease``       ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
-``pending``     the layout being installed under that lease; nobody reads it but its owner
-``c0``          all charges to the limit in slot 0, used or held: only ever raised; see ``limits/holds.py``
-``xt3k2a``      what open reservations hold of meter ``t`` until that expiry bucket passes
-``0abc``        buckets: slot and number, integers; only their names begin with a digit or a capital letter
-==============  ==================================================================================================
+===============  ==============================================================================================
+``rev``          raised by each write that adds usage or changes the limits
+``v``            version of the layout; recorders condition on it
+``limits``       the layout, compact JSON
+``suspension``   the last suspension, in force or over
+``lease``        ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
+``pending``      the layout being installed under that lease; nobody reads it but its owner
+``fail_policy``  ``open`` or ``closed``: what the API answers when it cannot read this item; absent = the default
+``c0``           all charges to the limit in slot 0, used or held: only ever raised; see ``limits/holds.py``
+``xt3k2a``       what open reservations hold of meter ``t`` until that expiry bucket passes
+``0abc``         buckets: slot and number, integers; only their names begin with a digit or a capital letter
+===============  ==============================================================================================
 
 Buckets are flat, so that ``ADD`` needs no parent, and absolute, so that an old bucket can never be mistaken for a new
 one.
@@ -54,6 +55,7 @@ def gauge_of(item: Item) -> Gauge:
         buckets={name: int(value["N"]) for name, value in item.items() if is_bucket(name)},
         lease=_lease_of(lease) if lease else None,
         suspension=Suspension.decode(suspension) if suspension else None,
+        fail_policy=get_text(item, "fail_policy") or None,
         holds={name: int(value["N"]) for name, value in item.items() if is_hold(name)},
     )
 
@@ -254,6 +256,19 @@ def put_suspension(client: Any, table: str, tenant: str, suspension: Suspension,
         UpdateExpression="SET suspension = :new ADD rev :one",
         ConditionExpression=condition,
         ExpressionAttributeValues=values,
+    )
+
+
+def put_fail_policy(client: Any, table: str, tenant: str, policy: str | None) -> bool:
+    """Write what the API answers for a tenant when this item cannot be read; False if there is no gauge."""
+    values = {"ExpressionAttributeValues": {":policy": text(policy)}} if policy else {}
+    return _conditionally(
+        client.update_item,
+        TableName=table,
+        Key=_key(tenant),
+        UpdateExpression="SET fail_policy = :policy" if policy else "REMOVE fail_policy",
+        ConditionExpression="attribute_exists(pk)",
+        **values,
     )
 
 

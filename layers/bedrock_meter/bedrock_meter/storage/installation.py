@@ -42,6 +42,10 @@ class DynamoDBInstallationStore:
         """Install and let recorders go on."""
         return gauges.finish_change(self._client, self._tables.quotas, tenant, layout, lease, seeded)
 
+    def set_fail_policy(self, tenant: str, policy: str | None) -> None:
+        """Write the policy."""
+        gauges.put_fail_policy(self._client, self._tables.quotas, tenant, policy)
+
     def rollups(self, tenant: str, from_ms: int) -> Iterator[Sequence[tuple[RollupKey, Sums]]]:
         """Roll-up rows since ``from_ms``, consistently, in pages."""
         yield from read_rollups(self._client, self._tables.usage, tenant, from_ms=from_ms)

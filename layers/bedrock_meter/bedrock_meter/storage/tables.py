@@ -157,6 +157,7 @@ class TenantModel(Model):
     name = UnicodeAttribute(null=True)
     removed_ms = NumberAttribute(null=True)
     revision = VersionAttribute()
+    fail_policy = UnicodeAttribute(null=True)
 
 
 class PeriodMap(MapAttribute[str, Any]):

@@ -19,7 +19,7 @@ from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingP
 from bedrock_meter.tenants.directory import Answer, Question
 from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.principals import is_pattern
-from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import (
     DEFAULT_METADATA_KEY,
     MAXIMUM_PATTERNS,
@@ -96,6 +96,13 @@ def _period_item(period: MappingPeriod) -> Item:
         item["routing"] = text(period.routing)
     item["by"] = text(period.by)
     return item
+
+
+def timezone_of(client: Any, table: str, tenant: str) -> str | None:
+    """Read a tenant's time zone consistently, in one request; None if there is no such tenant."""
+    key = {"pk": text(tenant_key(tenant)), "sk": text(TENANT)}
+    found = client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
+    return get_text(found, "timezone", DEFAULT_TIMEZONE) if found else None
 
 
 def _periods(item: Item) -> tuple[MappingPeriod, ...]:
@@ -176,6 +183,7 @@ class PynamoDBTenantStore:
             ],
             principals=list(definition.principals) or None,
             updated_ms=now_ms,
+            fail_policy=definition.fail_policy,
             name=definition.name,
             removed_ms=definition.removed_ms,
         )
@@ -349,6 +357,7 @@ def _definition(found: Any) -> TenantDefinition:
         found.plan,
         profiles,
         principals=tuple(found.principals or ()),
+        fail_policy=found.fail_policy,
         name=found.name,
         removed_ms=removed_ms,
         revision=revision,

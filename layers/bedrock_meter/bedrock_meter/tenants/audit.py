@@ -52,6 +52,7 @@ def definition_document(definition: TenantDefinition | None, limits: Sequence[Li
         "name": definition.name,
         "timezone": definition.timezone,
         "plan": definition.plan,
+        "fail": definition.fail_policy,
         "profiles": [
             {"id": one.id, "model": one.model, "routing": one.routing, "tagged": one.tagged}
             for one in definition.profiles

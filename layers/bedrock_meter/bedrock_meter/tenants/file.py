@@ -6,6 +6,7 @@
       - id: acme
         timezone: Europe/Berlin            # optional, UTC by default
         name: Acme Limited                 # optional, for lists only
+        fail: closed                       # optional: what the API answers while the tables are down
         profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6}]
         principals: [arn:aws:iam::123456789012:role/acme-worker]
         limits:
@@ -28,7 +29,13 @@ from bedrock_meter.limits.definition import parse_limit
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.principals import checked_principal
-from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition, checked_tenant_id
+from bedrock_meter.tenants.tenant import (
+    DEFAULT_TIMEZONE,
+    FAIL_POLICIES,
+    ProfileReference,
+    TenantDefinition,
+    checked_tenant_id,
+)
 from bedrock_meter.tenants.trust import (
     DEFAULT_METADATA_KEY,
     MAXIMUM_GATEWAYS,
@@ -40,7 +47,7 @@ T = TypeVar("T")
 
 _FILE_KEYS = ("tenants", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
-_TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits")
+_TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail")
 MAXIMUM_NAME = 200
 _PROFILE_KEYS = ("id", "model")
 
@@ -141,7 +148,10 @@ def _tenant(entry: object) -> TenantDefinition:
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
     _check_scopes(profiles, limits)
-    return TenantDefinition(tenant, timezone, plan, profiles, limits, _principals(entry), name)
+    fail_policy = entry.get("fail")
+    if fail_policy is not None and fail_policy not in FAIL_POLICIES:
+        raise InvalidDefinition("fail", "must be open or closed: what the API answers while the tables are down")
+    return TenantDefinition(tenant, timezone, plan, profiles, limits, _principals(entry), name, fail_policy)
 
 
 def _check_scopes(profiles: Sequence[ProfileReference], limits: Sequence[Limit]) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from bedrock_meter.errors import LeaseLost
-from bedrock_meter.limits.installation import InstallationStore, install_limits
+from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
 from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.ownership import ProfileMapping, end, give
@@ -120,6 +120,8 @@ def apply(
                 audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
         if install_limits(installation, definition.id, definition.limits, clock=clock, new_id=new_id):
             changed.append("limits")
+        if install_fail_policy(installation, definition.id, definition.fail_policy):
+            changed.append("fail policy")
         for kind, name, from_ms in _given(tenants, definition, wanted, now_ms):
             changed.append(f"{kind} {name}")
             effective_ms = max(effective_ms, from_ms)

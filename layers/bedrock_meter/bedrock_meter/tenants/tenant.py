@@ -9,6 +9,7 @@ from bedrock_meter.tenants.attribution import UNATTRIBUTED, UNKNOWN_MODEL
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 DEFAULT_TIMEZONE = "UTC"
+FAIL_POLICIES = ("open", "closed")
 
 
 def is_tenant_id(value: str) -> bool:
@@ -63,6 +64,8 @@ class TenantDefinition:
         limits: Its limits, in order.
         principals: Canonical principals and patterns that call for it alone.
         name: What people call it, for lists only; forgotten by ``tenants erase``.
+        fail_policy: What the API answers for it while the tables are down: ``open``, ``closed``, or None for the
+            stack's default.
         removed_ms: When it was removed, or None.
         revision: Of the stored definition that this one was made from; 0 = there was none.
     """
@@ -74,5 +77,6 @@ class TenantDefinition:
     limits: tuple[Limit, ...] = ()
     principals: tuple[str, ...] = ()
     name: str | None = None
+    fail_policy: str | None = None
     removed_ms: int | None = None
     revision: int = field(default=0, compare=False)

@@ -1,0 +1,261 @@
+"""The admin API: tenants, their limits, and who changed what. A function, a role and an address of its own.
+
+Whoever comes in sees all tenants. A change names the version that it was made from (``If-Match``, or
+``If-None-Match: *`` for a tenant that is new), so that nobody overwrites what they have not seen.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from aws_lambda_powertools.event_handler import Response
+
+from bedrock_meter import clock
+from bedrock_meter.api.cursors import read_key, write_key
+from bedrock_meter.api.problems import TRY_AGAIN, Problem, invalid, tenant_not_found, unavailable
+from bedrock_meter.api.published import add_document
+from bedrock_meter.api.requests import body_bytes, json_object, query, refuse_unknown
+from bedrock_meter.api.resolver import Resolver
+from bedrock_meter.api.telling import Telling
+from bedrock_meter.clock import iso
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
+from bedrock_meter.storage.administration import FAILURES, failure_code
+from bedrock_meter.tenants.administration import KEYS, Administration, Change, Changed, Described
+
+BASE = "/v1/admin/tenants"
+MOST = 200
+DEFAULT = 50
+MAX_REASON = 200
+MAX_BODY_BYTES = 65_536
+"""A definition is an item of at most 400 KB, and a note about it two more."""
+_TAGS = re.compile(r'"[\x21\x23-\x7e]{1,64}"(?:\s*,\s*"[\x21\x23-\x7e]{1,64}")*')
+_MAX_DETAIL = 500
+
+
+T = TypeVar("T")
+
+
+class Suspensions(Protocol):
+    """Who stops a tenant and lets it go. Errors of the storage pass through as botocore raises them."""
+
+    def suspend(self, tenant: str, reason: str, by: str) -> Mapping[str, Any] | None:
+        """Suspend a tenant and note it; returns ``{reason, since, by}`` of the suspension in force.
+
+        One that is suspended already keeps its reason. None if there is no such tenant.
+        """
+
+    def resume(self, tenant: str, by: str) -> bool:
+        """End a suspension and note it, if there is one; False if there is no such tenant."""
+
+
+def admin_api(
+    administration: Administration,
+    suspensions: Suspensions | None,
+    *,
+    telling: Telling,
+    tenant_claim: str,
+    now: Callable[[], int] = clock.now_ms,
+) -> Resolver:
+    """Return the admin API.
+
+    Args:
+        administration: Reads and changes tenants.
+        suspensions: Who stops tenants; None leaves the routes out.
+        telling: Who is told what went wrong.
+        tenant_claim: Claim of a token that names its tenant; an administrator needs none.
+        now: Current time in milliseconds.
+    """
+    api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected, is_admin=True)
+    _add_tenants(api, administration, telling)
+    _add_audit(api, administration, telling)
+    if suspensions is not None:
+        _add_suspensions(api, suspensions, telling)
+    add_document(api, "/v1/admin/openapi.json", "bedrock_meter.api.admin_openapi")
+    return api
+
+
+def _add_tenants(api: Resolver, administration: Administration, telling: Telling) -> None:
+    @api.routes.get(BASE)
+    def tenants() -> Response:  # type: ignore[type-arg]
+        api.check_caller()
+        limit, after = _page(api, ("tenants",), 2)
+        try:
+            found, last = administration.store.page(after, limit)
+        except FAILURES as error:
+            _down(error, telling)
+        listed = [
+            {
+                "id": one.definition.id,
+                "timezone": one.definition.timezone,
+                "plan": one.definition.plan,
+                "fail": one.definition.fail_policy,
+                "profiles": len(one.definition.profiles),
+                "updated_at": iso(one.updated_ms),
+            }
+            for one in found
+        ]
+        return _json({"tenants": listed, "next": write_key(last, ("tenants",)) if last else None})
+
+    @api.routes.get(f"{BASE}/<tenant>")
+    def tenant(tenant: str) -> Response:  # type: ignore[type-arg]
+        tenant = api.tenant(tenant)
+        query(api.event, ())
+        return _described(_found(administration, tenant, telling))
+
+    @api.routes.put(f"{BASE}/<tenant>")
+    def put(tenant: str) -> Response:  # type: ignore[type-arg]
+        tenant = api.tenant(tenant)
+        query(api.event, ())
+        by, is_expected = api.caller.name, _precondition(api.event)
+        document = json_object(body_bytes(api.event, MAX_BODY_BYTES))
+        refuse_unknown("", document, KEYS)
+        if document.get("id", tenant) != tenant:
+            raise invalid("id", "must be the tenant of the path, or missing")
+        made = _changed(lambda: administration.put(tenant, document, is_expected, by), telling)
+        return _described(made)
+
+    @api.routes.get(f"{BASE}/<tenant>/limits")
+    def limits(tenant: str) -> Response:  # type: ignore[type-arg]
+        tenant = api.tenant(tenant)
+        query(api.event, ())
+        found = _found(administration, tenant, telling)
+        return _json({"limits": found.document["limits"]}, {"ETag": f'"{found.version}"'})
+
+    @api.routes.put(f"{BASE}/<tenant>/limits")
+    def put_limits(tenant: str) -> Response:  # type: ignore[type-arg]
+        tenant = api.tenant(tenant)
+        query(api.event, ())
+        by, is_expected = api.caller.name, _precondition(api.event)
+        document = json_object(body_bytes(api.event, MAX_BODY_BYTES))
+        refuse_unknown("", document, ("limits",))
+        wanted = document.get("limits")
+        if not isinstance(wanted, list):
+            raise invalid("limits", "must be a list")
+        made = _changed(lambda: administration.put_limits(tenant, wanted, is_expected, by), telling)
+        return _json({"limits": made.document["limits"]}, {"ETag": f'"{made.version}"'})
+
+
+def _add_audit(api: Resolver, administration: Administration, telling: Telling) -> None:
+    @api.routes.get(f"{BASE}/<tenant>/audit")
+    def audit(tenant: str) -> Response:  # type: ignore[type-arg]
+        tenant = api.tenant(tenant)
+        limit, after = _page(api, ("audit", tenant), 1)
+        try:
+            found, last = administration.store.changes(tenant, after, limit)
+        except FAILURES as error:
+            _down(error, telling)
+        following = write_key(last, ("audit", tenant)) if last else None
+        return _json({"tenant": tenant, "changes": [_change(one) for one in found], "next": following})
+
+
+def _add_suspensions(api: Resolver, suspensions: Suspensions, telling: Telling) -> None:
+    @api.routes.put(f"{BASE}/<tenant>/suspension")
+    def suspend(tenant: str) -> Response:  # type: ignore[type-arg]
+        tenant = api.tenant(tenant)
+        query(api.event, ())
+        by = api.caller.name
+        document = json_object(body_bytes(api.event, MAX_BODY_BYTES))
+        refuse_unknown("", document, ("reason",))
+        reason = document.get("reason")
+        if not isinstance(reason, str) or not 1 <= len(reason) <= MAX_REASON or not reason.isprintable():
+            raise invalid("reason", f"must be 1 to {MAX_REASON} printable characters")
+        found = _changed(lambda: suspensions.suspend(tenant, reason, by), telling)
+        return _json({"tenant": tenant, "suspended": found})
+
+    @api.routes.delete(f"{BASE}/<tenant>/suspension")
+    def resume(tenant: str) -> Response:  # type: ignore[type-arg]
+        tenant = api.tenant(tenant)
+        query(api.event, ())
+        by = api.caller.name
+        _changed(lambda: suspensions.resume(tenant, by) or None, telling)
+        return Response(204, None, "", headers={"Cache-Control": "no-store"})
+
+
+def _page(api: Resolver, bound_to: Sequence[str], parts: int) -> tuple[int, tuple[str, ...] | None]:
+    parameters = query(api.event, ("limit", "cursor"))
+    text = parameters.get("limit", str(DEFAULT))
+    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 1 <= int(text) <= MOST:
+        raise invalid("limit", f"must be a whole number from 1 to {MOST}")
+    cursor = parameters.get("cursor")
+    return int(text), None if cursor is None else read_key(cursor, parts, bound_to)
+
+
+def _precondition(event: Mapping[str, Any]) -> Callable[[str | None], bool]:
+    """Return what a change was made from, as the request's headers say it.
+
+    Raises:
+        Problem: 428, they say nothing; 400, they cannot be understood.
+    """
+    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+    match, none_match = headers.get("if-match"), headers.get("if-none-match")
+    if match is not None and none_match is None:
+        if match.strip() == "*":
+            return lambda version: version is not None
+        if _TAGS.fullmatch(match.strip()):
+            tags = {tag.strip().strip('"') for tag in match.split(",")}
+            return lambda version: version in tags
+        raise invalid("If-Match", 'must be the ETag of an answer, such as "1795000020000-3", or *')
+    if none_match is not None and match is None:
+        if none_match.strip() == "*":
+            return lambda version: version is None
+        raise invalid("If-None-Match", "must be *")
+    raise Problem(
+        428,
+        "Precondition required",
+        "Send If-Match with the ETag that this change was made from, or If-None-Match: * for a new tenant.",
+    )
+
+
+def _changed(change: Callable[[], T | None], telling: Telling) -> T:
+    try:
+        made = change()
+    except Changed as changed:
+        detail = "The tenant is not in the state that this change was made from. Read it again; nothing was changed."
+        raise Problem(412, "Changed meanwhile", detail) from changed
+    except InvalidDefinition as wrong:
+        where = wrong.where.removeprefix("tenants[0]").lstrip(".") or "body"
+        raise Problem(400, "Invalid request", f"{where}: {wrong.problem}"[:_MAX_DETAIL], field=where) from wrong
+    except LeaseLost as lost:
+        detail = "Somebody else is changing the limits of this tenant. Send the change again to finish it."
+        raise Problem(409, "Being changed", detail, headers=TRY_AGAIN) from lost
+    except FAILURES as error:
+        _down(error, telling)
+    if made is None:
+        raise tenant_not_found()
+    return made
+
+
+def _found(administration: Administration, tenant: str, telling: Telling) -> Described:
+    try:
+        found = administration.tenant(tenant)
+    except FAILURES as error:
+        _down(error, telling)
+    if found is None:
+        raise tenant_not_found()
+    return found
+
+
+def _down(error: Exception, telling: Telling) -> NoReturn:
+    telling.failed(failure_code(error))
+    raise unavailable("The tenants cannot be read or changed at the moment. Try again.") from error
+
+
+def _described(found: Described) -> Response:  # type: ignore[type-arg]
+    return _json(found.document, {"ETag": f'"{found.version}"'})
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "at": iso(change.at_ms),
+        "by": change.by,
+        "what": change.what,
+        "before": change.before,
+        "after": change.after,
+    }
+
+
+def _json(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:  # type: ignore[type-arg]
+    return Response(
+        200, "application/json", json.dumps(document), headers={"Cache-Control": "no-store", **(headers or {})}
+    )

@@ -1,0 +1,153 @@
+"""How much a call may use, before it is made: stated by the caller, or bounded by the request that is about to be sent.
+
+Three facts: a token of a byte-level vocabulary stands for at least one byte, so the bytes of a Converse body, names and
+braces included, are an upper bound of the tokens of its text, cheap and about four times too high for English;
+``maxTokens`` is reserved in full, since nothing else bounds the output; what bytes do not bound (images, documents,
+video, audio, stored prompts) is refused, and its caller states the tokens. That vocabularies of all models are
+byte-level, and that providers add less than the margins below, is unconfirmed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bedrock_meter.api.problems import invalid
+from bedrock_meter.api.requests import MAX_COUNT, refuse_unknown, whole_number
+from bedrock_meter.money import NANO, parse_usd
+
+STATED = "stated"
+FROM_BYTES = "converse-bytes"
+
+TOKEN_KINDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+KINDS = ("requests", *TOKEN_KINDS, "cost_usd")
+MAX_COST_NANO_USD = 1_000_000 * NANO
+
+MARGIN_TOKENS = 64
+"""What a provider's template may add around the messages."""
+
+TOOL_MARGIN_TOKENS = 1_024
+"""What a provider may add in order to explain tools or a form of output to the model."""
+
+_CONVERSE = frozenset(
+    {
+        "messages",
+        "system",
+        "inferenceConfig",
+        "toolConfig",
+        "guardrailConfig",
+        "additionalModelRequestFields",
+        "additionalModelResponseFieldPaths",
+        "requestMetadata",
+        "performanceConfig",
+        "serviceTier",
+        "outputConfig",
+        "promptVariables",
+    }
+)
+_MEDIA = ("image", "document", "video", "audio")
+_ANY_JSON = ("input", "json")
+"""Members of tool blocks that hold JSON of the caller's own: text to a model, whatever its names are."""
+
+_EXPLAINED = ("toolConfig", "outputConfig")
+_TOKEN_LIMITS = (
+    "max_tokens",
+    "maxTokens",
+    "max_new_tokens",
+    "max_gen_len",
+    "max_tokens_to_sample",
+    "max_completion_tokens",
+)
+
+Estimate = dict[str, int]
+"""Amounts by kind: ``requests``, the kinds of tokens, ``cost_nano_usd``. Kinds of which nothing is said are missing."""
+
+
+def stated(document: object, where: str, *, is_usage: bool = False) -> Estimate:
+    """Read an estimate, or the usage of a settlement, as the caller states it.
+
+    Args:
+        document: ``{"requests"?, "input_tokens"?, ..., "cost_usd"?}``, whole numbers; dollars as decimal text.
+        where: Path to it.
+        is_usage: Whether it is what was used: then nothing has a default, and zeros are fine.
+
+    Raises:
+        Problem: 400, says which value is wrong.
+    """
+    if not isinstance(document, dict):
+        raise invalid(where, "must be an object")
+    refuse_unknown(where, document, KINDS)
+    found: Estimate = {}
+    for kind in ("requests", *TOKEN_KINDS):
+        if kind in document:
+            found[kind] = whole_number(f"{where}.{kind}", document[kind], 0, MAX_COUNT)
+    if "cost_usd" in document:
+        found["cost_nano_usd"] = _nano_usd(f"{where}.cost_usd", document["cost_usd"])
+    if not found:
+        raise invalid(where, f"must say at least one of {', '.join(KINDS)}")
+    if not is_usage:
+        found.setdefault("requests", 1)
+    return found
+
+
+def from_converse(body: object, size_bytes: int, where: str = "converse") -> Estimate:
+    """Bound a call by the body of its Converse request.
+
+    Args:
+        body: The request without ``modelId``.
+        size_bytes: Bytes of the JSON text that holds it, or of a longer one: what the bound is made of.
+        where: Path to it.
+
+    Raises:
+        Problem: 400, it is no Converse request, or nothing bounds it: the caller has to state an estimate instead.
+    """
+    if not isinstance(body, dict):
+        raise invalid(where, "must be an object: a Converse request without modelId")
+    refuse_unknown(where, body, _CONVERSE)
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise invalid(f"{where}.messages", "must be a list of messages")
+    if body.get("promptVariables"):
+        raise invalid(f"{where}.promptVariables", "a stored prompt has a length unknown here; send an estimate instead")
+    if _holds_media((messages, body.get("system"))):
+        raise invalid(f"{where}.messages", "bytes do not bound the tokens of media; send an estimate instead")
+    margin = TOOL_MARGIN_TOKENS if any(body.get(name) for name in _EXPLAINED) else MARGIN_TOKENS
+    return {"requests": 1, "input_tokens": size_bytes + margin, "output_tokens": _output(body, where)}
+
+
+def _output(body: Mapping[str, Any], where: str) -> int:
+    configuration = body.get("inferenceConfig")
+    field = f"{where}.inferenceConfig.maxTokens"
+    limits = []
+    if isinstance(configuration, dict) and "maxTokens" in configuration:
+        limits.append(whole_number(field, configuration["maxTokens"], 1, MAX_COUNT))
+    more = body.get("additionalModelRequestFields")
+    if isinstance(more, dict):
+        for name in _TOKEN_LIMITS:
+            if name in more:
+                limits.append(whole_number(f"{where}.additionalModelRequestFields.{name}", more[name], 1, MAX_COUNT))
+    if not limits:
+        raise invalid(field, "is missing, and nothing else bounds the output; set it, or send an estimate instead")
+    return max(limits)
+
+
+def _holds_media(value: object) -> bool:
+    """Whether a content block of media is anywhere inside; walks without recursion, for the body is a stranger's."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if any(name in one for name in _MEDIA):
+                return True
+            waiting += [part for name, part in one.items() if name not in _ANY_JSON and isinstance(part, dict | list)]
+        elif isinstance(one, list | tuple):
+            waiting += [part for part in one if isinstance(part, dict | list)]
+    return False
+
+
+def _nano_usd(where: str, value: object) -> int:
+    try:
+        amount = parse_usd(value) if isinstance(value, str) and len(value) <= 32 else -1
+    except ValueError:
+        amount = -1
+    if not 0 <= amount <= MAX_COST_NANO_USD:
+        raise invalid(where, 'must be US dollars as text such as "0.01", at most 1000000')
+    return amount

@@ -1,0 +1,367 @@
+"""The quota API as OpenAPI 3.1. Bounds and patterns are those that the code checks; a test holds both together.
+
+``python -m bedrock_meter.api.openapi`` prints the document, which is committed as ``docs/openapi.json``.
+"""
+
+import json
+from typing import Any
+
+from bedrock_meter.api import estimates, reservations, usage
+from bedrock_meter.api.contract import (
+    AMOUNT,
+    COMMON,
+    INSTANT,
+    MEASURED,
+    TENANT,
+    USD,
+    Schema,
+    answer,
+    answered,
+    array,
+    content,
+    nullable,
+    openapi,
+    operation,
+    parameter,
+    reference,
+    strict,
+    string,
+)
+from bedrock_meter.api.problems import CONTENT_TYPE
+from bedrock_meter.api.requests import MAX_COUNT
+from bedrock_meter.limits.meters import Meter
+
+_PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
+_RESERVATION = [
+    *_PATH,
+    parameter("reservation", "path", string(pattern=f"^{reservations.ID.pattern}$"), "Reservation id"),
+]
+_LIMIT_HEADERS = {
+    "RateLimit": "each limit: what remains, and seconds until something frees (IETF draft)",
+    "RateLimit-Policy": "each limit: its maximum, and its window in seconds",
+    "Retry-After": "seconds until the tenant may call again, where waiting helps",
+}
+_METER = string(enum=[str(meter) for meter in Meter])
+_SCOPE: Schema = {
+    **answered({"models": array(string()), "profiles": array(string())}, optional=("models", "profiles")),
+    "description": "the models and profiles that the limit looks at; missing: all",
+}
+_DEGRADED: Schema = {"type": "boolean", "description": "true: the tables are down, and nobody looked at the quota"}
+_WRITING = (*COMMON, 413)
+
+
+def document() -> dict[str, Any]:
+    """Return the document."""
+    return openapi(
+        "bedrock-meter quota API",
+        "What a tenant of Amazon Bedrock may still use, and what it has used. Unknown query parameters and members of "
+        "bodies are refused. Clients must tolerate members of answers that they do not know.",
+        _paths(),
+        _schemas(),
+        ("signature", "token"),
+    )
+
+
+def _paths() -> dict[str, Any]:
+    base = "/v1/tenants/{tenant}"
+    held = answer("The reservation", reference("Reservation"))
+    return {
+        f"{base}/quota": {
+            "get": operation(
+                "readQuota",
+                "Whether a call may be made now",
+                {200: answer("Allowed or not", reference("Quota"), _LIMIT_HEADERS)},
+                parameters=_PATH,
+            )
+        },
+        f"{base}/reservations": {
+            "post": operation(
+                "reserve",
+                "Hold an amount before a call",
+                {
+                    201: answer("Held", reference("Reservation"), {"Location": "address of the reservation"}),
+                    200: answer("Held before, by the same request", reference("Reservation")),
+                    409: {
+                        "description": "The key was used with another content, or its reservation is over",
+                        "content": content(reference("Problem"), CONTENT_TYPE),
+                    },
+                    429: {
+                        **answer("No room, or suspended; or API Gateway's own throttle", None, _LIMIT_HEADERS),
+                        "content": content(reference("Denial"), CONTENT_TYPE) | content(reference("GatewayError")),
+                    },
+                },
+                parameters=_PATH,
+                body=reference("ReservationRequest"),
+                statuses=_WRITING,
+            )
+        },
+        f"{base}/reservations/{{reservation}}": {
+            "get": operation("readReservation", "A reservation, open or over", {200: held}, parameters=_RESERVATION),
+            "delete": operation(
+                "releaseReservation",
+                "Give back what is held; also when it is over already",
+                {204: answer("Holds nothing any more", None)},
+                parameters=_RESERVATION,
+            ),
+        },
+        f"{base}/reservations/{{reservation}}/settlement": {
+            "post": operation(
+                "settleReservation",
+                "Shrink an open reservation to what was used; never raises it, never writes usage",
+                {200: held},
+                parameters=_RESERVATION,
+                body=reference("Settlement"),
+                statuses=_WRITING,
+            )
+        },
+        f"{base}/usage": {
+            "get": operation(
+                "readUsage",
+                "Usage by period of the tenant's own clock",
+                {200: _report()},
+                parameters=[*_PATH, *_usage_parameters()],
+            )
+        },
+        f"{base}/explanation": {
+            "get": operation(
+                "explain",
+                "Which limit decides, and which models and profiles used its window",
+                {200: answer("The limits that deny, else the one nearest to its end", reference("Explanation"))},
+                parameters=[*_PATH, parameter("limit", "query", string(maxLength=64), "Explain this limit")],
+            )
+        },
+        "/v1/openapi.json": {
+            "get": operation("readDocument", "This document", {200: answer("OpenAPI 3.1", {"type": "object"})})
+        },
+    }
+
+
+def _report() -> Schema:
+    found = answer(
+        "Lines by period, then by group", reference("UsageReport"), {"X-Next-Cursor": "cursor of the next page, if any"}
+    )
+    found["content"] |= {"text/csv": {"schema": {"type": "string"}}}
+    return found
+
+
+def _usage_parameters() -> list[Schema]:
+    bound = "a date of the tenant's clock, or an instant with an offset, on a quarter-hour"
+    return [
+        parameter("from", "query", string(), f"First instant: {bound}. Default: the month of the end"),
+        parameter("to", "query", string(), f"End, exclusive: {bound}. Default: now"),
+        parameter("by", "query", string(enum=list(usage.BY), default="day"), "Length of a period"),
+        parameter("group", "query", string(enum=list(usage.GROUPS), default="none"), "What a line is about"),
+        parameter("format", "query", string(enum=list(usage.FORMATS), default="json"), "JSON or CSV"),
+        parameter("cursor", "query", string(), "Where to go on, from the answer before; all else stays as it was"),
+    ]
+
+
+def _schemas() -> dict[str, Schema]:
+    text = string()
+    return {
+        "Limit": _limit(),
+        "Quota": answered(
+            {
+                "tenant": TENANT,
+                "allowed": {"type": "boolean"},
+                "as_of": INSTANT,
+                "version": AMOUNT,
+                "degraded": _DEGRADED,
+                "limits": array(reference("Limit")),
+            },
+            optional=("version",),
+        ),
+        "Explanation": answered(
+            {
+                "tenant": TENANT,
+                "allowed": {"type": "boolean"},
+                "as_of": INSTANT,
+                "version": AMOUNT,
+                "denied_by": array(text),
+                "decisive": nullable(text),
+                "limits": array(_explained()),
+            }
+        ),
+        "UsageReport": answered(
+            {
+                "tenant": TENANT,
+                "timezone": text,
+                "from": INSTANT,
+                "to": INSTANT,
+                "by": string(enum=list(usage.BY)),
+                "group": string(enum=list(usage.GROUPS)),
+                "usage": array(_line()),
+                "next": nullable(string("cursor of the next page")),
+            }
+        ),
+        "Estimate": strict(_kinds(), minProperties=1),
+        "ReservationRequest": _request(),
+        "Settlement": strict(
+            {"usage": reference("Estimate"), "extend_seconds": _seconds("live at least so long from now on")}, ["usage"]
+        ),
+        "Reservation": _reservation(),
+        "Denial": _denial(),
+    }
+
+
+def _limit() -> Schema:
+    return answered(
+        {
+            "name": string(),
+            "meter": _METER,
+            "unit": string(enum=sorted({meter.unit for meter in Meter})),
+            "window": string("1h, 7d (rolling) or day, week@3, month@15 (calendar)"),
+            "max": MEASURED,
+            "hard": {"type": "boolean"},
+            "version": AMOUNT,
+            "scope": _SCOPE,
+            "used": MEASURED,
+            "reserved": MEASURED,
+            "remaining": MEASURED,
+            "overage": MEASURED,
+            "complete": {"type": "boolean", "description": "false: nobody can say what some calls add to 'used'"},
+            "uncounted_requests": {**AMOUNT, "description": "how many; only where not complete"},
+            "allowed": {"type": "boolean"},
+            "window_start": INSTANT,
+            "window_end": INSTANT,
+            "frees_at": nullable(INSTANT),
+            "throttled_until": nullable(INSTANT),
+            "counting_since": nullable(INSTANT),
+        },
+        optional=("scope", "uncounted_requests"),
+    )
+
+
+def _explained() -> Schema:
+    def share(kind: str) -> Schema:
+        name = nullable(string("null: all that are not named"))
+        return answered(
+            {
+                kind: name,
+                "amount": MEASURED,
+                "requests": AMOUNT,
+                "uncounted_requests": AMOUNT,
+                "percent": {"type": "number"},
+            }
+        )
+
+    found = answered(
+        {
+            "from": INSTANT,
+            "to": INSTANT,
+            "exact": {"type": "boolean", "description": "false: a rolling window, by whole quarter-hours"},
+            "complete": {"type": "boolean", "description": "false: too many rows; read until 'to'"},
+            "granularity_seconds": AMOUNT,
+            "total": MEASURED,
+            "uncounted_requests": {**AMOUNT, "description": "calls of which nobody can say what they add"},
+            "models": array(share("model")),
+            "profiles": array(share("profile")),
+        }
+    )
+    return {"allOf": [reference("Limit"), answered({"explained": found})]}
+
+
+def _line() -> Schema:
+    return answered(
+        {
+            "period": string("2026-11, 2026-11-24 or 2026-11-24T14:00+01:00"),
+            "start": INSTANT,
+            "end": INSTANT,
+            "model": string(),
+            "profile": string(),
+            "complete": {"type": "boolean", "description": "false: a part of its period; parts add up"},
+            **dict.fromkeys(usage.SUMS, AMOUNT),
+            "cost_usd": {**USD, "description": "US dollars that the priced calls cost"},
+            "unpriced": {**AMOUNT, "description": "calls that are missing in the cost"},
+        },
+        optional=("model", "profile"),
+    )
+
+
+def _kinds() -> dict[str, Schema]:
+    count = {**AMOUNT, "maximum": MAX_COUNT}
+    return {**dict.fromkeys(("requests", *estimates.TOKEN_KINDS), count), "cost_usd": USD}
+
+
+def _seconds(description: str, **more: Any) -> Schema:
+    bounds = {"minimum": reservations.SHORTEST_S, "maximum": reservations.LONGEST_S}
+    return {"type": "integer", "description": description, **bounds, **more}
+
+
+def _request() -> Schema:
+    name = string(pattern=f"^{reservations.NAME.pattern}$")
+    return strict(
+        {
+            "key": string("the client's idempotency key", pattern=f"^{reservations.KEY.pattern}$"),
+            "model": name,
+            "profile": name,
+            "estimate": reference("Estimate"),
+            "converse": {
+                "type": "object",
+                "description": "a Converse request without modelId and without media: its bytes bound the input, its "
+                "maxTokens is reserved in full",
+                "required": ["messages", "inferenceConfig"],
+            },
+            "ttl_seconds": _seconds("for how long", default=reservations.DEFAULT_S),
+            "kind": string(enum=list(reservations.KINDS), default="call"),
+        },
+        ["key"],
+        oneOf=[{"required": ["estimate"]}, {"required": ["converse"]}],
+    )
+
+
+def _reservation() -> Schema:
+    profile = {**answered({"id": string(), "arn": string()}), "type": ["object", "null"]}
+    return answered(
+        {
+            "id": nullable(string("null: degraded, nothing is held")),
+            "tenant": TENANT,
+            "key": string(),
+            "kind": string(enum=list(reservations.KINDS)),
+            "status": string(enum=["open", "settled", "released", "expired"]),
+            "model": nullable(string()),
+            "profile": profile,
+            "estimate": {"type": "object", "properties": _kinds()},
+            "estimate_source": string(enum=[estimates.STATED, estimates.FROM_BYTES]),
+            "amounts": array(answered({"limit": string(), "meter": _METER, "amount": MEASURED})),
+            "created_at": INSTANT,
+            "expires_at": INSTANT,
+            "allowed": {"type": "boolean", "description": "only with degraded"},
+            "degraded": _DEGRADED,
+            "metadata": {
+                "type": "object",
+                "description": "goes into Bedrock's requestMetadata as it is",
+                "additionalProperties": {"type": "string"},
+            },
+        },
+        optional=("estimate_source", "allowed"),
+    )
+
+
+def _denial() -> Schema:
+    return {
+        "allOf": [
+            reference("Problem"),
+            {
+                "type": "object",
+                "properties": {
+                    "tenant": TENANT,
+                    "limit": {"type": "object", "description": "the most restrictive one"},
+                    "requested": MEASURED,
+                    "retry_after_seconds": {"type": ["integer", "null"]},
+                    "throttled_until": nullable(INSTANT),
+                },
+            },
+        ]
+    }
+
+
+def text() -> str:
+    """Return the document as it is committed."""
+    return json.dumps(document(), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(text())

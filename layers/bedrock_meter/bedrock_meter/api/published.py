@@ -1,0 +1,26 @@
+"""An API's own OpenAPI document, served by itself."""
+
+import json
+from importlib import import_module
+
+from aws_lambda_powertools.event_handler import Response
+
+from bedrock_meter.api.requests import query
+from bedrock_meter.api.resolver import Resolver
+
+
+def add_document(api: Resolver, path: str, module: str) -> None:
+    """Add the route that serves ``document()`` of a module, which is loaded when somebody asks.
+
+    Args:
+        api: Gets it.
+        path: Where it is served.
+        module: Dotted name of the module that makes the document.
+    """
+
+    @api.routes.get(path)
+    def document() -> Response:  # type: ignore[type-arg]
+        api.check_caller()
+        query(api.event, ())
+        text = json.dumps(import_module(module).document())
+        return Response(200, "application/json", text, headers={"Cache-Control": "private, max-age=300"})

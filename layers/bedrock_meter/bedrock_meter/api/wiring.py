@@ -1,0 +1,63 @@
+"""The quota API: which routes it has, and what they read."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bedrock_meter import clock
+from bedrock_meter.api.explanation import add_explanation
+from bedrock_meter.api.outage import FailPolicies
+from bedrock_meter.api.published import add_document
+from bedrock_meter.api.quota import add_quota
+from bedrock_meter.api.reservations import Reservations, add_reservations
+from bedrock_meter.api.resolver import Resolver
+from bedrock_meter.api.telling import Telling
+from bedrock_meter.api.usage import DynamoDBReports, Reports, add_usage
+from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.storage import gauges
+
+
+def quota_api(
+    gauge_of: Callable[[str], Gauge | None],
+    reports: Reports,
+    reservations: Reservations | None,
+    *,
+    telling: Telling,
+    tenant_claim: str,
+    fail_policy: str,
+    now: Callable[[], int] = clock.now_ms,
+    pause: Callable[[float], None] = time.sleep,
+) -> Resolver:
+    """Return the quota API.
+
+    Args:
+        gauge_of: Reads a tenant's gauge; None if there is no such tenant.
+        reports: Reads roll-ups.
+        reservations: Who holds amounts; None leaves their routes out.
+        telling: Who is told what went wrong.
+        tenant_claim: Claim of a token that names its tenant.
+        fail_policy: ``open`` or ``closed``, for tenants without one of their own.
+        now: Current time in milliseconds.
+        pause: Waits for some seconds.
+    """
+    api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected)
+    policies = FailPolicies(fail_policy)
+    add_quota(api, gauge_of, policies, failed=telling.failed, degraded=telling.degraded, now=now)
+    add_usage(api, reports, failed=telling.failed, now=now)
+    add_explanation(api, gauge_of, reports, failed=telling.failed, now=now)
+    if reservations is not None:
+        add_reservations(
+            api, reservations, policies, failed=telling.failed, degraded=telling.degraded, now=now, pause=pause
+        )
+    add_document(api, "/v1/openapi.json", "bedrock_meter.api.openapi")
+    return api
+
+
+def over_dynamodb(
+    dynamodb: Any, *, quotas_table: str, usage_table: str, tenants_table: str
+) -> tuple[Callable[[str], Gauge | None], Reports]:
+    """Return how gauges and roll-ups are read."""
+    return (
+        lambda tenant: gauges.load_one(dynamodb, quotas_table, tenant),
+        DynamoDBReports(dynamodb, usage_table, tenants_table),
+    )

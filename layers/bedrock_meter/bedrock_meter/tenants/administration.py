@@ -1,0 +1,215 @@
+"""Tenants as an administrator changes them over an API: read with a version, changed under it, and noted.
+
+Three facts: a change names the version that it was made from, and is refused if that is not the present one; a change
+first *claims* the tenant, in one transaction with its note in the audit log, so that of two changes from one version
+one is refused before anything has happened, and no change is without a note; what is claimed is then made true by
+``onboarding.apply``, whose steps can be repeated, so that a change that died halfway is finished by sending it again.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from bedrock_meter.limits.installation import InstallationStore
+from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.windows import CalendarWindow
+from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+from bedrock_meter.tenants.file import parse
+from bedrock_meter.tenants.onboarding import TenantStore, apply
+from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+
+KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits")
+
+
+class Changed(Exception):
+    """The tenant is not, or no longer, what the change was made from. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A note about one change, written before it.
+
+    Attributes:
+        tenant: Whose.
+        at_ms: When.
+        by: The caller's ARN, or the subject of a token.
+        what: What was asked for, in a word.
+        before: The parts that change, as they were; None = there was no such tenant.
+        after: The same parts as they are to be.
+    """
+
+    tenant: str
+    at_ms: int
+    by: str
+    what: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A tenant in a list: its definition without limits, and when it was last changed."""
+
+    definition: TenantDefinition
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A tenant with its limits.
+
+    Attributes:
+        document: As an entry of a tenants file.
+        version: Names this state of it; another one after each change.
+        updated_ms: When its definition was last changed.
+    """
+
+    document: Mapping[str, Any]
+    version: str
+    updated_ms: int
+
+
+class AdministrationStore(Protocol):
+    """What administration asks of the Tenants table beyond ``TenantStore``."""
+
+    def page(self, after: tuple[str, ...] | None, limit: int) -> tuple[Sequence[Listed], tuple[str, ...] | None]:
+        """Return some tenants, at most ``limit``, in no order but a fixed one, and the key to go on behind.
+
+        None at the end. Fewer than ``limit``, also none, say nothing about the end.
+        """
+
+    def updated_ms(self, tenant: str) -> int | None:
+        """Return when a tenant's definition was last changed; None if there is none."""
+
+    def claim(self, seen_ms: int | None, timezone: str, change: Change) -> bool:
+        """Note a change and make it the last one of its tenant, both or neither; None = there must be no such tenant.
+
+        False if the tenant is not as seen; nothing was written.
+        """
+
+    def changes(
+        self, tenant: str, after: tuple[str, ...] | None, limit: int
+    ) -> tuple[Sequence[Change], tuple[str, ...] | None]:
+        """Return a tenant's changes, newest first, and the key to go on behind; None at the end."""
+
+
+class Administration:
+    """Reads and changes tenants for people who may see all of them."""
+
+    def __init__(
+        self,
+        store: AdministrationStore,
+        tenants: TenantStore,
+        installation: InstallationStore,
+        *,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.store = store
+        self._tenants = tenants
+        self._installation = installation
+        self._clock = clock
+        self._new_id = new_id
+
+    def tenant(self, tenant: str) -> Described | None:
+        """Return a tenant; None if there is none."""
+        updated_ms = self.store.updated_ms(tenant)
+        definition = self._tenants.tenant(tenant) if updated_ms is not None else None
+        gauge = self._installation.gauge(tenant)
+        if definition is None or updated_ms is None:
+            return None
+        limits = tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
+        version = f"{updated_ms}-{gauge.layout.version if gauge is not None else 0}"
+        return Described(document_of(replace(definition, limits=limits)), version, updated_ms)
+
+    def put(
+        self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
+    ) -> Described:
+        """Make a tenant what ``document`` says; what it leaves out gets its default, but a name stays. Twice is once.
+
+        Args:
+            tenant: Which.
+            document: An entry of a tenants file; its ``id`` may be missing.
+            is_expected: Whether the present version (None = no such tenant) is one that the caller made this from.
+            by: Who changes it.
+
+        Raises:
+            InvalidDefinition: Something in the document is wrong.
+            Changed: The present version is another one.
+            LeaseLost: Somebody else keeps changing the limits; sending it again finishes the change.
+        """
+        (definition,) = parse({"tenants": [{"id": tenant, **document}]})
+        return self._put(definition, is_expected, by, "put")
+
+    def put_limits(
+        self, tenant: str, limits: Sequence[Any], is_expected: Callable[[str | None], bool], by: str
+    ) -> Described | None:
+        """Replace a tenant's limits, and nothing else; None if there is no such tenant. See ``put``."""
+        found = self.tenant(tenant)
+        if found is None:
+            return None
+        (definition,) = parse({"tenants": [{**found.document, "limits": list(limits)}]})
+        return self._put(definition, is_expected, by, "put limits")
+
+    def _put(
+        self, definition: TenantDefinition, is_expected: Callable[[str | None], bool], by: str, what: str
+    ) -> Described:
+        found = self.tenant(definition.id)
+        if not is_expected(None if found is None else found.version):
+            raise Changed
+        before, after = _difference(None if found is None else found.document, document_of(definition))
+        if found is None or after:
+            change = Change(definition.id, self._clock(), by, what, before, after)
+            if not self.store.claim(None if found is None else found.updated_ms, definition.timezone, change):
+                raise Changed
+        # Also where nothing differs: an earlier attempt may have stopped before its profiles were mapped.
+        for _ in apply([definition], self._tenants, self._installation, clock=self._clock, new_id=self._new_id):
+            pass
+        made = self.tenant(definition.id)
+        if made is None:
+            raise Changed
+        return made
+
+
+def document_of(definition: TenantDefinition) -> dict[str, Any]:
+    """Return a definition as an entry of a tenants file, which ``file.parse`` reads to the same definition."""
+    return {
+        "id": definition.id,
+        **({"name": definition.name} if definition.name is not None else {}),
+        "timezone": definition.timezone,
+        "plan": definition.plan,
+        "fail": definition.fail_policy,
+        "profiles": [_profile(one) for one in definition.profiles],
+        "principals": list(definition.principals),
+        "limits": [_limit(one, definition.timezone) for one in definition.limits],
+    }
+
+
+def _profile(profile: ProfileReference) -> dict[str, str]:
+    return {"id": profile.arn, **({} if profile.model == UNKNOWN_MODEL else {"model": profile.model})}
+
+
+def _limit(limit: Limit, timezone: str) -> dict[str, Any]:
+    window: str | dict[str, Any] = str(limit.window)
+    if isinstance(limit.window, CalendarWindow) and limit.window.timezone != timezone:
+        window = {"calendar": str(limit.window), "timezone": limit.window.timezone}
+    return {
+        "name": limit.name,
+        "meter": str(limit.meter),
+        "window": window,
+        "max": limit.meter.shown(limit.maximum),
+        "hard": limit.hard,
+        "thresholds": list(limit.thresholds),
+        **limit.scope.document(),
+    }
+
+
+def _difference(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return the members that differ, as they were and as they are to be."""
+    if before is None:
+        return None, dict(after)
+    names = [name for name in after if json.dumps(before.get(name)) != json.dumps(after[name])]
+    return {name: before.get(name) for name in names}, {name: after[name] for name in names}

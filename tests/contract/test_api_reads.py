@@ -1,0 +1,63 @@
+"""What the quota API reads, over the local stack: a tenant's zone, its rows in pages, and its policy for outages."""
+
+import pytest
+
+from bedrock_meter.api.usage import DynamoDBReports
+from bedrock_meter.limits.installation import install_fail_policy, install_limits
+from bedrock_meter.limits.windows import QUARTER_MS
+from bedrock_meter.local.endpoint import Endpoint
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage.keys import usage_sort_key
+from bedrock_meter.storage.tenants import PynamoDBTenantStore
+from bedrock_meter.tenants.tenant import TenantDefinition
+from tests.contract.conftest import Stores
+from tests.doubles.records import NOW_MS, limit
+
+QUARTER = NOW_MS - NOW_MS % QUARTER_MS
+
+
+@pytest.fixture
+def reports(endpoint: Endpoint, tables: Tables) -> DynamoDBReports:
+    return DynamoDBReports(endpoint.client("dynamodb"), tables.usage, tables.tenants)
+
+
+def test_a_tenants_zone(reports: DynamoDBReports, tables: Tables) -> None:
+    assert reports.timezone("acme") is None
+    PynamoDBTenantStore(tables).put_tenant(TenantDefinition("acme", "Asia/Kathmandu", fail_policy="closed"), NOW_MS)
+    assert reports.timezone("acme") == "Asia/Kathmandu"
+    found = PynamoDBTenantStore(tables).tenant("acme")
+    assert found is not None
+    assert found.fail_policy == "closed"
+
+
+def test_rows_of_a_range_in_the_order_of_time(reports: DynamoDBReports, tables: Tables, endpoint: Endpoint) -> None:
+    client = endpoint.client("dynamodb")
+    for tenant in ("acme", "acm", "acme2"):
+        for quarter in range(-2, 3):
+            for profile in ("p1", "p2"):
+                key = usage_sort_key(QUARTER + quarter * QUARTER_MS, profile, "m")
+                item = {"pk": {"S": tenant}, "sk": {"S": key}, "requests": {"N": "1"}, "input": {"N": "5"}}
+                client.put_item(TableName=tables.usage, Item=item)
+    pages = list(reports.pages("acme", QUARTER - QUARTER_MS, QUARTER + QUARTER_MS))
+    rows = [key for page in pages for key, _ in page]
+    assert [(key.tenant, (key.quarter_ms - QUARTER) // QUARTER_MS, key.profile) for key in rows] == [
+        ("acme", -1, "p1"),
+        ("acme", -1, "p2"),
+        ("acme", 0, "p1"),
+        ("acme", 0, "p2"),
+    ]
+
+
+def test_a_policy_for_outages_stays_through_changes_of_limits(stores: Stores) -> None:
+    def install(*limits: object) -> None:
+        install_limits(stores.installation, "acme", limits, clock=lambda: NOW_MS, new_id=lambda: "x")  # type: ignore[arg-type]
+
+    assert not install_fail_policy(stores.installation, "acme", "closed")
+    install()
+    assert install_fail_policy(stores.installation, "acme", "closed")
+    assert not install_fail_policy(stores.installation, "acme", "closed")
+    install(limit("5m"))
+    assert stores.gauge("acme").fail_policy == "closed"
+    assert [one.name for one in stores.gauge("acme").layout.limits] == ["total_tokens-5m"]
+    assert install_fail_policy(stores.installation, "acme", None)
+    assert stores.gauge("acme").fail_policy is None

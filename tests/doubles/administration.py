@@ -1,0 +1,89 @@
+"""``AdministrationStore`` and ``TenantStore`` in memory; the contract suite holds them to the tables' promises."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from bedrock_meter.tenants.administration import Change, Listed
+from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.ownership import ProfileMapping
+from bedrock_meter.tenants.tenant import TenantDefinition
+
+
+@dataclass
+class MemoryTenants:
+    """Definitions with the time of their last change, mappings, and notes."""
+
+    definitions: dict[str, tuple[TenantDefinition, int]] = field(default_factory=dict)
+    mappings: dict[str, tuple[int, Sequence[MappingPeriod]]] = field(default_factory=dict)
+    notes: list[Change] = field(default_factory=list)
+    error: Exception | None = None
+
+    def tenant(self, tenant: str) -> TenantDefinition | None:
+        self._fail()
+        return self.definitions[tenant][0] if tenant in self.definitions else None
+
+    def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
+        self._fail()
+        held = self.definitions.get(definition.id)
+        if held is not None and held[0].revision != definition.revision:
+            return False
+        self.definitions[definition.id] = replace(definition, limits=(), revision=definition.revision + 1), now_ms
+        return True
+
+    def forget_principal(self, principal: str, tenant: str) -> None:
+        version, periods = self.periods(principal)
+        self.mappings[principal] = version + 1, tuple(one for one in periods if one.tenant != tenant)
+
+    def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
+        yield from [definition for definition, _ in self.definitions.values()]
+        for profile, (version, periods) in self.mappings.items():
+            yield ProfileMapping(profile, version, periods)
+
+    def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
+        return self.mappings.get(profile, (0, ()))
+
+    def put_periods(self, profile: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
+        if self.periods(profile)[0] != version:
+            return False
+        self.mappings[profile] = version + 1, tuple(periods)
+        return True
+
+    def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
+        return self.periods(principal)
+
+    def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
+        return self.put_periods(principal, version, periods)
+
+    def page(self, after: tuple[str, ...] | None, limit: int) -> tuple[Sequence[Listed], tuple[str, ...] | None]:
+        self._fail()
+        names = [name for name in sorted(self.definitions) if after is None or name > after[0]]
+        found = [Listed(*self.definitions[name]) for name in names[:limit]]
+        return found, (names[limit - 1], "TENANT") if len(names) > limit else None
+
+    def updated_ms(self, tenant: str) -> int | None:
+        self._fail()
+        return self.definitions[tenant][1] if tenant in self.definitions else None
+
+    def claim(self, seen_ms: int | None, timezone: str, change: Change) -> bool:
+        self._fail()
+        if self.updated_ms(change.tenant) != seen_ms:
+            return False
+        self.notes.append(change)
+        if seen_ms is None:
+            self.definitions[change.tenant] = TenantDefinition(change.tenant, timezone), change.at_ms
+        else:
+            present = self.definitions[change.tenant][0]
+            self.definitions[change.tenant] = present, max(change.at_ms, seen_ms + 1)
+        return True
+
+    def changes(
+        self, tenant: str, after: tuple[str, ...] | None, limit: int
+    ) -> tuple[Sequence[Change], tuple[str, ...] | None]:
+        self._fail()
+        found = [one for one in reversed(self.notes) if one.tenant == tenant]
+        start = int(after[0]) if after is not None and after[0].isdigit() else 0
+        return found[start : start + limit], (str(start + limit),) if len(found) > start + limit else None
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error

@@ -1,0 +1,346 @@
+"""The admin API: who comes in, changes under a version, notes, pages."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from bedrock_meter.api import admin_openapi
+from bedrock_meter.api.admin import MAX_BODY_BYTES, admin_api
+from bedrock_meter.api.callers import ADMIN_SCOPE
+from bedrock_meter.api.telling import Telling
+from bedrock_meter.clock import iso
+from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.tenants.administration import Administration
+from tests.doubles.administration import MemoryTenants
+from tests.doubles.http import ARN, CLAIM, Answer, request, token
+from tests.doubles.memory import MemoryInstallationStore, MemoryTables
+from tests.doubles.records import NOW_MS
+from tests.unit.api.test_openapi import operations, routes_of
+
+TENANTS = "/v1/admin/tenants"
+ACME = f"{TENANTS}/acme"
+NEW = {"if-none-match": "*"}
+LIMIT = {"meter": "total_tokens", "window": "1h", "max": 1000}
+FULL = {
+    "timezone": "Europe/Berlin",
+    "plan": "gold",
+    "fail": "closed",
+    "profiles": ["p1", {"id": "p2", "model": "a.model"}],
+    "principals": ["arn:aws:iam::123456789012:role/acme-worker"],
+    "limits": [
+        LIMIT,
+        {"meter": "requests", "window": "month@15", "max": "1k", "hard": True, "thresholds": [90]},
+        {"meter": "usd", "window": "day", "max": 12.5, "models": ["anthropic.*"], "profiles": ["p1"]},
+    ],
+}
+
+
+class MemorySuspensions:
+    def __init__(self, tenants: MemoryTenants) -> None:
+        self.tenants = tenants
+        self.suspended: dict[str, dict[str, Any]] = {}
+
+    def suspend(self, tenant: str, reason: str, by: str) -> Mapping[str, Any] | None:
+        if tenant not in self.tenants.definitions:
+            return None
+        return self.suspended.setdefault(tenant, {"reason": reason, "since": iso(NOW_MS), "by": by})
+
+    def resume(self, tenant: str, by: str) -> bool:
+        self.suspended.pop(tenant, None)
+        return tenant in self.tenants.definitions
+
+
+class Office:
+    """The admin API over memory; the clock goes on with each look."""
+
+    def __init__(self) -> None:
+        self.tenants = MemoryTenants()
+        self.gauges = MemoryTables()
+        self.told: list[str] = []
+        ticks = itertools.count(NOW_MS)
+        administration = Administration(
+            self.tenants,
+            self.tenants,
+            MemoryInstallationStore(self.gauges),
+            clock=lambda: next(ticks),
+            new_id=lambda: "x",
+        )
+        self.api = admin_api(
+            administration,
+            MemorySuspensions(self.tenants),
+            telling=Telling(self.told.append, lambda: None, lambda error: self.told.append(type(error).__name__)),
+            tenant_claim=CLAIM,
+            now=lambda: NOW_MS,
+        )
+
+    def ask(self, path: str, method: str = "GET", **more: Any) -> Answer:
+        answer = self.api.resolve(request(method, path, **more), None)
+        return Answer(answer["statusCode"], answer["headers"], answer["body"] or "")
+
+    def put(self, document: object, headers: Mapping[str, str], path: str = ACME) -> Answer:
+        return self.ask(path, "PUT", body=document, headers=headers)
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def test_the_document_has_the_routes_that_there_are(office: Office) -> None:
+    assert operations(admin_openapi.document()) == routes_of(office.api)
+
+
+def test_a_new_tenant_is_made_whole_and_noted(office: Office) -> None:
+    answer = office.put(FULL, NEW)
+    assert answer.status == 200
+    assert answer.document == office.ask(ACME).document
+    assert answer.headers["ETag"] == office.ask(ACME).headers["ETag"]
+    assert answer.document["limits"][1] == {
+        "name": "requests-month-15",
+        "meter": "requests",
+        "window": "month@15",
+        "max": 1000,
+        "hard": True,
+        "thresholds": [90],
+    }
+    assert answer.document["limits"][2] == {
+        "name": "cost_usd-day",
+        "meter": "cost_usd",
+        "window": "day",
+        "max": "12.50",
+        "hard": False,
+        "thresholds": [50, 80, 100],
+        "models": ["anthropic.*"],
+        "profiles": ["p1"],
+    }
+    assert answer.document["principals"] == FULL["principals"]
+    assert office.tenants.mappings["arn:aws:iam::123456789012:role/acme-worker"][1][0].tenant == "acme"
+    assert office.tenants.mappings["p2"][1] == office.tenants.periods("p2")[1]
+    assert [one.limit.name for one in office.gauges.gauges["acme"].layout.limits] == [
+        "total_tokens-1h",
+        "requests-month-15",
+        "cost_usd-day",
+    ]
+    assert office.gauges.gauges["acme"].fail_policy == "closed"
+    (note,) = office.tenants.notes
+    assert (note.tenant, note.by, note.what, note.before) == ("acme", ARN, "put", None)
+    assert note.after == answer.document
+
+
+def test_what_is_read_can_be_sent_back(office: Office) -> None:
+    first = office.put(FULL, NEW)
+    again = office.put(first.document, {"if-match": first.headers["ETag"]})
+    assert (again.status, again.document) == (200, first.document)
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert len(office.tenants.notes) == 1
+
+
+def test_a_change_is_noted_by_what_differs_and_who_made_it(office: Office) -> None:
+    tag = office.put(FULL, NEW).headers["ETag"]
+    wanted = {**office.ask(ACME).document, "plan": "silver"}
+    changed = office.ask(
+        ACME, "PUT", body=wanted, headers={"If-Match": tag}, authorizer=token(None, scope=f"openid {ADMIN_SCOPE}")
+    )
+    assert changed.headers["ETag"] != tag
+    note = office.tenants.notes[-1]
+    assert (note.by, note.before, note.after) == ("jwt:user-1", {"plan": "gold"}, {"plan": "silver"})
+    listed = office.ask(f"{ACME}/audit").document
+    assert [one["what"] for one in listed["changes"]] == ["put", "put"]
+    assert listed["changes"][0]["before"] == {"plan": "gold"}
+
+
+def test_limits_alone(office: Office) -> None:
+    tag = office.put(FULL, NEW).headers["ETag"]
+    answer = office.put({"limits": [LIMIT]}, {"if-match": tag}, f"{ACME}/limits")
+    assert [one["name"] for one in answer.document["limits"]] == ["total_tokens-1h"]
+    assert office.ask(f"{ACME}/limits").document == answer.document
+    assert office.ask(ACME).headers["ETag"] == answer.headers["ETag"] != tag
+    assert office.ask(ACME).document["profiles"] == [{"id": "p1"}, {"id": "p2", "model": "a.model"}]
+    note = office.tenants.notes[-1]
+    assert (note.what, list(note.after or {})) == ("put limits", ["limits"])
+
+
+def test_a_window_in_another_zone_comes_back_as_it_is(office: Office) -> None:
+    window = {"calendar": "week@3", "timezone": "Asia/Tokyo"}
+    first = office.put({"timezone": "UTC", "limits": [{"meter": "requests", "window": window, "max": 5}]}, NEW)
+    assert first.document["limits"][0]["window"] == window
+    again = office.put(first.document, {"if-match": first.headers["ETag"]})
+    assert again.document == first.document
+
+
+@pytest.mark.parametrize("path", [ACME, f"{ACME}/limits"])
+def test_nobody_overwrites_what_they_have_not_seen(office: Office, path: str) -> None:
+    body: dict[str, Any] = {"limits": []}
+    old = office.put(FULL, NEW).headers["ETag"]
+    for headers, status in (
+        ({}, 428),
+        ({"if-match": "W/" + old}, 400),
+        ({"if-match": "x"}, 400),
+        ({"if-match": old, "if-none-match": "*"}, 428),
+        ({"if-none-match": old}, 400),
+        ({"if-none-match": "*"}, 412),
+        ({"if-match": '"1-1"'}, 412),
+        ({"if-match": f'"1-1", {old}'}, 200),
+        ({"if-match": old}, 412),
+        ({"if-match": "*"}, 200),
+    ):
+        answer = office.put(body, headers, path)
+        assert answer.status == status, headers
+
+
+def test_a_tenant_that_is_not_there_is_not_changed(office: Office) -> None:
+    assert office.put(FULL, {"if-match": "*"}).status == 412
+    assert office.put({"limits": []}, {"if-match": "*"}, f"{ACME}/limits").status == 404
+    for path in (ACME, f"{ACME}/limits"):
+        assert office.ask(path).status == 404
+    assert office.tenants.definitions == {}
+    assert office.tenants.notes == []
+
+
+def test_of_two_changes_from_one_version_one_is_refused_before_anything_happened(office: Office) -> None:
+    tag = office.put(FULL, NEW).headers["ETag"]
+    claim = office.tenants.claim
+
+    def late(seen_ms: int | None, timezone: str, change: Any) -> bool:
+        office.tenants.claim = claim  # type: ignore[method-assign]
+        assert office.put({**FULL, "plan": "bronze"}, {"if-match": tag}).status == 200
+        return claim(seen_ms, timezone, change)
+
+    office.tenants.claim = late  # type: ignore[method-assign]
+    answer = office.put({**FULL, "limits": [], "profiles": []}, {"if-match": tag})
+    assert (answer.status, answer.document["title"]) == (412, "Changed meanwhile")
+    assert office.ask(ACME).document["plan"] == "bronze"
+    assert len(office.gauges.gauges["acme"].layout.limits) == 3
+    assert [note.after for note in office.tenants.notes[1:]] == [{"plan": "bronze"}]
+
+
+def test_a_change_that_died_halfway_is_finished_by_sending_it_again(office: Office) -> None:
+    office.put({}, NEW)
+    gauge = office.gauges.gauges["acme"]
+    office.gauges.change_gauge("acme", lease=Lease("somebody", NOW_MS + 10**9))
+    refused = office.put({"profiles": ["p9"], "limits": [LIMIT]}, {"if-match": "*"})
+    assert (refused.status, refused.headers["Retry-After"]) == (409, "1")
+    assert "p9" not in office.tenants.mappings
+    office.gauges.change_gauge("acme", lease=gauge.lease)
+    assert office.put({"profiles": ["p9"], "limits": [LIMIT]}, {"if-match": "*"}).status == 200
+    assert "p9" in office.tenants.mappings
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({"timezone": "Mars/Base"}, "timezone"),
+        ({"timezone": "../../etc/passwd"}, "timezone"),
+        ({"timezone": 5}, "timezone"),
+        ({"plan": []}, "plan"),
+        ({"fail": "safe"}, "fail"),
+        ({"profiles": "p1"}, "profiles"),
+        ({"profiles": ["a.model/x y"]}, "profiles[0]"),
+        ({"profiles": ["p1", "p1"]}, "profiles"),
+        ({"limits": [{}]}, "limits[0]"),
+        ({"limits": [{**LIMIT, "max": -1}]}, "limits[0].max"),
+        ({"limits": [{**LIMIT, "max": 10**400}]}, "limits[0].max"),
+        ({"limits": [{**LIMIT, "thresholds": [10**400]}]}, "limits[0].thresholds"),
+        ({"limits": [{**LIMIT, "window": "1 fortnight"}]}, "limits[0].window"),
+        ({"limits": [LIMIT, LIMIT]}, "limits"),
+        ({"limits": [{**LIMIT, "name": f"l{number}"} for number in range(40)]}, "limits"),
+        ({"id": "globex"}, "id"),
+        ({"boosts": []}, "body"),
+    ],
+)
+def test_definitions_are_read_as_a_tenants_file_is(office: Office, document: dict[str, Any], field: str) -> None:
+    answer = office.put(document, NEW)
+    assert (answer.status, answer.document.get("field")) == (400, field)
+    assert office.tenants.definitions == {} or field == "limits"
+
+
+def test_half_a_character_is_no_text(office: Office) -> None:
+    assert office.put('{"plan": "\\ud800"}', NEW).status == 400
+    assert office.put('{"plan": "\\ud83d\\ude00"}', NEW).document["plan"] == "\N{GRINNING FACE}"
+
+
+def test_bodies_are_bounded(office: Office) -> None:
+    assert office.put("x" * (MAX_BODY_BYTES + 1), NEW).status == 413
+    assert office.put({"limits": {}}, {"if-match": "*"}, f"{ACME}/limits").status == 400
+
+
+def test_lists_come_in_pages(office: Office) -> None:
+    for number in range(7):
+        assert office.put({"timezone": "UTC"}, NEW, f"{TENANTS}/t{number}").status == 200
+    seen, cursor = [], ""
+    while True:
+        page = office.ask(TENANTS, query=f"limit=3{cursor}").document
+        assert len(page["tenants"]) <= 3
+        seen += [one["id"] for one in page["tenants"]]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    assert seen == [f"t{number}" for number in range(7)]
+    for query in ("limit=0", "limit=201", "limit=x", "limit=٣", "limit=1e2", "cursor=x", "sort=id"):
+        assert office.ask(TENANTS, query=query).status == 400
+    assert office.ask(f"{TENANTS}/t0/audit", query=cursor[1:] or "cursor=x").status == 400
+
+
+def test_the_log_of_changes_comes_in_pages_and_belongs_to_one_tenant(office: Office) -> None:
+    office.put({"plan": "p0"}, NEW)
+    for number in range(1, 5):
+        office.put({"plan": f"p{number}"}, {"if-match": "*"})
+    office.put({}, NEW, f"{TENANTS}/globex")
+    first = office.ask(f"{ACME}/audit", query="limit=3").document
+    second = office.ask(f"{ACME}/audit", query=f"limit=3&cursor={first['next']}").document
+    plans = [one["after"]["plan"] for page in (first, second) for one in page["changes"]]
+    assert plans == ["p4", "p3", "p2", "p1", "p0"]
+    assert second["next"] is None
+    assert office.ask(f"{TENANTS}/globex/audit", query=f"cursor={first['next']}").status == 400
+
+
+def test_a_tenant_is_stopped_and_let_go(office: Office) -> None:
+    assert office.ask(f"{ACME}/suspension", "PUT", body={"reason": "x"}).status == 404
+    office.put({}, NEW)
+    answer = office.ask(f"{ACME}/suspension", "PUT", body={"reason": "invoice 7 is open"})
+    assert answer.document["suspended"] == {"reason": "invoice 7 is open", "since": iso(NOW_MS), "by": ARN}
+    for body in ({}, {"reason": ""}, {"reason": "x" * 201}, {"reason": "a\nb"}, {"reason": "x", "until": 1}):
+        assert office.ask(f"{ACME}/suspension", "PUT", body=body).status == 400
+    assert office.ask(f"{ACME}/suspension", "DELETE").status == 204
+    assert office.ask(f"{TENANTS}/globex/suspension", "DELETE").status == 404
+
+
+def paths_of(office: Office) -> list[tuple[str, str]]:
+    return sorted((method.upper(), path.replace("{tenant}", "acme")) for method, path in routes_of(office.api))
+
+
+def test_nobody_comes_in_unchecked_or_without_the_scope(office: Office) -> None:
+    office.put(FULL, NEW)
+    before = dict(office.tenants.definitions)
+    for method, path in paths_of(office):
+        for authorizer, status in (
+            (None, 401),
+            ({}, 401),
+            (token("acme"), 403),
+            (token("acme", scope="openid"), 403),
+            (token("acme", scope=ADMIN_SCOPE + "s"), 403),
+        ):
+            answer = office.ask(path, method, body={"reason": "x"}, headers={"if-match": "*"}, authorizer=authorizer)
+            assert answer.status == status, (method, path, authorizer)
+            assert "gold" not in answer.text
+    assert office.tenants.definitions == before
+    assert office.ask(TENANTS, authorizer=token(None, scope=ADMIN_SCOPE)).status == 200
+    assert office.ask("/v1/tenants/acme/quota").status == 404
+
+
+def test_storage_that_is_down_is_a_503(office: Office) -> None:
+    office.put(FULL, NEW)
+    office.tenants.error = EndpointConnectionError(endpoint_url="x")
+    for path in (TENANTS, ACME, f"{ACME}/limits", f"{ACME}/audit"):
+        assert (office.ask(path).status, office.told[-1]) == (503, "EndpointConnectionError")
+    assert office.put(FULL, {"if-match": "*"}).status == 503
+
+
+def test_an_error_that_nobody_foresaw_says_nothing(office: Office) -> None:
+    office.tenants.error = ZeroDivisionError("secret")
+    answer = office.ask(TENANTS)
+    assert (answer.status, office.told) == (500, ["ZeroDivisionError"])
+    assert "secret" not in answer.text

@@ -1,0 +1,131 @@
+"""Who may see which tenant: the whole matrix, and that refusals are the same."""
+
+from typing import Any
+
+import pytest
+
+from bedrock_meter.api.callers import caller_of
+from bedrock_meter.api.problems import Problem
+from tests.doubles.holding import MemoryReservations
+from tests.doubles.http import ARN, CLAIM, SIGNED, Answer, World, gauge, token
+from tests.doubles.records import limit
+
+ROUTES: list[tuple[str, str, Any]] = [
+    ("GET", "/quota", None),
+    ("GET", "/usage", None),
+    ("GET", "/explanation", None),
+    ("POST", "/reservations", {"key": "k", "estimate": {"input_tokens": 1}}),
+    ("GET", "/reservations/r1", None),
+    ("POST", "/reservations/r1/settlement", {"usage": {"input_tokens": 1}}),
+    ("DELETE", "/reservations/r1", None),
+]
+TENANTS = ("acme", "globex")
+
+
+def world() -> World:
+    return World(
+        {tenant: gauge(tenant, limit("1h", 1000), used=77) for tenant in TENANTS},
+        dict.fromkeys(TENANTS, "UTC"),
+        reservations=MemoryReservations(dict.fromkeys(TENANTS, 500)),
+    )
+
+
+def seen(answer: Answer) -> tuple[int, str, dict[str, str]]:
+    return answer.status, answer.text, dict(answer.headers)
+
+
+def test_the_matrix_knows_every_route() -> None:
+    table = world().api.routes
+    routes = {(route.method, route.path) for route in [*table._static_routes, *table._dynamic_routes]}
+    assert routes - {("GET", "/v1/openapi.json")} == {
+        (method, f"/v1/tenants/<tenant>{path.replace('r1', '<reservation>')}") for method, path, _ in ROUTES
+    }
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+@pytest.mark.parametrize("owner", TENANTS)
+def test_a_token_opens_its_own_tenant_and_all_others_are_one_404(owner: str, method: str, path: str, body: Any) -> None:
+    found = world()
+    for tenant in TENANTS:
+        found.ask(f"/v1/tenants/{tenant}/reservations", "POST", body={"key": "first", "estimate": {"input_tokens": 5}})
+    (other,) = set(TENANTS) - {owner}
+    mine = found.ask(f"/v1/tenants/{owner}{path}", method, body=body, authorizer=token(owner))
+    reservation = "r1" if owner == "acme" else "r2"
+    expected = {"POST/reservations": 201, "DELETE/reservations/r1": 204}.get(method + path, 200)
+    assert mine.status == (expected if reservation == "r1" or "r1" not in path else 404)
+    before = found.reservations
+    assert isinstance(before, MemoryReservations)
+    asked, pages = before.asked, found.pages_read
+    refusals = [
+        found.ask(f"/v1/tenants/{tenant}{path}", method, body=body, authorizer=token(owner))
+        for tenant in (other, "nobody", "unattributed", "-", "no such", owner.upper())
+    ]
+    assert {seen(one)[:2] for one in refusals} == {(404, refusals[0].text)}
+    assert all(seen(one) == seen(refusals[0]) for one in refusals)
+    assert other not in refusals[0].text
+    # Nothing was read or written for them, so that nothing could leak by time either.
+    assert (before.asked, found.pages_read) == (asked, pages)
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+@pytest.mark.parametrize(
+    "claims",
+    [token(None), token(""), token("acme "), token("ACME"), token("[acme globex]"), token("globex,acme"), token("*")],
+)
+def test_a_claim_that_is_not_exactly_the_tenant_opens_nothing(claims: Any, method: str, path: str, body: Any) -> None:
+    answer = world().ask(f"/v1/tenants/acme{path}", method, body=body, authorizer=claims)
+    assert (answer.status, answer.document["title"]) == (404, "Tenant not found")
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+def test_a_tenant_that_is_not_there_is_the_same_for_a_signed_request(method: str, path: str, body: Any) -> None:
+    if "r1" not in path:
+        found = world()
+        answers = [
+            found.ask(f"/v1/tenants/{tenant}{path}", method, body=body)
+            for tenant in ("nobody", "unattributed", "no such")
+        ]
+        assert all(seen(one) == seen(answers[0]) for one in answers)
+        assert answers[0].status == 404
+
+
+NOBODY: list[dict[str, Any] | None] = [
+    None,
+    {},
+    {"iam": None},
+    {"iam": {}},
+    {"jwt": None},
+    {"jwt": {"claims": {}}},
+    {"jwt": {"claims": {CLAIM: "acme"}}},
+    {"lambda": {"tenant": "acme"}},
+]
+
+
+@pytest.mark.parametrize("authorizer", NOBODY)
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [*[(method, f"/v1/tenants/acme{path}", body) for method, path, body in ROUTES], ("GET", "/v1/openapi.json", None),
+     ("GET", "/anything", None), ("DELETE", "/v1/tenants/acme/quota", None)],
+)  # fmt: skip
+def test_a_request_that_nobody_has_checked_is_refused(authorizer: Any, method: str, path: str, body: Any) -> None:
+    answer = world().ask(path, method, body=body, authorizer=authorizer)
+    assert (answer.status, answer.document["title"]) == (401, "Not authenticated")
+    assert "acme" not in answer.text
+
+
+def test_headers_of_the_caller_decide_nothing() -> None:
+    headers = {"x-tenant": "acme", "authorization": "Bearer x", "x-amzn-oidc-identity": "acme"}
+    assert world().ask("/v1/tenants/acme/quota", authorizer=None, headers=headers).status == 401
+    assert world().ask("/v1/tenants/acme/quota", authorizer=token("globex"), headers=headers).status == 404
+
+
+def test_callers_have_names_for_an_audit_log() -> None:
+    def event(authorizer: Any) -> dict[str, Any]:
+        return {"requestContext": {"authorizer": authorizer}}
+
+    assert caller_of(event(SIGNED), CLAIM).name == ARN
+    found = caller_of(event(token("acme", scope="meter:admin other")), CLAIM)
+    assert (found.name, found.tenant, found.scopes) == ("jwt:user-1", "acme", frozenset({"meter:admin", "other"}))
+    assert caller_of(event(token("acme", scp="[meter:admin]")), CLAIM).scopes == frozenset({"meter:admin"})
+    with pytest.raises(Problem):
+        caller_of({}, CLAIM)
