@@ -8,7 +8,8 @@
     ├── UnreadablePayload       a whole subscription event cannot be opened (base64, gzip, size, JSON)
     ├── DeliverAgain            work is left over; the same input must be delivered again (safe: the ledger decides)
     │   └── OutOfTime           ... because the invocation's time is nearly used up
-    └── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
+    ├── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
+    └── ...                     what the client's guard raises: ``client/errors.py``
 
 Messages carry identifiers and numbers only, never the content of a record.
 """
