@@ -25,6 +25,7 @@ from bedrock_meter.client import (
     NoProfile,
     QuotaRefused,
     QuotaUnavailable,
+    Reservation,
     TenantGuard,
     TenantThrottled,
     estimate,
@@ -598,3 +599,15 @@ def test_a_call_by_other_means_that_fails_stays_held(guard: TenantGuard, quota: 
         raise ZeroDivisionError
     admitted.used(Amounts(1))
     assert quota.reserved("acme") == 100
+
+
+def test_a_degraded_answer_keeps_the_profile_that_was_named_before(
+    guard: TenantGuard, transport: MemoryTransport
+) -> None:
+    bedrock = Bedrock(ok(CONVERSED))
+    guarded = guard.wrap(client(bedrock), tenant="acme")
+    guarded.converse(**CALL)
+    transport.reserve = lambda *_: Reservation(None, degraded=True)  # type: ignore[method-assign]
+    answer = guarded.converse(**CALL)
+    assert answer["ResponseMetadata"]["bedrock-meter"]["degraded"] is True
+    assert "a1c3m5e7k9q2" in bedrock.requests[-1].url

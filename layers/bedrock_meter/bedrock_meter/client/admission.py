@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from bedrock_meter.client.errors import NoProfile, QuotaRefused, QuotaUnavailable, TenantThrottled
@@ -89,6 +90,9 @@ class HeldBlock(Protocol):
     def admit(self, estimate: Amounts) -> Admitted | None:
         """Admit a call from memory, None if the block does not hold it."""
 
+    def close(self) -> None:
+        """Give back what is left."""
+
 
 class Admission:
     """Asks, remembers, applies the policy. Safe to use from many threads.
@@ -158,6 +162,7 @@ class Admission:
         if isinstance(answer, Denial):
             raise TenantThrottled(tenant, answer.document, answer.retry_after, remembered=False)
         if answer.degraded:
+            answer = replace(answer, profile=answer.profile or self.memory.profile(subject))
             logger.warning("the meter's storage is down: the call of tenant %s goes on without a decision", tenant)
         if model is not None and answer.profile is None and self.missing_profile == "refuse" and not answer.degraded:
             self.release(tenant, answer.id)
@@ -224,6 +229,12 @@ class Admission:
         with self._lock:
             if self._leases.get(subject) is lease:
                 del self._leases[subject]
+
+    def close(self) -> None:
+        """Close leases and connections."""
+        for lease in tuple(self._leases.values()):
+            lease.close()
+        self.transport.close()
 
     def _without_a_decision(self, subject: Subject, problem: QuotaUnavailable) -> Admitted:
         if problem.closed or self.fail == "closed":

@@ -7,7 +7,6 @@
     bedrock.converse(modelId="anthropic.claude-sonnet-4-6", messages=[...])
 """
 
-import atexit
 import time
 import weakref
 from collections.abc import Callable
@@ -28,7 +27,6 @@ MINIMUM_TTL_SECONDS = 10
 MAXIMUM_TTL_SECONDS = 3_600
 
 _wrapped: "weakref.WeakSet[Any]" = weakref.WeakSet()
-_guards: "weakref.WeakSet[TenantGuard]" = weakref.WeakSet()
 
 
 class TenantGuard:
@@ -71,7 +69,6 @@ class TenantGuard:
         if fail not in ("open", "closed") or missing_profile not in ("refuse", "pass"):
             raise ConfigurationError('fail is "open" or "closed", missing_profile is "refuse" or "pass"')
         _check_ttl(ttl_seconds)
-        self._transport = transport
         self._estimator = estimate
         memory = Memory(denial_seconds=denial_seconds, outage_seconds=outage_seconds, clock=clock)
         self._admission = Admission(
@@ -83,9 +80,7 @@ class TenantGuard:
             log_lag_seconds=log_lag_seconds,
             clock=clock,
         )
-        self._leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         tell_after_fork(self._admission)
-        _guards.add(self)
 
     def wrap(self, client: Any, *, tenant: str | Callable[[], str]) -> Any:
         """Guard a client of ``bedrock-runtime`` or ``bedrock-agent-runtime``, and return it.
@@ -162,18 +157,16 @@ class TenantGuard:
             QuotaRefused: The question is wrong.
         """
         _check_ttl(seconds + self._admission.log_lag_seconds)
+        if requests < 1:
+            raise ConfigurationError("a lease without requests holds nothing for a call to draw")
         lease = Lease(self._admission, tenant, model, Amounts(requests, input_tokens, output_tokens), seconds)
         if not self._admission.attach(lease.subject, lease):
             raise ConfigurationError(f"tenant {tenant} has a lease for {model} in this process already")
-        tell_after_fork(lease)
-        self._leases.add(lease)
         return lease.open()
 
     def close(self) -> None:
-        """Give back what leases hold and close connections. Happens when the interpreter ends, too."""
-        for lease in tuple(self._leases):
-            lease.close()
-        self._transport.close()
+        """Give back what leases hold and close connections. The end of the interpreter gives back as well."""
+        self._admission.close()
 
     def __enter__(self) -> "TenantGuard":
         return self
@@ -187,9 +180,3 @@ def _check_ttl(seconds: int) -> None:
         raise ConfigurationError(
             f"a reservation is held for {MINIMUM_TTL_SECONDS} to {MAXIMUM_TTL_SECONDS} seconds, not {seconds}"
         )
-
-
-@atexit.register
-def _close_all() -> None:
-    for guard in tuple(_guards):
-        guard.close()

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import ConnectionError, HTTPClientError
+from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 from botocore.session import get_session
 
@@ -162,10 +162,10 @@ class HttpTransport:
         too many reserve at once. It may be asked again, and is no outage that a policy could open.
         """
         request = AWSRequest(method, self._base + path, {"Content-Type": "application/json"}, content)
-        self._authorise(request)
         try:
+            self._authorise(request)
             answer = self._http.send(request.prepare())
-        except (ConnectionError, HTTPClientError) as problem:
+        except BotoCoreError as problem:  # no connection, no answer, credentials that cannot be fetched
             return QuotaUnavailable(f"{type(problem).__name__} from {self._base}")
         status: int = answer.status_code
         document = _document(answer.content)

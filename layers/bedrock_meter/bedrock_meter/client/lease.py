@@ -11,14 +11,17 @@ Four facts:
   process that dies it is given back by time.
 """
 
+import atexit
 import logging
 import threading
 import uuid
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
 from bedrock_meter.client.admission import Admission, Admitted
 from bedrock_meter.client.errors import NoProfile, QuotaUnavailable, TenantThrottled
+from bedrock_meter.client.forking import tell_after_fork
 from bedrock_meter.client.memory import Subject
 from bedrock_meter.client.quota import Amounts, Denial, Reservation, ReservationRequest, named_by
 from bedrock_meter.errors import MeterError
@@ -34,6 +37,15 @@ AGAIN_SECONDS = 5
 
 LOW = 4
 """A block is low when less than one part in so many is left of an amount or of its time."""
+
+
+_leases: "weakref.WeakSet[Lease]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for lease in tuple(_leases):
+        lease.close()
 
 
 class _Block:
@@ -77,6 +89,9 @@ class Lease:
         self._is_denied = False
         self.forget_parent()
 
+        tell_after_fork(self)
+        _leases.add(self)
+
     def forget_parent(self) -> None:
         """Drop the block in a forked child: it is the parent's, and was reserved once."""
         self._lock = threading.Lock()
@@ -113,22 +128,21 @@ class Lease:
             if (
                 block is None
                 or estimate.requests > block.requests_left
-                or estimate.input_tokens > block.input_left
+                or estimate.read_tokens > block.input_left
                 or estimate.output_tokens > block.output_left
                 or self._clock() >= block.usable_until
             ):
                 return None
             block.requests_left -= estimate.requests
-            block.input_left -= estimate.input_tokens
+            block.input_left -= estimate.read_tokens
             block.output_left -= estimate.output_tokens
             return block
 
     def _give_back(self, block: _Block, estimate: Amounts, usage: Amounts) -> None:
         """Put back what a call did not use, or take what it used beyond its estimate; then renew if it is time."""
-        read = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
         with self._lock:
             block.requests_left += estimate.requests - usage.requests
-            block.input_left += estimate.input_tokens - read
+            block.input_left += estimate.read_tokens - usage.read_tokens
             block.output_left += estimate.output_tokens - usage.output_tokens
         if block is self._block and self._is_low(block):
             self._renew(waiting=False)
@@ -177,7 +191,7 @@ class Lease:
     def _could_hold(self, estimate: Amounts) -> bool:
         return (
             estimate.requests <= self.size.requests
-            and estimate.input_tokens <= self.size.input_tokens
+            and estimate.read_tokens <= self.size.input_tokens
             and estimate.output_tokens <= self.size.output_tokens
         )
 

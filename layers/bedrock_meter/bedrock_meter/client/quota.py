@@ -6,7 +6,7 @@ denial, because being denied is no failure; only "nobody could decide" is raised
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from bedrock_meter.client.errors import amount
@@ -40,8 +40,14 @@ class Amounts:
     cost_nano_usd: int = 0
 
     def __post_init__(self) -> None:
-        if min(getattr(self, one.name) for one in fields(self)) < 0:
+        tokens = (self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_write_tokens)
+        if min(self.requests, self.cost_nano_usd, *tokens) < 0:
             raise ValueError(f"amounts are not negative: {self}")
+
+    @property
+    def read_tokens(self) -> int:
+        """Everything that the model reads, with or without a cache."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
     def estimate(self) -> dict[str, int]:
         """Return upper bounds by kind; kinds of which there is nothing are left out."""
