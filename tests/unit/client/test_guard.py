@@ -2,11 +2,14 @@
 
 import copy
 import json
+import threading
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 from botocore.eventstream import EventStream
 from botocore.exceptions import (
     ClientError,
@@ -21,6 +24,7 @@ from botocore.session import Session
 from bedrock_meter.client import (
     RESERVATION_KEY,
     Amounts,
+    HttpTransport,
     InvalidMetadata,
     NoProfile,
     QuotaRefused,
@@ -43,7 +47,7 @@ from tests.doubles.bedrock import (
     ok,
     streamed,
 )
-from tests.doubles.quota import MODEL, PROFILE_ARN, MemoryTransport, QuotaService
+from tests.doubles.quota import MODEL, PROFILE_ARN, MemoryTransport, QuotaService, service, serving
 from tests.unit.client.conftest import Clock
 
 MESSAGES = [{"role": "user", "content": [{"text": "hello"}]}]
@@ -573,7 +577,14 @@ def test_without_validation_of_parameters(guard: TenantGuard, quota: QuotaServic
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"fail": "shut"}, {"missing_profile": "ignore"}, {"ttl_seconds": 9}, {"ttl_seconds": 3_601}]
+    "wrong",
+    [
+        {"fail": "shut"},
+        {"missing_profile": "ignore"},
+        {"ttl_seconds": 9},
+        {"ttl_seconds": 3_601},
+        {"log_lag_seconds": 5},
+    ],
 )
 def test_settings_are_checked(transport: MemoryTransport, wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
@@ -611,3 +622,49 @@ def test_a_degraded_answer_keeps_the_profile_that_was_named_before(
     answer = guarded.converse(**CALL)
     assert answer["ResponseMetadata"]["bedrock-meter"]["degraded"] is True
     assert "a1c3m5e7k9q2" in bedrock.requests[-1].url
+
+
+def test_metadata_that_turn_out_too_many_give_the_reservation_back(
+    guard: TenantGuard, transport: MemoryTransport, quota: QuotaService
+) -> None:
+    reserve = transport.reserve
+
+    def with_more(*question: Any) -> Any:
+        answer = reserve(*question)
+        assert isinstance(answer, Reservation)
+        return replace(answer, metadata={**answer.metadata, "one-more": "v"})
+
+    transport.reserve = with_more  # type: ignore[method-assign, assignment]
+    bedrock = Bedrock(ok(CONVERSED))
+    with pytest.raises(InvalidMetadata, match="2 of them are"):
+        guard.wrap(client(bedrock), tenant="acme").converse(
+            **CALL, requestMetadata={f"k{number}": "v" for number in range(15)}
+        )
+    assert not bedrock.requests
+    assert only(quota).status == "released"
+
+
+def test_threads_on_one_client_are_admitted_no_more_than_there_is() -> None:
+    """Over HTTP: calls that never answer stay held, so that what was admitted is what fits."""
+    with serving(service(maximum=TOKENS * 10 + 5)) as api:
+        transport = HttpTransport(api.url, region="us-east-1", credentials=Credentials("key", "secret"))
+        bedrock = Bedrock(ReadTimeoutError(endpoint_url="x"))
+        guarded = TenantGuard(transport, fail="closed").wrap(client(bedrock), tenant="acme")
+        ends: list[type[BaseException]] = []
+
+        def work() -> None:
+            for _ in range(4):
+                try:
+                    guarded.converse(**CALL)
+                except (ReadTimeoutError, TenantThrottled) as end:
+                    ends.append(type(end))
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        transport.close()
+        assert (ends.count(ReadTimeoutError), ends.count(TenantThrottled)) == (10, 22)
+        assert len(bedrock.requests) == 10
+        assert len({json.loads(one.body)["requestMetadata"][RESERVATION_KEY] for one in bedrock.requests}) == 10

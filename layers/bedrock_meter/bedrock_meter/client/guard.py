@@ -44,7 +44,7 @@ class TenantGuard:
         ttl_seconds: For how long a call's amounts are held unless the log settles them: longer than the longest call
             and the log's lag together. 10 to 3600. Calls to agents and knowledge bases, whose records carry no
             reservation, are held for all of it.
-        log_lag_seconds: How late a log record may be.
+        log_lag_seconds: How late a log record may be, 10 to 3600.
         denial_seconds: For how long a denial is remembered at most.
         outage_seconds: For how long nobody is asked after nobody answered.
         clock: Seconds that never go back.
@@ -69,6 +69,7 @@ class TenantGuard:
         if fail not in ("open", "closed") or missing_profile not in ("refuse", "pass"):
             raise ConfigurationError('fail is "open" or "closed", missing_profile is "refuse" or "pass"')
         _check_ttl(ttl_seconds)
+        _check_ttl(log_lag_seconds)  # a hold is extended by it
         self._estimator = estimate
         memory = Memory(denial_seconds=denial_seconds, outage_seconds=outage_seconds, clock=clock)
         self._admission = Admission(
