@@ -34,7 +34,7 @@ PACKAGE = LAYERS / "bedrock_meter" / "bedrock_meter"
 LAMBDA_PYTHON = (3, 13)
 LAMBDA_PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64")
 
-NOT_IN_LAYER = ("cli", "local")
+NOT_IN_LAYER = ("cli", "client", "local")
 """Parts of our package that no function imports."""
 
 SERVICES = ("bedrock", "dynamodb", "events", "s3", "service-quotas", "sqs")

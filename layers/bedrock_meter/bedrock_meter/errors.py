@@ -13,7 +13,8 @@
     │   └── ProfileQuotaFull    ... because the account may have no more of them in this Region
     ├── Contended               others were writing each time; nothing was done: try again
     ├── UnknownTenant           there is no tenant of this id
-    └── UnknownReservation      the tenant has no reservation of this id
+    ├── UnknownReservation      the tenant has no reservation of this id
+    └── ...                     what the client's guard raises: ``client/errors.py``
 
 Messages carry identifiers and numbers only, never the content of a record.
 """
