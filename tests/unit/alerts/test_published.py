@@ -8,7 +8,14 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from bedrock_meter.alerts import contracts
-from bedrock_meter.alerts.contracts import Event, adjustment_event, transition_event, unattributed_event, unpriced_event
+from bedrock_meter.alerts.contracts import (
+    Event,
+    adjustment_event,
+    transition_event,
+    unattributed_event,
+    unpriced_event,
+    unreserved_event,
+)
 from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
 from bedrock_meter.limits.levels import judge
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, plan_change
@@ -71,6 +78,8 @@ def made() -> list[Event]:
     }
     events.append(unattributed_event(**sighting))
     events += [unpriced_event(tenant, **sighting) for tenant in ("acme", None)]
+    events.append(unreserved_event("acme", "none", "", **sighting))
+    events.append(unreserved_event("globex", "expired", "1" * 32, **sighting))
     return events
 
 

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 _FILE_KEYS = ("tenants", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
-_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "principals", "limits")
+_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "principals", "limits", "reserves")
 _PROFILE_KEYS = ("id", "model")
 
 
@@ -137,7 +137,10 @@ def _tenant(entry: object) -> TenantDefinition:
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
     _check_scopes(profiles, limits)
-    return TenantDefinition(tenant, timezone, plan, profiles, limits, _principals(entry))
+    reserves = entry.get("reserves", False)
+    if not isinstance(reserves, bool):
+        raise InvalidDefinition("reserves", f"{reserves!r}: write true or false")
+    return TenantDefinition(tenant, timezone, plan, profiles, limits, _principals(entry), reserves=reserves)
 
 
 def _check_scopes(profiles: Sequence[ProfileReference], limits: Sequence[Limit]) -> None:

@@ -24,7 +24,7 @@ class TenantStore(Protocol):
     """The Tenants table."""
 
     def tenant(self, tenant: str) -> TenantDefinition | None:
-        """Read a tenant's definition; its limits are not part of the answer, they live on the gauge."""
+        """Read a tenant's definition; its limits, and whether it reserves, live on the gauge."""
 
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> None:
         """Write a tenant's definition."""
@@ -89,7 +89,14 @@ def apply(
         changed: list[str] = []
         effective_ms = now_ms
         known = tenants.tenant(definition.id)
-        if install_limits(installation, definition.id, definition.limits, clock=clock, new_id=new_id):
+        if install_limits(
+            installation,
+            definition.id,
+            definition.limits,
+            clock=clock,
+            new_id=new_id,
+            reserves=definition.reserves,
+        ):
             changed.append("limits")
         wanted = _mappings(definition, tenants)
         for mapping in wanted:
@@ -103,7 +110,7 @@ def apply(
             if to_ms is not None:
                 changed.append(f"{mapping.kind} {mapping.name} removed")
                 effective_ms = max(effective_ms, to_ms)
-        if known != replace(definition, limits=()):
+        if known != replace(definition, limits=(), reserves=False):
             tenants.put_tenant(definition, now_ms)
             changed.append("tenant")
         yield Applied(definition.id, tuple(changed), effective_ms)

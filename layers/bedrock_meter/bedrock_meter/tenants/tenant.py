@@ -58,6 +58,7 @@ class TenantDefinition:
         profiles: Profiles that it owns.
         limits: Its limits, in order.
         principals: Canonical principals and patterns that call for it alone.
+        reserves: Whether it reserves every call, so that usage without a reservation is announced.
     """
 
     id: str
@@ -66,3 +67,4 @@ class TenantDefinition:
     profiles: tuple[ProfileReference, ...] = ()
     limits: tuple[Limit, ...] = ()
     principals: tuple[str, ...] = ()
+    reserves: bool = False
