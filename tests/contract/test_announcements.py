@@ -73,6 +73,16 @@ def unpriced(profile: str = "acmeprofile1", model: str = "a.new", tenant: str = 
     return entry_for(invocation("r1", profile=profile), attribution, now_ms=NOW_MS, retention_ms=DAY_MS)
 
 
+def test_usage_without_a_reservation_is_announced_once_a_day_and_tenant(scene: Scene) -> None:
+    for announcer in (scene.announcer(), scene.announcer()):
+        for one in (unpriced(), unpriced("acmeprofile2", "b.new"), unpriced(tenant="globex")):
+            assert announcer.announce_unreserved(one, "none", NOW_MS)
+    assert scene.sweep().published == 2
+    assert scene.sweep().published == 0
+    assert {event.detail_type for event in scene.bus.received} == {"Unreserved Usage Detected"}
+    assert {event.detail["tenant"] for event in scene.bus.received} == {"acme", "globex"}
+
+
 def test_a_model_without_a_price_is_announced_once_a_day_and_profile(scene: Scene) -> None:
     for announcer in (scene.announcer(), scene.announcer()):
         for entry_of in (unpriced(), unpriced(), unpriced(model="b.new"), unpriced("acmeprofile2")):

@@ -211,6 +211,9 @@ class Announced:
     def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         return True
 
+    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+        return True
+
 
 def create_tables(client: Any, tables: Tables) -> None:
     """Make the tables as their models say, by any client."""

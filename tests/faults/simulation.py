@@ -19,6 +19,7 @@ from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.settings import DAY_MS
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.usage.ingestion import Ingested, Ingestion
+from bedrock_meter.usage.ledger import Rater
 from bedrock_meter.usage.redrive import Redrive, Redriven
 from bedrock_meter.usage.wiring import ingestion, redrive
 from tests.doubles.failures import FUNCTION
@@ -74,6 +75,7 @@ class Simulation:
             random.Random(schedule.seed + 4), schedule.fault_rate, schedule.fault_budget
         )
         self.world = World(schedule, NoFaults(), latency_ms=self.latency_ms)
+        self.prices: Rater = ChangingPrices(self.world.scheduler.clock, schedule.start_ms)
         with simulated_sleep(self.world.scheduler.sleep):
             self._prepare()
         self.world.wrong, self.world.outage_ms = chosen, schedule.outage_ms
@@ -148,7 +150,7 @@ class Simulation:
             now=world.scheduler.clock,
             sleep_ms=world.scheduler.sleep,
             uniform=self.chance.random,
-            rater=ChangingPrices(world.scheduler.clock, self.schedule.start_ms),
+            rater=self.prices,
         )
         return self.design.ingestion(made, world)
 
@@ -172,7 +174,7 @@ class Simulation:
             now=world.scheduler.clock,
             sleep_ms=world.scheduler.sleep,
             uniform=self.chance.random,
-            rater=ChangingPrices(world.scheduler.clock, self.schedule.start_ms),
+            rater=self.prices,
         )
         made._ingestion = self.design.ingestion(made._ingestion, world)
         made._shuffle = self.chance.shuffle

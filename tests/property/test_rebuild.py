@@ -60,6 +60,9 @@ class Silent:
     def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         return True
 
+    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+        return True
+
 
 class History:
     """Everything in memory, and a clock that steps move."""

@@ -35,6 +35,9 @@ class Everything:
     def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         return True
 
+    def announce_unreserved(self, entry: LedgerEntry, why: str, now_ms: int) -> bool:
+        return True
+
 
 class Stack:
     """One Region's tables and recorder."""

@@ -15,6 +15,7 @@ from bedrock_meter.alerts.contracts import (
     transition_event,
     unattributed_event,
     unpriced_event,
+    unreserved_event,
 )
 from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
 from bedrock_meter.limits.levels import judge
@@ -81,6 +82,8 @@ def made() -> list[Event]:
     events += [unpriced_event(tenant, **sighting) for tenant in ("acme", None)]
     stopped = resume(suspend(None, "unpaid", "somebody", NOW_MS), "somebody", NOW_MS)
     events += [suspension_event("acme", profiles, one, now_ms=NOW_MS) for one in unannounced(0, stopped)]
+    events.append(unreserved_event("acme", "none", "", **sighting))
+    events.append(unreserved_event("globex", "expired", "1" * 32, **sighting))
     return events
 
 

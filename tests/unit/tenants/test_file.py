@@ -26,6 +26,7 @@ tenants:
       - {{meter: total_tokens, window: 1h, max: 200k, hard: true}}
       - {{name: calls, meter: requests, window: month@15, max: 1000, thresholds: [90]}}
   - id: globex
+    reserves: true
 """
     )
     acme, globex = load(path)
@@ -41,6 +42,7 @@ tenants:
         ("calls", 1000, False),
     ]
     assert acme.limits[1].window.timezone == "Europe/Berlin"  # type: ignore[union-attr]
+    assert (acme.reserves, globex.reserves) == (False, True)
     assert not globex.profiles
     assert not globex.limits
 
@@ -63,6 +65,7 @@ tenants:
         ({"tenants": [{"id": "a", "plan": 3}]}, r"tenants\[0\]\.plan"),
         ({"tenants": [{"id": "a", "fail": "safe"}]}, r"tenants\[0\]\.fail: must be open or closed"),
         ({"tenants": [{"id": "a", "fail": []}]}, r"tenants\[0\]\.fail: must be open or closed"),
+        ({"tenants": [{"id": "a", "reserves": "yes"}]}, r"tenants\[0\]\.reserves: 'yes': write true or false"),
         ({"tenants": [{"id": "a", "profiles": "p1"}]}, r"tenants\[0\]\.profiles: must be a list"),
         ({"tenants": [{"id": "a", "profiles": [12]}]}, r"profiles\[0\]: .*quote"),
         ({"tenants": [{"id": "a", "profiles": [{"id": "p1", "arn": "x"}]}]}, "unknown key 'arn'"),

@@ -90,6 +90,16 @@ def test_a_policy_for_outages_lies_on_the_gauge_where_it_is_read(scene: Scene) -
     assert scene.gauges.gauges["acme"].fail_policy is None
 
 
+def test_whether_a_tenant_reserves_is_kept_beside_its_limits(scene: Scene) -> None:
+    wanted = definition("acme", limits=(limit("1h"),), reserves=True)
+    assert [scene.apply(wanted)[0].changed for _ in range(2)] == [("limits", "tenant"), ()]
+    layout = scene.gauges.gauges["acme"].layout
+    assert (layout.version, layout.reserves) == (1, True)
+    assert scene.apply(definition("acme", limits=(limit("1h"),)))[0].changed == ("limits",)
+    changed = scene.gauges.gauges["acme"].layout
+    assert (changed.version, changed.limits, changed.reserves) == (2, layout.limits, False)
+
+
 def test_a_profile_changes_hands_when_no_cached_answer_can_be_wrong_about_it(scene: Scene) -> None:
     scene.apply(definition("acme", "p1"))
     (applied,) = scene.apply(definition("globex", "p1"))

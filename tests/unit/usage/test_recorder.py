@@ -42,6 +42,7 @@ class Announced:
     def __init__(self) -> None:
         self.profiles: list[str] = []
         self.unpriced: list[tuple[str, str]] = []
+        self.unreserved: list[tuple[str, str]] = []
         self.busy = 0
 
     def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
@@ -56,6 +57,13 @@ class Announced:
             self.busy -= 1
             return False
         self.unpriced.append((entry.profile, entry.model))
+        return True
+
+    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+        if self.busy:
+            self.busy -= 1
+            return False
+        self.unreserved.append((entry.tenant, reason))
         return True
 
 

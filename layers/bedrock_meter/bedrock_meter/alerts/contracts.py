@@ -33,6 +33,7 @@ USAGE_UNPRICED = "Usage Unpriced"
 USAGE_ADJUSTED = "Usage Adjusted"
 TENANT_SUSPENDED = "Tenant Suspended"
 TENANT_RESUMED = "Tenant Resumed"
+UNRESERVED_USAGE_DETECTED = "Unreserved Usage Detected"
 
 _DETAIL_TYPES = {
     "throttled": TENANT_THROTTLED,
@@ -178,6 +179,30 @@ def unpriced_event(
     identity = event_id("unpriced", tenant, account_id, region, profile, model, day)
     sighting = _sighting(identity, account_id, region, profile, day, model, event_ms, now_ms)
     return Event(identity, USAGE_UNPRICED, sighting if tenant is None else {**sighting, "tenant": tenant})
+
+
+def unreserved_event(
+    tenant: str,
+    reason: str,
+    reservation: str,
+    *,
+    account_id: str,
+    region: str,
+    profile: str,
+    day: str,
+    model: str,
+    event_ms: int,
+    now_ms: int,
+) -> Event:
+    """Return the event that says: a tenant that reserves every call made one for which nothing was reserved.
+
+    One id per tenant and UTC day: the first such call that was seen stands for all. ``reservation`` is what it named,
+    or empty.
+    """
+    identity = event_id("unreserved", tenant, account_id, region, day)
+    sighting = _sighting(identity, account_id, region, profile, day, model, event_ms, now_ms)
+    named = {"reservation": reservation} if reservation else {}
+    return Event(identity, UNRESERVED_USAGE_DETECTED, {**sighting, "tenant": tenant, "reason": reason, **named})
 
 
 def _sighting(

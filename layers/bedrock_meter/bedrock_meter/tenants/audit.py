@@ -44,7 +44,9 @@ class AuditTrail(Protocol):
         """Yield a tenant's entries, newest first; at most ``limit``."""
 
 
-def definition_document(definition: TenantDefinition | None, limits: Sequence[Limit]) -> dict[str, Any] | None:
+def definition_document(
+    definition: TenantDefinition | None, limits: Sequence[Limit], reserves: bool = False
+) -> dict[str, Any] | None:
     """Return a definition with its limits as entries and ``tenants show`` spell it; None where there is none."""
     if definition is None:
         return None
@@ -59,6 +61,7 @@ def definition_document(definition: TenantDefinition | None, limits: Sequence[Li
         ],
         "principals": list(definition.principals),
         "limits": [limit_words(limit) for limit in limits],
+        "reserves": reserves,
     }
 
 

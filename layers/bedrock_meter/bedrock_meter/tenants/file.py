@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 _FILE_KEYS = ("tenants", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
-_TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail")
+_TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
 MAXIMUM_NAME = 200
 _PROFILE_KEYS = ("id", "model")
 
@@ -151,7 +151,12 @@ def _tenant(entry: object) -> TenantDefinition:
     fail_policy = entry.get("fail")
     if fail_policy is not None and fail_policy not in FAIL_POLICIES:
         raise InvalidDefinition("fail", "must be open or closed: what the API answers while the tables are down")
-    return TenantDefinition(tenant, timezone, plan, profiles, limits, _principals(entry), name, fail_policy)
+    reserves = entry.get("reserves", False)
+    if not isinstance(reserves, bool):
+        raise InvalidDefinition("reserves", f"{reserves!r}: write true or false")
+    return TenantDefinition(
+        tenant, timezone, plan, profiles, limits, _principals(entry), name, fail_policy, reserves=reserves
+    )
 
 
 def _check_scopes(profiles: Sequence[ProfileReference], limits: Sequence[Limit]) -> None:

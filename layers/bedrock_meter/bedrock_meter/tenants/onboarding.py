@@ -11,6 +11,7 @@ from typing import Protocol
 
 from bedrock_meter.errors import LeaseLost
 from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
+from bedrock_meter.limits.limit import NO_LIMITS
 from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.ownership import ProfileMapping, end, give
@@ -23,7 +24,7 @@ class TenantStore(Protocol):
     """The Tenants table."""
 
     def tenant(self, tenant: str) -> TenantDefinition | None:
-        """Read a tenant's definition; its limits are not part of the answer, they live on the gauge."""
+        """Read a tenant's definition; its limits, and whether it reserves, live on the gauge."""
 
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
         """Write a tenant's definition over that of ``definition.revision``; False if it changed meanwhile."""
@@ -112,13 +113,21 @@ def apply(
         wanted = _completed(definition, known)
         if audit is not None:
             gauge = installation.gauge(definition.id)
-            present = tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
+            layout = gauge.layout if gauge is not None else NO_LIMITS
             before, after = difference(
-                definition_document(known, present), definition_document(wanted, definition.limits)
+                definition_document(known, [one.limit for one in layout.limits], layout.reserves),
+                definition_document(wanted, definition.limits, definition.reserves),
             )
             if after is not None:
                 audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
-        if install_limits(installation, definition.id, definition.limits, clock=clock, new_id=new_id):
+        if install_limits(
+            installation,
+            definition.id,
+            definition.limits,
+            clock=clock,
+            new_id=new_id,
+            reserves=definition.reserves,
+        ):
             changed.append("limits")
         if install_fail_policy(installation, definition.id, definition.fail_policy):
             changed.append("fail policy")
@@ -180,7 +189,7 @@ def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> 
     named = {one.id for one in profiles}
     profiles += [one for one in held.values() if one.tagged and one.id not in named]
     name = definition.name or (known.name if known is not None else None)
-    return replace(definition, profiles=tuple(profiles), limits=(), name=name)
+    return replace(definition, profiles=tuple(profiles), limits=(), name=name, reserves=False)
 
 
 def update_definition(

@@ -68,6 +68,7 @@ class TenantDefinition:
             stack's default.
         removed_ms: When it was removed, or None.
         revision: Of the stored definition that this one was made from; 0 = there was none.
+        reserves: Whether it reserves every call, so that usage without a reservation is announced.
     """
 
     id: str
@@ -80,3 +81,4 @@ class TenantDefinition:
     fail_policy: str | None = None
     removed_ms: int | None = None
     revision: int = field(default=0, compare=False)
+    reserves: bool = False
