@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from bedrock_meter.cli import backfill, preflight, prices, quarantine, reattribute, rebuild, setup_logging
+from bedrock_meter.cli import backfill, preflight, prices, quarantine, reattribute, rebuild, rerate, setup_logging
 from bedrock_meter.errors import InvalidDefinition, MeterError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ backfill.register(app)
 quarantine.register(app)
 prices.register(app)
 reattribute.register(app)
+rerate.register(app)
 preflight.register(app)
 setup_logging.register(app)
 
