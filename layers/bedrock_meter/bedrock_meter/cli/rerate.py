@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from msgspec import Struct, field
 
 from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, tables_of
 from bedrock_meter.money import usd_text
 
 if TYPE_CHECKING:
+    from bedrock_meter.cli.rerate_position import Position, Question
     from bedrock_meter.storage.ledger_range import DynamoDBLedgerRange
     from bedrock_meter.usage.rerating import Page, Rerated, Rerating
 
@@ -25,40 +25,6 @@ UNITS_OF_A_NAME = 2
 """Write units of an entry whose cost stays."""
 
 _WIDTH_WITHOUT_TERMINAL = 140
-
-
-class Question(Struct, frozen=True):
-    """What is rated anew. A position belongs to one question.
-
-    Attributes:
-        ledger: Table.
-        from_ms: Start of the range of event times.
-        to_ms: Its end, exclusive.
-        tenants: Which tenants; all where there are none.
-        models: Which models; all where there are none.
-        prices: Book and overrides.
-    """
-
-    ledger: str
-    from_ms: int
-    to_ms: int
-    tenants: list[str]
-    models: list[str]
-    prices: str
-
-
-class Position(Struct):
-    """How far a run is.
-
-    Attributes:
-        question: What it rates anew.
-        after: Everything up to this key is right, in the ledger's own order; None = nothing yet.
-        report: What was done until then, as ``msgspec`` writes it.
-    """
-
-    question: Question
-    after: str | None = None
-    report: dict[str, Any] = field(default_factory=dict)
 
 
 def register(app: typer.Typer) -> None:
@@ -105,6 +71,7 @@ def rerate(
     from bedrock_meter.cli.backfill import read_range
     from bedrock_meter.cli.confirming import confirm
     from bedrock_meter.cli.progress import Progress
+    from bedrock_meter.cli.rerate_position import Position, Question, load, position_file, report_of
     from bedrock_meter.clock import now_ms
     from bedrock_meter.pricing.wiring import rater_for
     from bedrock_meter.storage.dynamodb import client
@@ -136,7 +103,7 @@ def rerate(
             sleep_ms=lambda duration_ms: time.sleep(duration_ms / 1000),
             uniform=random.random,
         )
-        file = None if dry_run else resume or _position_file(stack, start, end, tenants, models)
+        file = None if dry_run else resume or position_file(stack, start, end, tenants, models)
         position = Position(question) if file is None else load(file, question, progress.note)
         report = report_of(position)
         try:
@@ -155,12 +122,14 @@ def rerate(
 def _run(
     work: "Rerating",
     ledger: "DynamoDBLedgerRange",
-    position: Position,
+    position: "Position",
     report: "Rerated",
     file: Path | None,
     progress: Any,
 ) -> None:
     import msgspec
+
+    from bedrock_meter.cli.rerate_position import save
 
     def done(page: "Page") -> None:
         position.after = page.after
@@ -177,68 +146,7 @@ def _run(
         file.unlink(missing_ok=True)
 
 
-def _position_file(stack: str, start: str, end: str, tenants: list[str], models: list[str]) -> Path:
-    """Return where the position of this run is kept: beside those of backfills."""
-    import hashlib
-
-    from bedrock_meter.cli.backfill import state_file
-
-    of_all = state_file(stack, start, end, command="rerate")
-    if not tenants and not models:
-        return of_all
-    chosen = hashlib.sha256(json.dumps([tenants, models]).encode()).hexdigest()[:12]
-    return of_all.with_name(f"{of_all.stem}_{chosen}.json")
-
-
-def load(file: Path, question: Question, note: Any) -> Position:
-    """Return the position that the file holds, or one at the beginning.
-
-    One that was made with other prices is not gone on with: what was rated until then may be wrong by now.
-
-    Raises:
-        BadInput: The file is about something else.
-    """
-    import msgspec
-    from msgspec.structs import replace
-
-    from bedrock_meter.local.failures import BadInput
-    from bedrock_meter.usage.rerating import Rerated
-
-    if not file.exists():
-        return Position(question)
-    try:
-        found = msgspec.json.decode(file.read_bytes(), type=Position)
-        msgspec.convert(found.report, Rerated)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as problem:
-        raise BadInput(f"{file} holds no position of a rerate") from problem
-    if replace(found.question, prices=question.prices) != question:
-        raise BadInput(f"{file} is about another range or ledger: remove it, or name another file with --resume")
-    if found.question.prices != question.prices:
-        note(f"prices have changed since the run that {file} is about: beginning again")
-        return Position(question)
-    note(f"going on where the last run was, as {file} says")
-    return found
-
-
-def save(file: Path, position: Position) -> None:
-    """Write the position, whole or not at all."""
-    import msgspec
-
-    draft = file.with_name(f"{file.name}.draft")
-    draft.write_bytes(msgspec.json.encode(position))
-    draft.replace(file)
-
-
-def report_of(position: Position) -> "Rerated":
-    """Return what was done until a position."""
-    import msgspec
-
-    from bedrock_meter.usage.rerating import Rerated
-
-    return msgspec.convert(position.report, Rerated)
-
-
-def document_of(report: "Rerated", question: Question, read_units: int, *, dry_run: bool) -> dict[str, Any]:
+def document_of(report: "Rerated", question: "Question", read_units: int, *, dry_run: bool) -> dict[str, Any]:
     """Return the result as the command's JSON document."""
     from bedrock_meter.clock import iso
 
