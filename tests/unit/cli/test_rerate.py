@@ -1,5 +1,6 @@
 """The document of a run, and the file that keeps its position."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -7,11 +8,17 @@ import pytest
 from msgspec.structs import replace
 
 from bedrock_meter.cli.confirming import confirm
-from bedrock_meter.cli.rerate import document_of
+from bedrock_meter.cli.progress import Progress
+from bedrock_meter.cli.rerate import _run, document_of
 from bedrock_meter.cli.rerate_position import Position, Question, load, position_file, report_of, save
 from bedrock_meter.local.failures import BadInput
 from bedrock_meter.local.project import STATE_VARIABLE
-from bedrock_meter.usage.rerating import Difference, Rerated
+from bedrock_meter.tenants.attribution import Attribution
+from bedrock_meter.usage.ledger import entry_for
+from bedrock_meter.usage.rerating import Difference, Page, Rerated, Rerating
+from tests.doubles.memory import MemoryRecordingStore, MemoryTables
+from tests.doubles.rater import TestPrices
+from tests.doubles.records import NOW_MS, invocation
 
 QUESTION = Question("ledger", 1_794_873_600_000, 1_794_960_000_000, ["acme"], [], "2026-11-25.f043572f+3")
 REPORT = Rerated(
@@ -123,3 +130,56 @@ def test_another_choice_has_another_position(tmp_path: Path, monkeypatch: pytest
     assert len(files) == 8
     assert {file.parent for file in files} == {tmp_path}
     assert all(file.name.startswith("rerate_stack_2026-11-17T00-00Z_") for file in files)
+
+
+class Pages:
+    """A ledger of four entries without a cost, one a page; reading the one after ``stops_after`` fails."""
+
+    def __init__(self, stops_after: int = 4) -> None:
+        self.tables = MemoryTables()
+        owner = Attribution("unattributed", "none", "p", "a.model")
+        for number in range(4):
+            entry = entry_for(invocation(f"r{number}"), owner, now_ms=NOW_MS, retention_ms=86_400_000)
+            self.tables.ledger[entry.key] = entry
+        self.stops_after = stops_after
+        self.read: list[str] = []
+
+    def pages(self, after: str | None) -> Iterator[Page]:
+        keys = sorted(self.tables.ledger)
+        for key in keys[keys.index(after) + 1 if after else 0 :]:
+            if len(self.read) == self.stops_after:
+                raise ConnectionError("gone")
+            self.read.append(key)
+            yield Page([self.tables.ledger[key]], 1, key if key != keys[-1] else None)
+
+
+def run(ledger: Pages, file: Path | None) -> Rerated:
+    store = MemoryRecordingStore(ledger.tables)
+    work = Rerating(store, TestPrices(), clock=lambda: NOW_MS, sleep_ms=lambda _: None, uniform=lambda: 0.5)
+    position = Position(QUESTION) if file is None else load(file, QUESTION, lambda _: None)
+    report = report_of(position)
+    _run(work, ledger, position, report, file, Progress())  # type: ignore[arg-type]
+    return report
+
+
+def test_a_run_that_was_stopped_goes_on_and_its_result_tells_of_all(tmp_path: Path) -> None:
+    file, ledger = tmp_path / "position.json", Pages(stops_after=3)
+    with pytest.raises(ConnectionError):
+        run(ledger, file)
+    assert file.exists()
+    ledger.stops_after = 5
+    report = run(ledger, file)
+    assert (report.scanned, report.rewritten, report.same) == (4, 4, 0)
+    assert ledger.read == sorted(ledger.tables.ledger), "no page twice"
+    assert not file.exists()
+    ledger.read.clear()
+    assert run(ledger, file).same == 4
+
+
+def test_a_dry_run_keeps_no_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger = Pages()
+    before = dict(ledger.tables.ledger)
+    assert run(ledger, None).rewritten == 4
+    assert ledger.tables.ledger == before
+    assert list(tmp_path.iterdir()) == []
