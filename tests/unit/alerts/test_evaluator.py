@@ -19,6 +19,7 @@ from bedrock_meter.alerts.outbox import MAXIMUM_REFUSALS, Pending, PublishOutcom
 from bedrock_meter.errors import DeliverAgain
 from bedrock_meter.limits.gauge import Gauge, bucket_for, bucket_name
 from bedrock_meter.limits.limit import NO_LIMITS, Limit, plan_change
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.suspension import resume, suspend
 from tests.doubles.memory import MemoryBus, MemoryEvaluationStore, MemoryTables
 from tests.doubles.records import NOW_MS, limit
@@ -225,6 +226,34 @@ def test_a_late_record_adjusts_its_closed_period_once() -> None:
     (again,) = scene.evaluate()
     assert again.detail["adjusted_by"] == 5
     assert again.id != event.id
+
+
+def test_a_closed_period_that_costs_less_is_adjusted_downwards_and_one_that_is_as_before_is_no_news() -> None:
+    scene = Scene(limit("day", 10**12, meter=Meter.COST_USD))
+    closed_ms = NOW_MS - 3 * DAY_MS
+    scene.use(-1_500_000_001, event_ms=closed_ms)
+    (event,) = scene.evaluate()
+    assert (event.detail_type, event.detail["adjusted_by"]) == (USAGE_ADJUSTED, "-1.500000001")
+    scene.use(700, event_ms=closed_ms)
+    scene.use(-700, event_ms=closed_ms)
+    assert list(scene.tables.gauges["acme"].buckets.values()) == [0]
+    assert scene.evaluate() == []
+    assert scene.tables.gauges["acme"].buckets == {}
+
+
+def test_a_cost_that_falls_lifts_a_rolling_throttle_at_once_and_a_calendar_one_with_its_window() -> None:
+    scene = Scene(limit("1h", 1000, name="rolling"), limit("day", 1000, name="calendar"))
+    scene.use(1000)
+    assert (TENANT_THROTTLED, 100) in kinds(scene.evaluate())
+    scene.use(-900)
+    lifted = scene.evaluate()
+    assert [(event.detail_type, event.detail["limit"]["name"]) for event in lifted] == [
+        (TENANT_THROTTLE_LIFTED, "rolling")
+    ]
+    assert scene.evaluate() == []
+    scene.limits(limit("1h", 1000, name="rolling"), limit("day", 1001, name="calendar"))
+    lifted = scene.evaluate()
+    assert [event.detail_type for event in lifted] == [TENANT_THROTTLE_LIFTED]
 
 
 def test_buckets_out_of_every_window_are_pruned_in_one_write() -> None:

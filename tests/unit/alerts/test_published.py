@@ -69,6 +69,8 @@ def made() -> list[Event]:
     events.append(forecast())
     month = layout.limits[1]
     events.append(adjustment_event("acme", profiles, month, window_start_ms=NOW_MS, amount=5, rev=9, now_ms=NOW_MS))
+    (cost,) = plan_change(NO_LIMITS, [limit("month", 10 * NANO, meter=Meter.COST_USD)]).next.limits
+    events.append(adjustment_event("acme", profiles, cost, window_start_ms=NOW_MS, amount=-5, rev=9, now_ms=NOW_MS))
     sighting: dict[str, Any] = {
         "account_id": "123456789012",
         "region": "us-east-1",

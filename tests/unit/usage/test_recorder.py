@@ -15,8 +15,8 @@ from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import Writes
-from bedrock_meter.usage.reattribution import move_writes
 from bedrock_meter.usage.recorder import Recorded, Recorder, Refused, UnacceptableWrites
+from bedrock_meter.usage.rewriting import writes_between
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import UNPRICED_MODEL, TestPrices
@@ -407,7 +407,7 @@ def test_a_raise_follows_an_entry_that_was_moved_meanwhile(bench: Bench) -> None
 
     def move_first(writes: Writes) -> Refused | None:
         if writes.changes[0].held is not None and bench.tables.ledger[held.key] == held:
-            assert real(move_writes(held, moved, bench.tables.gauges["acme"].layout, NOW_MS)) is None
+            assert real(writes_between(held, moved, bench.tables.gauges["acme"].layout, NOW_MS)) is None
         return real(writes)
 
     bench.store.commit = move_first  # type: ignore[method-assign]

@@ -119,7 +119,7 @@ def adjustment_event(
         profiles: ARNs or ids of the tenant's profiles.
         installed: The calendar limit.
         window_start_ms: Start of the closed period.
-        amount: What was added, in the limit's meter.
+        amount: What was added, in the limit's meter; negative where rating anew took more cost away. Never 0.
         rev: The gauge's revision that showed it: tells one adjustment of a period from the next.
         now_ms: Time of evaluation.
     """

@@ -7,7 +7,9 @@ the bus accepted is cleared, the rest stays due.
 
 A verdict that changes nothing is not written. That is safe, because within one version of the limits usage only
 grows, and everything that can fall by itself (a throttle, a threshold that re-arms) carries the instant at which the
-sweep looks again.
+sweep looks again. Rating anew (``usage/rerating.py``) alone takes cost away: a slow worker that saw the higher cost can
+then announce what has passed by. It was true when it was read, and ends with the tenant's next usage, or when the sweep
+looks again at the latest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -185,6 +187,8 @@ class Evaluator:
         events = [suspension_event(gauge.tenant, profiles, one, now_ms=now_ms) for one in stopped]
         events += [transition_event(gauge.tenant, profiles, one, now_ms=now_ms) for one in verdict.transitions]
         for installed, _, window_start_ms, amount in late:
+            if not amount:  # what was added and what was taken away since are the same: the period has not changed
+                continue
             events.append(
                 adjustment_event(
                     gauge.tenant,

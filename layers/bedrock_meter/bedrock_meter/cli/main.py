@@ -24,6 +24,7 @@ from bedrock_meter.cli import (
     quarantine,
     reattribute,
     rebuild,
+    rerate,
     setup_logging,
     tenant_commands,
 )
@@ -43,6 +44,7 @@ backfill.register(app)
 quarantine.register(app)
 prices.register(app)
 reattribute.register(app)
+rerate.register(app)
 preflight.register(app)
 setup_logging.register(app)
 

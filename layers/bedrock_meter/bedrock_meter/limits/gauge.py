@@ -120,7 +120,7 @@ class LateBucket(NamedTuple):
         installed: The calendar limit.
         name: Name of the bucket, ending in ``+``.
         window_start_ms: Start of the closed window.
-        amount: What arrived since the last report.
+        amount: What arrived since the last report; below 0 where rating anew took more cost away than arrived.
     """
 
     installed: InstalledLimit
