@@ -91,7 +91,7 @@ def test_what_has_passed_is_removed_with_the_next_hold(stores: Stores) -> None:
 
 def test_it_is_written_down_once(stores: Stores) -> None:
     gauge = installed(stores)
-    one = hold_of(gauge).reservation
+    one = hold_of(gauge, request='{"key":"call-1"}').reservation
     assert stores.reservations.put(one) is None
     assert stores.reservations.put(replace(one, nonce="other")) == one
     assert stores.reservations.find("acme", one.id) == one

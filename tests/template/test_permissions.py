@@ -102,7 +102,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     },
     "QuotaApiRole": {
         "QuotaApiLogGroup.Arn": LOG,
-        "QuotasTable.Arn": {"dynamodb:GetItem"},
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:Query"},
         "TenantsTable.Arn": {"dynamodb:GetItem"},
     },

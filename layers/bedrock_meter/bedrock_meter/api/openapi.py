@@ -311,12 +311,15 @@ def _request() -> Schema:
 
 
 def _reservation() -> Schema:
-    profile = {**answered({"id": string(), "arn": string()}), "type": ["object", "null"]}
+    profile = {
+        **answered({"id": string(), "arn": nullable(string("null: its definition names the id alone"))}),
+        "type": ["object", "null"],
+    }
     return answered(
         {
             "id": nullable(string("null: degraded, nothing is held")),
             "tenant": TENANT,
-            "key": string(),
+            "key": nullable(string("null: not made over the API")),
             "kind": string(enum=list(reservations.KINDS)),
             "status": string(enum=["open", "settled", "released", "expired"]),
             "model": nullable(string()),
@@ -324,7 +327,7 @@ def _reservation() -> Schema:
             "estimate": {"type": "object", "properties": _kinds()},
             "estimate_source": string(enum=[estimates.STATED, estimates.FROM_BYTES]),
             "amounts": array(answered({"limit": string(), "meter": _METER, "amount": MEASURED})),
-            "created_at": INSTANT,
+            "created_at": nullable(INSTANT),
             "expires_at": INSTANT,
             "allowed": {"type": "boolean", "description": "only with degraded"},
             "degraded": _DEGRADED,

@@ -20,6 +20,7 @@ from bedrock_meter.api.quota import quota_unknown
 from bedrock_meter.api.requests import body_bytes, json_object, matching, query, refuse_unknown, whole_number
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.clock import iso
+from bedrock_meter.errors import Contended
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import rate_limit_headers
@@ -79,20 +80,24 @@ class Reserved:
     Attributes:
         id: What goes into ``requestMetadata``.
         is_new: False where the same request had been made before.
-        profile: ``(id, ARN)`` of the tenant's profile for the model, where there is one.
+        key: None where it was not made over the API; so is ``created_ms``, and ``estimate`` is empty.
+        profile: ``(id, ARN)`` of the tenant's profile for the model, where there is one; the ARN is None where its
+            definition names the id alone.
+        gauge: The tenant's gauge as it was seen last, where it was seen.
     """
 
     id: str
-    key: str
+    key: str | None
     kind: str
     status: Status
     estimate: Mapping[str, int]
     amounts: tuple[HeldAmount, ...]
-    created_ms: int
+    created_ms: int | None
     expires_ms: int
     model: str | None = None
-    profile: tuple[str, str] | None = None
+    profile: tuple[str, str | None] | None = None
     is_new: bool = True
+    gauge: Gauge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,10 @@ class KeyUsed(Exception):
 
 
 class Reservations(Protocol):
-    """Who holds amounts. Errors of the storage pass through as botocore raises them."""
+    """Who holds amounts. Errors of the storage pass through as botocore raises them.
+
+    Whatever changes something may raise ``Contended``: others were writing each time.
+    """
 
     def reserve(self, tenant: str, wanted: Wanted, now_ms: int) -> Reserved | Denied | None:
         """Hold an amount; None if there is no such tenant. The same again gives the same reservation.
@@ -182,9 +190,15 @@ def add_reservations(
                 pause(random.uniform(0, pause_ms) / 1_000)
         return send()
 
+    def others_were_faster(error: Exception) -> Problem:
+        failed(error_code(error) or type(error).__name__)
+        return unavailable("Many others reserve for this tenant at the moment. Try again.")
+
     def asked(send: Callable[[], T]) -> T:
         try:
             return attempt(send)
+        except Contended as contended:
+            raise others_were_faster(contended) from contended
         except AWS_ERRORS as error:
             failed(error_code(error) or type(error).__name__)
             raise unavailable("The reservation cannot be read or changed at the moment. Try again.") from error
@@ -199,17 +213,22 @@ def add_reservations(
             answer = attempt(lambda: reservations.reserve(tenant, wanted, now_ms))
         except KeyUsed as used:
             raise _conflict(used) from used
+        except Contended as contended:
+            raise others_were_faster(contended) from contended
         except AWS_ERRORS as error:
-            failed(error_code(error) or type(error).__name__)
             if _is_conflict(error):
-                raise unavailable("Many others reserve for this tenant at the moment. Try again.") from error
+                raise others_were_faster(error) from error
+            failed(error_code(error) or type(error).__name__)
             if not policies.allows(tenant, error):
                 raise quota_unknown() from error
             degraded()
             document = _document(tenant, _unheld(wanted, now_ms), source=source, is_degraded=True)
             return _json(201, document)
         if answer is None:
+            policies.forget(tenant)
             raise tenant_not_found()
+        if answer.gauge is not None:
+            policies.remember(tenant, answer.gauge.fail_policy)
         if isinstance(answer, Denied):
             raise _denial(tenant, answer, now_ms)
         location = {"Location": f"/v1/tenants/{tenant}/reservations/{answer.id}"} if answer.is_new else {}

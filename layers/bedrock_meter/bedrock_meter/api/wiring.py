@@ -1,11 +1,12 @@
 """The quota API: which routes it has, and what they read."""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bedrock_meter import clock
 from bedrock_meter.api.explanation import add_explanation
+from bedrock_meter.api.holding import Holding
 from bedrock_meter.api.outage import FailPolicies
 from bedrock_meter.api.published import add_document
 from bedrock_meter.api.quota import add_quota
@@ -15,6 +16,10 @@ from bedrock_meter.api.telling import Telling
 from bedrock_meter.api.usage import DynamoDBReports, Reports, add_usage
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.storage import gauges
+
+if TYPE_CHECKING:
+    from bedrock_meter.limits.reserving import Reservations as Reserving
+    from bedrock_meter.tenants.tenant import ProfileReference
 
 
 def quota_api(
@@ -51,6 +56,23 @@ def quota_api(
         )
     add_document(api, "/v1/openapi.json", "bedrock_meter.api.openapi")
     return api
+
+
+def reservations_over_dynamodb(dynamodb: Any, *, quotas_table: str, tenants_table: str) -> Reservations:
+    """Return who holds amounts; what that takes is loaded with the first reservation."""
+
+    def reserving() -> "Reserving":
+        from bedrock_meter.limits.wiring import reservations
+        from bedrock_meter.settings import Tables
+
+        return reservations(dynamodb, Tables(ledger="", usage="", quotas=quotas_table, tenants=tenants_table))
+
+    def profiles_of(tenant: str) -> "Sequence[ProfileReference]":
+        from bedrock_meter.storage.tenants import profiles_of as read
+
+        return read(dynamodb, tenants_table, tenant)
+
+    return Holding(reserving, profiles_of)
 
 
 def over_dynamodb(

@@ -66,6 +66,7 @@ class Reservation:
         nonce: Of the attempt that made it: tells one's own write from another's.
         status: ``settled`` and ``released`` are final. An expired one stays ``open`` and holds nothing.
         is_lease: Held for many calls.
+        request: What it was asked for, as its maker wrote it; kept and never read here.
     """
 
     tenant: str
@@ -76,6 +77,7 @@ class Reservation:
     nonce: str = ""
     status: Status = "open"
     is_lease: bool = False
+    request: str = ""
 
     def is_open(self, now_ms: int) -> bool:
         """Whether it still holds something."""

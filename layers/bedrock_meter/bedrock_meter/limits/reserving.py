@@ -103,11 +103,13 @@ class Answer:
         reservation: The reservation; None when denied.
         decision: Why; None where the reservation was there already.
         is_new: Whether this request made it.
+        gauge: The gauge as it was seen last.
     """
 
     reservation: Reservation | None
     decision: Decision | None = None
     is_new: bool = False
+    gauge: Gauge | None = None
 
     @property
     def denied_by(self) -> Reading | None:
@@ -158,6 +160,7 @@ class Reservations:
         is_first: bool = False,
         lifetime_ms: int = DEFAULT_LIFETIME_MS,
         is_lease: bool = False,
+        request: str = "",
     ) -> Answer:
         """Hold ``amounts`` for a call, or say which limit denies it.
 
@@ -172,29 +175,32 @@ class Reservations:
             is_first: The caller knows that it has not sent this key before, so a denial need not look for it.
             lifetime_ms: For how long, at most an hour. It should outlast the call and the log's lag.
             is_lease: Whether it stands for many calls, so that no record settles it.
+            request: What it was asked for, for whoever reads the reservation later; a few hundred characters.
 
         Raises:
             InvalidDefinition: An amount, the key or the lifetime is out of bounds.
             UnknownTenant: The tenant has no gauge.
-            Contended: Others were writing each time. Nothing is held that does not expire by itself.
+            Contended: Others were writing each time, or the store throttled: its cause's cause tells. Nothing is held
+                that does not expire by itself.
         """
         _check(amounts, key, lifetime_ms)
         identity = self._new_id() if key is None else reservation_id(tenant, key)
         looked = is_first or key is None
         image = self._images.get(tenant)
         is_current = False
+        in_the_way: Busy | None = None
         for attempt in range(ATTEMPTS):
             if image is None:
                 image, existing = self._look(tenant, None if looked else identity)
                 looked = is_current = True
                 if existing is not None:
-                    return Answer(existing)
+                    return Answer(existing, gauge=image.gauge)
             now_ms = self._clock()
             decision = decide(image.gauge, amounts, now_ms, image.at_ms)
             if not decision.allowed:
                 is_remembered = decision.by_used and 0 <= now_ms - image.at_ms <= REMEMBER_MS
                 if looked and (is_current or is_remembered):
-                    return Answer(None, decision)
+                    return Answer(None, decision, gauge=image.gauge)
                 image = None
                 continue
             layout = image.gauge.layout
@@ -205,6 +211,7 @@ class Reservations:
                 now_ms + lifetime_ms,
                 nonce=self._new_id(),
                 is_lease=is_lease,
+                request=request,
             )
             hold = Hold(
                 reservation,
@@ -215,13 +222,24 @@ class Reservations:
             )
             try:
                 is_held, gauge = self._store.hold(hold)
-            except Busy:
+            except Busy as busy:
+                in_the_way = busy
                 self._pause(attempt)
                 continue
             image, is_current = self._remember(tenant, gauge), True
             if is_held:
-                return self._written_down(reservation, decision)
-        raise Contended(f"{tenant}: others were writing each time; nothing was reserved, try again")
+                return self._written_down(reservation, decision, image.gauge)
+        raise Contended(f"{tenant}: others were writing each time; nothing was reserved, try again") from in_the_way
+
+    def look(self, tenant: str, identity: str) -> tuple[Gauge, Reservation | None]:
+        """Read a reservation, and the gauge on which it is held, consistently and in one request.
+
+        Raises:
+            UnknownTenant: The tenant has no gauge.
+            Contended: The store was busy each time.
+        """
+        image, found = self._look(tenant, identity)
+        return image.gauge, found
 
     def shrink(
         self,
@@ -279,6 +297,7 @@ class Reservations:
         plan: Callable[[Reservation, int], Reservation],
     ) -> Reservation:
         held = known or self._patiently(lambda: self._store.find(tenant, identity))
+        in_the_way: Busy | None = None
         for attempt in range(ATTEMPTS):
             if held is None:
                 raise UnknownReservation(f"{tenant} has no reservation {identity}")
@@ -288,12 +307,13 @@ class Reservations:
                 return held
             try:
                 held = self._store.change(held, wanted, now_ms)
-            except Busy:
+            except Busy as busy:
+                in_the_way = busy
                 self._pause(attempt)
                 continue
             if held == wanted:
                 return wanted
-        raise Contended(f"{tenant}: others were writing each time; nothing was changed, try again")
+        raise Contended(f"{tenant}: others were writing each time; nothing was changed, try again") from in_the_way
 
     def _look(self, tenant: str, identity: str | None) -> tuple["_Image", Reservation | None]:
         gauge, existing = self._patiently(lambda: self._store.look(tenant, identity))
@@ -309,21 +329,23 @@ class Reservations:
         self._images[tenant] = image
         return image
 
-    def _written_down(self, reservation: Reservation, decision: Decision) -> Answer:
+    def _written_down(self, reservation: Reservation, decision: Decision, gauge: Gauge) -> Answer:
         existing = self._patiently(lambda: self._store.put(reservation))
         if existing is None or existing.nonce == reservation.nonce:
-            return Answer(reservation, decision, is_new=True)
+            return Answer(reservation, decision, is_new=True, gauge=gauge)
         with suppress(Contended):  # It expires; too much is held until then, never too little.
             self._patiently(lambda: self._store.give_back(reservation))
-        return Answer(existing)
+        return Answer(existing, gauge=gauge)
 
     def _patiently(self, send: Callable[[], T]) -> T:
+        in_the_way: Busy | None = None
         for attempt in range(ATTEMPTS):
             try:
                 return send()
-            except Busy:
+            except Busy as busy:
+                in_the_way = busy
                 self._pause(attempt)
-        raise Contended("others were writing each time, try again")
+        raise Contended("others were writing each time, try again") from in_the_way
 
     def _pause(self, attempt: int) -> None:
         self._sleep_ms(1 + int(self._uniform() * min(_LONGEST_PAUSE_MS, _PAUSE_MS * 2**attempt)))

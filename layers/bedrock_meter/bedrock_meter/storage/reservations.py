@@ -7,6 +7,7 @@
 ``nonce``       of the attempt that wrote it
 ``status``      ``open``, ``settled`` or ``released``
 ``lease``       1 where it stands for many calls
+``request``     what it was asked for, where its maker keeps that; written once
 ==============  ===============================================================================================
 
 Holding is one plain update and writing down one plain put: a write unit each while the gauge stays under a kilobyte.
@@ -54,6 +55,8 @@ def reservation_item(reservation: Reservation) -> Item:
     }
     if reservation.is_lease:
         item["lease"] = number(1)
+    if reservation.request:
+        item["request"] = text(reservation.request)
     return item
 
 
@@ -68,6 +71,7 @@ def reservation_of(item: Item) -> Reservation:
         nonce=get_text(item, "nonce"),
         status=cast("Status", get_text(item, "status")),
         is_lease="lease" in item,
+        request=get_text(item, "request"),
     )
 
 
