@@ -25,7 +25,9 @@ _api = quota_api(
     _gauge_of,
     _reports,
     reservations_over_dynamodb(
-        _dynamodb, quotas_table=required("QUOTAS_TABLE"), tenants_table=required("TENANTS_TABLE")
+        _dynamodb,
+        quotas_table=required("QUOTAS_TABLE"),
+        tenants_table=required("TENANTS_TABLE"),
     ),
     telling=out_loud(),
     tenant_claim=required("JWT_TENANT_CLAIM"),

@@ -21,8 +21,8 @@ import msgspec
 
 from bedrock_meter import clock
 from bedrock_meter.limits import wiring
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import read
-from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import (
     LONGEST_LIFETIME_MS,
     METADATA_KEY,
@@ -52,8 +52,8 @@ OPEN = (0, 50, 500)
 CALLS = 100
 ROUNDS = 5
 RECORDS = 40
-AMOUNTS = {Meter.TOTAL_TOKENS: 64_000}
-USED = {Meter.TOTAL_TOKENS: 12_345}
+ESTIMATE = Estimate(input_tokens=64_000)
+USED = {"input_tokens": 12_345}
 PEER = Path(".venv-peer/bin/python")
 TENANT = longest("tenant", 0, 64)
 TARGETS = {"reserve": (2, 2.0), "status": (1, 0.0), "denied, remembered": (0, 0.0)}
@@ -110,7 +110,7 @@ def reservations(client: Any, tables: Tables) -> Reservations:
 
 def made(process: Reservations, lifetime_ms: int = 600_000) -> Reservation:
     """Reserve, which must succeed."""
-    reservation = process.reserve(TENANT, AMOUNTS, lifetime_ms=lifetime_ms).reservation
+    reservation = process.reserve(TENANT, ESTIMATE, lifetime_ms=lifetime_ms).reservation
     assert reservation is not None
     return reservation
 
@@ -133,7 +133,7 @@ class Scene:
         """What is measured; each is warm, as a process that serves a tenant is."""
         warm, remembers = reservations(client, self.tables), reservations(client, self.tables)
         store = DynamoDBReservationStore(client, self.tables)
-        too_much = {Meter.TOTAL_TOKENS: FULL * 100}
+        too_much = Estimate(input_tokens=FULL * 100)
 
         def settled() -> None:
             reservation = made(warm)
@@ -152,8 +152,8 @@ class Scene:
 
         def held_only() -> None:
             gauge = warm._images[TENANT].gauge
-            decision = decide(gauge, AMOUNTS, NOW_MS, NOW_MS)
-            charges = charged_for(gauge.layout, AMOUNTS)
+            decision = decide(gauge, ESTIMATE, NOW_MS, NOW_MS)
+            charges = charged_for(gauge.layout, ESTIMATE)
             held = Reservation(TENANT, uuid.uuid4().hex, LAST.held, NOW_MS + 600_000)
             assert store.hold(Hold(held, gauge.layout.version, admitting_charges(gauge, decision), charges, ()))[0]
 

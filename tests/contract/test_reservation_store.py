@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, held_name, passed
 from bedrock_meter.limits.installation import install_limits
@@ -20,7 +21,7 @@ from tests.doubles.records import NOW_MS, invocation, limit
 LATER_MS = NOW_MS + 3_650 * 86_400_000
 """Years away: the local stack forgets what has expired by its own clock."""
 
-AMOUNTS = {Meter.TOTAL_TOKENS: 300, Meter.REQUESTS: 1}
+ESTIMATE = Estimate(input_tokens=300)
 
 
 def installed(stores: Stores) -> Gauge:
@@ -30,10 +31,10 @@ def installed(stores: Stores) -> Gauge:
 
 
 def hold_of(gauge: Gauge, number: int = 1, *, ceilings: dict[str, int] | None = None, **changes: object) -> Hold:
-    reservation = Reservation("acme", f"{number:032x}", held_for(gauge.layout, AMOUNTS), LATER_MS, nonce=f"n{number}")
+    reservation = Reservation("acme", f"{number:032x}", held_for(gauge.layout, ESTIMATE), LATER_MS, nonce=f"n{number}")
     reservation = replace(reservation, **changes)  # type: ignore[arg-type]
     open_ended = {"c0": 10**6, "c1": 10**6}
-    charges = charged_for(gauge.layout, AMOUNTS)
+    charges = charged_for(gauge.layout, ESTIMATE)
     return Hold(reservation, gauge.layout.version, ceilings or open_ended, charges, passed(gauge.holds, NOW_MS))
 
 
@@ -91,7 +92,7 @@ def test_what_has_passed_is_removed_with_the_next_hold(stores: Stores) -> None:
 
 def test_it_is_written_down_once(stores: Stores) -> None:
     gauge = installed(stores)
-    one = hold_of(gauge, request='{"key":"call-1"}').reservation
+    one = hold_of(gauge).reservation
     assert stores.reservations.put(one) is None
     assert stores.reservations.put(replace(one, nonce="other")) == one
     assert stores.reservations.find("acme", one.id) == one
@@ -100,9 +101,11 @@ def test_it_is_written_down_once(stores: Stores) -> None:
     assert stores.reservations.look("acme", None) == (gauge, None)
 
 
-def test_a_lease_stays_one(stores: Stores) -> None:
+def test_a_lease_and_what_it_was_asked_for_with_stay(stores: Stores) -> None:
     gauge = installed(stores)
-    one = hold_of(gauge, is_lease=True).reservation
+    estimate = Estimate(9, 1, 2, 3, 4, 5, "a.model", "a1c3m5e7k9q2")
+    one = hold_of(gauge, is_lease=True, estimate=estimate, key="job-7", created_ms=NOW_MS).reservation
+    assert [held.limits for held in one.held] == [("requests-1d",), ("total_tokens-1h",)]
     stores.reservations.put(one)
     assert stores.reservations.find("acme", one.id) == one
 
@@ -120,7 +123,7 @@ def test_a_change_moves_what_is_held(stores: Stores) -> None:
     one = hold.reservation
     stores.reservations.hold(hold)
     stores.reservations.put(one)
-    smaller = one.shrunk({Meter.TOTAL_TOKENS: 120}, one.expires_ms + EXPIRY_BUCKET_MS)
+    smaller = one.shrunk(Estimate(input_tokens=120), one.expires_ms + EXPIRY_BUCKET_MS)
     assert stores.reservations.change(one, smaller, NOW_MS) == smaller
     assert stores.reservations.find("acme", one.id) == smaller
     assert reserved(stores) == [120, 1]
@@ -134,7 +137,7 @@ def test_a_change_of_what_is_not_there_any_more_shows_what_is(stores: Stores) ->
     stores.reservations.put(one)
     released = one.closed("released")
     assert stores.reservations.change(one, released, NOW_MS) == released
-    assert stores.reservations.change(one, one.shrunk({Meter.TOTAL_TOKENS: 1}, 0), NOW_MS) == released
+    assert stores.reservations.change(one, one.shrunk(Estimate(input_tokens=1), 0), NOW_MS) == released
     assert stores.reservations.change(replace(one, id="9" * 32), released, NOW_MS) is None
     assert reserved(stores) == [0, 0]
 
@@ -189,7 +192,7 @@ def test_a_reservation_that_changed_meanwhile_is_shown_and_nothing_is_written(st
     stores.reservations.hold(hold)
     stores.reservations.put(one)
     writes = recorded(stores, 1, one)
-    smaller = one.shrunk({Meter.TOTAL_TOKENS: 20}, 0)
+    smaller = one.shrunk(Estimate(input_tokens=20), 0)
     stores.reservations.change(one, smaller, NOW_MS)
     refused = stores.recording.commit(writes)
     assert refused is not None

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bedrock_meter.errors import Contended
-from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.reserving import Reservations
+from bedrock_meter.money import NANO, usd_text
+from bedrock_meter.pricing.rating import Call, Rated
 from tests.faults.contention import percentile
 from tests.faults.faults import NoFaults
 from tests.faults.reservations import Market, Workload
@@ -24,8 +26,20 @@ from tests.faults.wire import isolate
 LIMIT = 5_000_000
 MOST = 20_000
 CALLERS = 1_000
+DOLLARS = 5 * NANO
+NANO_USD_PER_TOKEN = 1_000
+"""A dollar for a million tokens: the maximum of a call is two cents."""
+
 PROCESSES = 20
 _TURNS = 2_000
+
+
+class SteadyPrices:
+    """A price for each token of input, whatever the model."""
+
+    def rate(self, call: Call) -> Rated:
+        """Return what a call costs."""
+        return Rated(call.tokens.input * NANO_USD_PER_TOKEN, "steady")
 
 
 class _Counted:
@@ -65,7 +79,13 @@ class Crowd(Market):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._simulation.prices = SteadyPrices()
         self._shared = [self._process() for _ in range(PROCESSES)]
+
+    @property
+    def cost_nano_usd(self) -> int:
+        """What the ledger says that all calls cost."""
+        return sum(int(item["cost_nano_usd"]["N"]) for item in self.world.rows("ledger").values())
 
     def _process(self) -> tuple[Reservations, _Counted]:
         counted = _Counted(self.world.client("dynamodb"), self.world.scheduler)
@@ -110,9 +130,9 @@ class Crowd(Market):
             self.world.scheduler.sleep(self.chance.randrange(100, 4_000))
 
     def _reserve_once(self, process: Reservations, amount: int, key: str) -> tuple[Reservation | None, bool]:
-        amounts = {Meter.TOTAL_TOKENS: amount, Meter.REQUESTS: 1}
+        estimate = Estimate(input_tokens=amount)
         try:
-            answer = process.reserve("acme", amounts, key=key, is_first=True)
+            answer = process.reserve("acme", estimate, key=key, is_first=True)
         except Contended:
             self.contended += 1
             return None, False
@@ -121,13 +141,27 @@ class Crowd(Market):
 
 def plan(callers: int, calls: int, lags_ms: tuple[int, ...], ceiling: int) -> Workload:
     """A workload of one kind, without faults."""
-    ceilings = (Ceiling("total_tokens", "1d", ceiling, hard=True),)
+    return plan_under(Ceiling("total_tokens", "1d", ceiling, hard=True), callers, calls, lags_ms)
+
+
+def plan_under(ceiling: Ceiling, callers: int, calls: int, lags_ms: tuple[int, ...]) -> Workload:
+    """The same under any limit."""
+    ceilings = (ceiling,)
     return Workload(0, callers, calls, ("plain",), lags_ms, 0.0, 0, ceilings=ceilings)
 
 
 def spend(callers: int = CALLERS) -> tuple[Crowd, Theorem]:
-    """Let a crowd spend one limit; callers over and over, until nothing fits any more."""
-    crowd = Crowd(plan(callers, 1, (2_000, 15_000), LIMIT), wrong=NoFaults())
+    """Let a crowd spend one limit of tokens; callers over and over, until nothing fits any more."""
+    return _spent(plan(callers, 1, (2_000, 15_000), LIMIT))
+
+
+def spend_dollars(callers: int = CALLERS) -> tuple[Crowd, Theorem]:
+    """The same with five dollars; callers estimate tokens, which are rated before the call and after it."""
+    return _spent(plan_under(Ceiling("cost_usd", "1d", DOLLARS, hard=True), callers, 1, (2_000, 15_000)))
+
+
+def _spent(workload: Workload) -> tuple[Crowd, Theorem]:
+    crowd = Crowd(workload, wrong=NoFaults())
     theorem = Theorem(crowd)
     crowd.run()
     theorem.finish()
@@ -147,6 +181,11 @@ def main() -> bool:
     print(f"{CALLERS} callers who reserve their maximum of {MOST} each: {crowd.admitted} admitted")
     print(f"  spent {crowd.spent} of {LIMIT}; used + reserved after a hold at most {theorem.closest:.1f} %")
     good = crowd.spent <= LIMIT and not theorem.findings
+    crowd, theorem = spend_dollars()
+    most, spent = usd_text(MOST * NANO_USD_PER_TOKEN), usd_text(crowd.cost_nano_usd)
+    print(f"{CALLERS} callers who reserve their maximum of ${most} each: {crowd.admitted} admitted")
+    print(f"  spent ${spent} of ${usd_text(DOLLARS)}; used + reserved after a hold at most {theorem.closest:.1f} %")
+    good = good and crowd.cost_nano_usd <= DOLLARS and not theorem.findings
     print("requests for a reservation that fits, beside callers who do not fit (median, 99 %, most):")
     for greedy in (0, 20, 60):
         calm = fairness(greedy)

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bedrock_meter.errors import Contended
-from bedrock_meter.invocations.record import TokenCounts
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import read
 from bedrock_meter.limits.installation import install_limits
-from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import METADATA_KEY, Reservation, amounts_of
+from bedrock_meter.limits.reservations import METADATA_KEY, Reservation
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.wiring import reservations
 from bedrock_meter.storage import gauges
@@ -36,6 +35,9 @@ LIFETIME_MS = 120_000
 ASKED_AGAIN = 5
 CEILINGS = (Ceiling("total_tokens", "1d", 10_000, hard=True), Ceiling("requests", "month", 40))
 SHORT = (Ceiling("total_tokens", "1m", 4_000, hard=True), Ceiling("total_tokens", "1h", 12_000, hard=True))
+DOLLARS = (Ceiling("cost_usd", "1d", 60_000, hard=True), Ceiling("requests", "month", 40))
+"""Nano-USD: ten calls of the maximum at first; they grow dearer every 20 seconds."""
+
 RESERVED = 1_000
 
 
@@ -86,7 +88,7 @@ def workload(seed: int) -> Workload:
         fault_budget=chance.choice((3, 10, 30)),
         recorders=chance.choice((1, 2, 3)),
         changes=(raised,) if chance.random() < 0.25 else (),
-        ceilings=chance.choice((CEILINGS, CEILINGS, SHORT)),
+        ceilings=chance.choice((CEILINGS, CEILINGS, SHORT, DOLLARS)),
     )
 
 
@@ -174,6 +176,7 @@ class Market:
             sleep_ms=self.world.scheduler.sleep,
             uniform=self.chance.random,
             new_id=lambda: f"{next(self._ids):032x}",
+            rater=self._simulation.prices,
         )
         if self.design.store is not None:
             made._store = self.design.store(client)
@@ -247,9 +250,9 @@ class Market:
         else:
             self.log(tenant, held.id, used)
             if kind == "shrinks":
-                amounts = amounts_of(TokenCounts(used))
+                usage = {"input_tokens": used}
                 longer_ms = chance.choice((None, 500_000))
-                self._change(lambda: process.shrink(tenant, held.id, amounts, lifetime_ms=longer_ms, known=held))
+                self._change(lambda: process.shrink(tenant, held.id, usage, lifetime_ms=longer_ms, known=held))
 
     def _lease(self, process: Reservations, tenant: str, held: Reservation) -> None:
         """Call out of a block, give back what was used when it is surely logged, and the rest at the end."""
@@ -260,8 +263,8 @@ class Market:
             self.log(tenant, held.id, used)
             self.world.scheduler.sleep(self.chance.choice((10, 20_000)))
         self.world.scheduler.sleep(min(LIFETIME_MS // 4, 2 * max(self.workload.lags_ms)))
-        amounts = {Meter.TOTAL_TOKENS: left}
-        self._change(lambda: process.shrink(tenant, held.id, amounts, lifetime_ms=LIFETIME_MS))
+        usage = {"input_tokens": left}
+        self._change(lambda: process.shrink(tenant, held.id, usage, lifetime_ms=LIFETIME_MS))
         if self.chance.random() < 0.7:
             self._change(lambda: process.release(tenant, held.id))
 
@@ -269,10 +272,10 @@ class Market:
         self, process: Reservations, tenant: str, key: str, *, lifetime_ms: int, is_lease: bool
     ) -> Reservation | None:
         """Ask until there is an answer, always under the same key; a process may die meanwhile."""
-        amounts = amounts_of(TokenCounts(RESERVED))
+        estimate = Estimate(input_tokens=RESERVED)
         for _ in range(ASKED_AGAIN):
             try:
-                answer = process.reserve(tenant, amounts, key=key, lifetime_ms=lifetime_ms, is_lease=is_lease)
+                answer = process.reserve(tenant, estimate, key=key, lifetime_ms=lifetime_ms, is_lease=is_lease)
             except (Contended, *AWS_ERRORS):
                 self.world.scheduler.sleep(200)
                 continue
@@ -286,16 +289,16 @@ class Market:
                 return None
             again = None
             if self.chance.random() < 0.1:
-                again = self._asked_again(tenant, key)
+                again = self._asked_again(tenant, key, is_lease=is_lease)
             if again is not None and again.id != answer.reservation.id:
                 self.double.append(key)
             return answer.reservation
         return None
 
-    def _asked_again(self, tenant: str, key: str) -> Reservation | None:
+    def _asked_again(self, tenant: str, key: str, *, is_lease: bool) -> Reservation | None:
         """Another process asks under the same key: it gets the same reservation, whatever else is reserved."""
         try:
-            answer = self.process().reserve(tenant, amounts_of(TokenCounts(RESERVED)), key=key)
+            answer = self.process().reserve(tenant, Estimate(input_tokens=RESERVED), key=key, is_lease=is_lease)
         except (Contended, *AWS_ERRORS):
             return None
         if answer.reservation is None or answer.is_new:

@@ -25,6 +25,7 @@ from bedrock_meter.settings import DAY_MS
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.usage.ingestion import Ingested, Ingestion
+from bedrock_meter.usage.ledger import Rater
 from bedrock_meter.usage.wiring import ingestion
 from tests.faults.faults import Faults, NoFaults, RandomFaults
 from tests.faults.scheduler import Killed, Livelock, Worker
@@ -124,6 +125,7 @@ class Simulation:
             random.Random(schedule.seed + 4), schedule.fault_rate, schedule.fault_budget
         )
         self.world = World(schedule, NoFaults(), latency_ms=self.latency_ms)
+        self.prices: Rater = ChangingPrices(self.world.scheduler.clock, schedule.start_ms)
         with simulated_sleep(self.world.scheduler.sleep):
             self._prepare()
         self.world.wrong, self.world.outage_ms = chosen, schedule.outage_ms
@@ -192,7 +194,7 @@ class Simulation:
             now=world.scheduler.clock,
             sleep_ms=world.scheduler.sleep,
             uniform=self.chance.random,
-            rater=ChangingPrices(world.scheduler.clock, self.schedule.start_ms),
+            rater=self.prices,
         )
         return self.design.ingestion(made, world)
 

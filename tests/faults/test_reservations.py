@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults import faults
-from tests.faults.crowd import LIMIT, fairness, spend
+from tests.faults.crowd import DOLLARS, LIMIT, NANO_USD_PER_TOKEN, fairness, spend, spend_dollars
 from tests.faults.faults import ScriptedFaults
 from tests.faults.reservation_mutants import MUTANTS, death, in_peace
 from tests.faults.reservations import KINDS, Market, workload
@@ -78,6 +78,15 @@ def test_a_crowd_spends_what_there_is_and_no_more() -> None:
     crowd, theorem = spend(300)
     assert theorem.findings == []
     assert crowd.spent <= LIMIT
+    assert crowd.admitted > 200
+    assert theorem.closest > 95
+
+
+def test_a_crowd_spends_five_dollars_and_not_a_nano_dollar_more() -> None:
+    crowd, theorem = spend_dollars(300)
+    assert theorem.findings == []
+    assert crowd.cost_nano_usd == crowd.spent * NANO_USD_PER_TOKEN
+    assert crowd.cost_nano_usd <= DOLLARS
     assert crowd.admitted > 200
     assert theorem.closest > 95
 

@@ -34,7 +34,7 @@ EXPIRY_BUCKET_MS = 300_000
 BLURRED_MS = 70_000
 """Around its expiry a reservation may or may not be settled: a recorder has its clock and its minute."""
 
-_LETTERS = {"total_tokens": "t", "requests": "r"}
+_LETTERS = {"total_tokens": "t", "requests": "r", "cost_usd": "u"}
 
 
 def number(item: Item | None, name: str) -> int:
@@ -51,13 +51,13 @@ def reserved(gauge: Item, letter: str, now_ms: int) -> int:
 
 
 def used(gauge: Item, one: Installed, now_ms: int) -> int:
-    buckets = {int(name[1:], 36): number(gauge, name) for name in gauge if name[0] == one.slot and name[-1] != "+"}
+    buckets = {int(name[1:], 36): number(gauge, name) for name in gauge if name[0] == one.slot and name[-1] not in "+-"}
     return one.window.used(buckets, now_ms, hard=True)
 
 
 def held_of(item: Item) -> dict[str, int]:
     """What a reservation item holds, by letter."""
-    return {key: amount for key, _, amount in json.loads(item["held"]["S"])}
+    return {key: amount for key, _, amount, _ in json.loads(item["held"]["S"])}
 
 
 @dataclass
@@ -136,7 +136,7 @@ class Theorem:
     def _gauge(self, write: Write) -> None:
         tenant, before, after, now_ms = write.key[0], write.before, write.after, write.at_ms
         assert after is not None
-        terms = {"t": [0, 0, 0], "r": [0, 0, 0]}
+        terms = {letter: [0, 0, 0] for letter in _LETTERS.values()}
         if number(after, "rev") != number(before, "rev"):
             self._settlements(tenant, now_ms, terms)
         charged = any(number(after, name) > number(before, name) for name in after if name[0] == "c")
@@ -194,6 +194,7 @@ class Theorem:
             gained = {
                 "t": number(after, "input") - number(before, "input"),
                 "r": int(before is None or "error" in before),
+                "u": number(after, "cost_nano_usd") - number(before, "cost_nano_usd"),
             }
             identity = self.market.calls[request].reservation
             is_first = number(after, "input") > 0 and number(before, "input") == 0

@@ -11,7 +11,9 @@
     ├── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
     ├── Contended               others were writing each time; nothing was done: try again
     ├── UnknownTenant           there is no tenant of this id
-    └── UnknownReservation      the tenant has no reservation of this id
+    ├── UnknownReservation      the tenant has no reservation of this id
+    ├── KeyUsed                 the key belongs to a reservation of another estimate: take a new key
+    └── UnknownCost             a hard limit in US dollars, and an estimate without a price: give its cost
 
 Messages carry identifiers and numbers only, never the content of a record.
 """
@@ -76,3 +78,11 @@ class UnknownTenant(MeterError):
 
 class UnknownReservation(MeterError):
     """The tenant has no reservation of this id; one is forgotten a day after it expired."""
+
+
+class KeyUsed(MeterError):
+    """The key belongs to a reservation that was asked for with another estimate, or as another kind."""
+
+
+class UnknownCost(MeterError):
+    """A hard limit in US dollars cannot be kept where nobody knows what a call costs at most. Nothing was done."""

@@ -11,11 +11,12 @@ from bedrock_meter.api.holding import Holding
 from bedrock_meter.api.reservations import METADATA_KEY
 from bedrock_meter.clock import iso
 from bedrock_meter.limits import reservations as domain
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, bucket_name, read
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import Reservation
-from bedrock_meter.limits.reserving import ATTEMPTS, Busy, Hold, Reservations
+from bedrock_meter.limits.reserving import ATTEMPTS, Busy, Reservations
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.money import NANO
 from bedrock_meter.tenants.tenant import ProfileReference
 from tests.doubles.http import Answer, World, gauge
@@ -90,6 +91,10 @@ class Desk:
         self.tables.change_gauge("acme", adds={bucket_name(first.slot, first.window, self.now_ms): amount})
 
 
+def amounts(answer: Answer) -> dict[str, object]:
+    return {one["limit"]: one["amount"] for one in answer.document["amounts"]}
+
+
 def test_the_metadata_is_what_the_recorder_looks_for() -> None:
     assert METADATA_KEY == domain.METADATA_KEY
 
@@ -100,9 +105,9 @@ def test_what_is_held_is_named_by_limit_and_shown_as_it_was_asked_for() -> None:
     assert made.status == 201
     document = made.document
     assert document["amounts"] == [
+        {"limit": "requests-1h", "meter": "requests", "amount": 1},
         {"limit": "total_tokens-1h", "meter": "total_tokens", "amount": 400},
         {"limit": "total_tokens-day", "meter": "total_tokens", "amount": 400},
-        {"limit": "requests-1h", "meter": "requests", "amount": 1},
     ]
     assert document["metadata"] == {METADATA_KEY: document["id"]}
     assert (document["key"], document["kind"], document["model"]) == ("k1", "call", CLAUDE)
@@ -139,7 +144,7 @@ def test_the_same_key_with_the_same_content_is_the_same_reservation_later_too() 
 
 @pytest.mark.parametrize(
     "other",
-    [{"estimate": {"input_tokens": 301}}, {"ttl_seconds": 61}, {"kind": "lease"}, {"model": CLAUDE}, {"profile": "a1"}],
+    [{"estimate": {"input_tokens": 301}}, {"kind": "lease"}, {"model": CLAUDE}, {"profile": "a1"}],
 )
 def test_the_same_key_with_another_content_is_refused(other: dict[str, Any]) -> None:
     desk = Desk()
@@ -147,6 +152,8 @@ def test_the_same_key_with_another_content_is_refused(other: dict[str, Any]) -> 
     answer = desk.reserve(**other)
     assert (answer.status, answer.document["reservation"]) == (409, "open")
     assert desk.reserved() == [400]
+    desk.now_ms += 600_000
+    assert desk.reserve(**other).document["reservation"] == "expired"
 
 
 def test_the_key_of_a_reservation_that_is_over_is_refused() -> None:
@@ -186,16 +193,30 @@ def test_what_others_reserved_may_come_back_at_any_moment() -> None:
 def test_money_and_weighted_tokens_are_held_where_they_are_known() -> None:
     desk = Desk(limit("1h", 5 * NANO, meter=Meter.COST_USD), limit("1h", 10_000, meter=Meter.WEIGHTED_TOKENS))
     made = desk.reserve({**ESTIMATE, "cost_usd": "0.25"}, profile="a1")
-    assert made.document["amounts"] == [
-        {"limit": "cost_usd-1h", "meter": "cost_usd", "amount": "0.25"},
-        {"limit": "weighted_tokens-1h", "meter": "weighted_tokens", "amount": 300 + 100 * 5},
-    ]
+    assert amounts(made) == {"cost_usd-1h": "0.25", "weighted_tokens-1h": 300 + 100 * 5}
+    assert (made.document["model"], made.document["estimate"]["cost_usd"]) == (f"us.{CLAUDE}", "0.25")
     settled = desk.ask(f"/{made.document['id']}/settlement", "POST", body={"usage": {"output_tokens": 10}})
-    assert [one["amount"] for one in settled.document["amounts"]] == ["0.25", 300 + 10 * 5]
-    # Without a cost nothing is held of it; there must be something left.
-    assert [one["meter"] for one in desk.reserve(key="k2").document["amounts"]] == ["weighted_tokens"]
+    assert amounts(settled) == {"cost_usd-1h": "0.25", "weighted_tokens-1h": 300 + 10 * 5}
+    # Without a cost nothing is held under a soft limit; there must be something left.
+    assert amounts(desk.reserve(key="k2", model=CLAUDE)) == {"weighted_tokens-1h": 800}
     dear = desk.reserve({"cost_usd": "4.80"}, key="k3")
     assert (dear.status, dear.document["requested"], dear.document["limit"]["max"]) == (429, "4.80", "5.00")
+
+
+def test_a_hard_limit_in_dollars_asks_for_a_cost_where_there_is_no_price() -> None:
+    desk = Desk(limit("1h", 5 * NANO, meter=Meter.COST_USD, hard=True))
+    answer = desk.reserve(model=CLAUDE)
+    assert (answer.status, answer.document["field"]) == (400, "estimate.cost_usd")
+    assert desk.reserved() == [0]
+    assert desk.reserve({**ESTIMATE, "cost_usd": "0.25"}, model=CLAUDE).status == 201
+
+
+def test_a_limit_on_other_models_is_not_touched() -> None:
+    desk = Desk(limit("1h", 0, scope=Scope(models=("meta.*",))), limit("day", 1000))
+    assert amounts(desk.reserve(model=CLAUDE)) == {"total_tokens-day": 400}
+    assert amounts(desk.reserve(key="k2", profile=ARN)) == {"total_tokens-day": 400}
+    assert desk.reserve(key="k3", profile="a2").document["limit"]["name"] == "total_tokens-1h"
+    assert desk.reserve(key="k4").status == 429
 
 
 def test_a_settlement_counts_what_it_leaves_out_as_it_was_estimated() -> None:
@@ -237,15 +258,16 @@ def test_no_tenant_no_reservation() -> None:
     assert (answer.status, answer.document["title"]) == (404, "Tenant not found")
 
 
-def test_one_that_was_not_made_over_the_api_is_shown_without_what_nobody_wrote_down() -> None:
+def test_one_that_was_made_in_a_process_of_its_own_is_shown_as_well() -> None:
     desk = Desk()
-    key = desk.gauge.layout.limits[0]
-    held = Reservation("acme", "f" * 32, domain.held_for(desk.gauge.layout, {key.meter: 5}), NOW_MS + 60_000)
-    desk.store.hold(Hold(held, desk.gauge.layout.version, {}, {}, ()))
-    desk.store.put(held)
+    others = Reservations(
+        desk.store, clock=lambda: NOW_MS, sleep_ms=lambda _: None, uniform=lambda: 0.5, new_id=lambda: "f" * 32
+    )
+    held = others.reserve("acme", Estimate(input_tokens=5)).reservation
+    assert held is not None
     document = desk.ask(f"/{held.id}").document
-    assert (document["key"], document["created_at"], document["estimate"]) == (None, None, {})
-    assert document["amounts"] == [{"limit": "total_tokens-1h", "meter": "total_tokens", "amount": 5}]
+    assert (document["key"], document["model"], document["profile"]) == (None, None, None)
+    assert (document["estimate"], document["created_at"]) == ({"requests": 1, "input_tokens": 5}, iso(NOW_MS))
 
 
 @pytest.mark.parametrize(

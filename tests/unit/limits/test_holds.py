@@ -18,6 +18,7 @@ from bedrock_meter.limits.holds import (
 )
 from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit, decode_layout, encode_layout
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import RollingWindow, base36
 from bedrock_meter.storage.gauges import is_bucket
 from tests.doubles.records import NOW_MS
@@ -66,7 +67,15 @@ def test_names_are_neither_buckets_nor_anything_else_of_a_gauge() -> None:
 
 def test_charges_are_what_buckets_gain_by_limit() -> None:
     assert charges({"0abc": 5, "0abd": 2, "Axyz": 1, "B1": -4, "xtABC": -9}) == {"c0": 7, "cA": 1}
+    assert charges({"0abc-": 3, "0abc+": 8}) == {}
     assert charges({}) == {}
+
+
+def test_a_limit_on_some_models_or_profiles_has_holds_of_its_own() -> None:
+    for scope in (Scope(models=("a.*",)), Scope(profiles=("p1",))):
+        limit = Limit("one", Meter.REQUESTS, RollingWindow(3600), 1, scope=scope)
+        assert hold_key(InstalledLimit(limit, "B", 1)) == "B"
+    assert reserved({held_name("B", 1): 4, held_name("r", 1): 2}, "B", 0) == 4
 
 
 def test_limits_of_one_meter_share_a_key_and_every_meter_has_its_own() -> None:

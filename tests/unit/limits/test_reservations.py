@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bedrock_meter.invocations.record import TokenCounts
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, bucket_name
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, RETRY_RESERVED_MS, bucket_end_ms, expiry_bucket, held_name
 from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit
@@ -13,7 +13,6 @@ from bedrock_meter.limits.reservations import (
     Held,
     Reservation,
     admitting_charges,
-    amounts_of,
     charged_for,
     decide,
     held_for,
@@ -40,26 +39,16 @@ def reservation(**changes: object) -> Reservation:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def test_amounts_name_every_meter() -> None:
-    amounts = amounts_of(TokenCounts(10, 5, 2, 1), 3)
-    assert amounts == {
-        Meter.REQUESTS: 3,
-        Meter.INPUT_TOKENS: 10,
-        Meter.OUTPUT_TOKENS: 5,
-        Meter.TOTAL_TOKENS: 18,
-        Meter.CACHE_READ_TOKENS: 2,
-        Meter.CACHE_WRITE_TOKENS: 1,
-        Meter.OPEN_RESERVATIONS: 1,
-    }
-
-
 def test_it_holds_once_what_several_limits_count_and_charges_each_of_them() -> None:
     layout = Layout(
         1, (installed(), installed(slot="1"), installed(Meter.REQUESTS, "2"), installed(Meter.INPUT_TOKENS, "3"))
     )
-    amounts = {Meter.TOTAL_TOKENS: 50, Meter.REQUESTS: 1, Meter.INPUT_TOKENS: 0, Meter.OUTPUT_TOKENS: 9}
-    assert held_for(layout, amounts) == (Held("r", Meter.REQUESTS, 1), Held("t", Meter.TOTAL_TOKENS, 50))
-    assert charged_for(layout, amounts) == {"c0": 50, "c1": 50, "c2": 1}
+    estimate = Estimate(output_tokens=50)
+    assert held_for(layout, estimate) == (
+        Held("r", Meter.REQUESTS, 1, ("limit-2",)),
+        Held("t", Meter.TOTAL_TOKENS, 50, ("limit-0", "limit-1")),
+    )
+    assert charged_for(layout, estimate) == {"c0": 50, "c1": 50, "c2": 1}
 
 
 @pytest.mark.parametrize(
@@ -79,50 +68,50 @@ def test_it_holds_once_what_several_limits_count_and_charges_each_of_them() -> N
 def test_a_call_fits_when_used_reserved_and_its_amount_do(
     used: int, held: int, amount: int, allowed: bool, room: int
 ) -> None:
-    decision = decide(gauge(installed(), used=used, held=held), {Meter.TOTAL_TOKENS: amount}, NOW_MS, NOW_MS)
+    decision = decide(gauge(installed(), used=used, held=held), Estimate(input_tokens=amount), NOW_MS, NOW_MS)
     assert (decision.allowed, decision.room) == (allowed, {"c0": room})
     assert (decision.denied_by is None) == allowed
 
 
 def test_no_limits_allow_everything() -> None:
-    decision = decide(gauge(), {Meter.TOTAL_TOKENS: 10**18}, NOW_MS, NOW_MS)
+    decision = decide(gauge(), Estimate(input_tokens=10**18 - 1), NOW_MS, NOW_MS)
     assert (decision.allowed, decision.retry_after_ms, decision.room) == (True, 0, {})
 
 
 def test_the_answer_names_the_limit_that_stands_longest_in_the_way() -> None:
     limits = (installed(), installed(Meter.REQUESTS, "1", maximum=0), installed(Meter.INPUT_TOKENS, "2", maximum=5))
-    decision = decide(gauge(*limits, used=100), {Meter.TOTAL_TOKENS: 1, Meter.INPUT_TOKENS: 4}, NOW_MS, NOW_MS)
+    decision = decide(gauge(*limits, used=100), Estimate(input_tokens=4), NOW_MS, NOW_MS)
     assert decision.denied_by is not None
     assert (decision.denied_by.limit.slot, decision.retry_after_ms, decision.by_used) == ("1", None, True)
 
 
 def test_what_is_used_says_when_it_frees() -> None:
-    decision = decide(gauge(installed(), used=70), {Meter.TOTAL_TOKENS: 50}, NOW_MS, NOW_MS)
+    decision = decide(gauge(installed(), used=70), Estimate(input_tokens=50), NOW_MS, NOW_MS)
     frees_ms = (NOW_MS // 300_000 + 13) * 300_000
     assert (decision.by_used, decision.retry_after_ms) == (True, frees_ms - NOW_MS)
 
 
 def test_what_is_only_reserved_may_be_given_back_at_any_moment() -> None:
-    decision = decide(gauge(installed(), used=40, held=40), {Meter.TOTAL_TOKENS: 50}, NOW_MS, NOW_MS)
+    decision = decide(gauge(installed(), used=40, held=40), Estimate(input_tokens=50), NOW_MS, NOW_MS)
     assert (decision.by_used, decision.retry_after_ms) == (False, RETRY_RESERVED_MS)
 
 
 def test_an_amount_above_the_maximum_never_fits() -> None:
-    decision = decide(gauge(installed()), {Meter.TOTAL_TOKENS: 101}, NOW_MS, NOW_MS)
+    decision = decide(gauge(installed()), Estimate(input_tokens=101), NOW_MS, NOW_MS)
     assert (decision.by_used, decision.retry_after_ms) == (True, None)
 
 
 def test_what_an_old_image_held_may_have_been_renewed_since() -> None:
     later_ms = bucket_end_ms(expiry_bucket(NOW_MS))
     held = gauge(installed(), held=80)
-    amounts = {Meter.TOTAL_TOKENS: 50}
-    assert not decide(held, amounts, later_ms, NOW_MS).allowed
-    assert decide(held, amounts, later_ms, later_ms).allowed
+    estimate = Estimate(input_tokens=50)
+    assert not decide(held, estimate, later_ms, NOW_MS).allowed
+    assert decide(held, estimate, later_ms, later_ms).allowed
 
 
 def test_charges_may_grow_by_what_still_fits() -> None:
     held = gauge(installed(), used=40, held=30, charged=900)
-    assert admitting_charges(held, decide(held, {Meter.TOTAL_TOKENS: 20}, NOW_MS, NOW_MS)) == {"c0": 910}
+    assert admitting_charges(held, decide(held, Estimate(input_tokens=20), NOW_MS, NOW_MS)) == {"c0": 910}
 
 
 def test_it_is_open_until_it_is_closed_or_expires() -> None:
@@ -135,20 +124,20 @@ def test_it_is_open_until_it_is_closed_or_expires() -> None:
 
 def test_it_only_shrinks() -> None:
     one = reservation()
-    smaller = one.shrunk({Meter.TOTAL_TOKENS: 20, Meter.REQUESTS: 9}, 0)
+    smaller = one.shrunk(Estimate(requests=9, input_tokens=20), 0)
     assert (smaller.amounts, smaller.generation) == ({Meter.REQUESTS: 1, Meter.TOTAL_TOKENS: 20}, 2)
     assert smaller.expires_ms == NOW_MS
-    assert one.shrunk({Meter.TOTAL_TOKENS: 50}, NOW_MS) is one
-    assert one.shrunk({}, NOW_MS + 1).expires_ms == NOW_MS + 1
+    assert one.shrunk(Estimate(input_tokens=50), NOW_MS) is one
+    assert one.shrunk(Estimate(input_tokens=50), NOW_MS + 1).expires_ms == NOW_MS + 1
 
 
 def test_what_a_change_moves() -> None:
     one = reservation()
     bucket = expiry_bucket(NOW_MS)
     here, later = held_name("t", bucket), held_name("t", bucket + 1)
-    assert moved_holds(one, one.shrunk({Meter.TOTAL_TOKENS: 20}, 0)) == {here: -30}
+    assert moved_holds(one, one.shrunk(Estimate(input_tokens=20), 0)) == {here: -30}
     assert moved_holds(one, one.closed("released")) == {here: -50, held_name("r", bucket): -1}
-    moved = moved_holds(one, one.shrunk({Meter.TOTAL_TOKENS: 20}, NOW_MS + EXPIRY_BUCKET_MS))
+    moved = moved_holds(one, one.shrunk(Estimate(input_tokens=20), NOW_MS + EXPIRY_BUCKET_MS))
     assert moved == {here: -50, later: 20, held_name("r", bucket): -1, held_name("r", bucket + 1): 1}
 
 

@@ -2,12 +2,14 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from bedrock_meter.errors import Contended, InvalidDefinition, UnknownReservation, UnknownTenant
-from bedrock_meter.invocations.record import TokenCounts
+from bedrock_meter.errors import Contended, InvalidDefinition, KeyUsed, UnknownCost, UnknownReservation, UnknownTenant
 from bedrock_meter.limits import wiring
+from bedrock_meter.limits.costs import Costs
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, bucket_name, read
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS
 from bedrock_meter.limits.limit import InstalledLimit, Layout
@@ -17,12 +19,13 @@ from bedrock_meter.limits.reservations import (
     LONGEST_LIFETIME_MS,
     METADATA_KEY,
     Reservation,
-    amounts_of,
     named_in,
 )
 from bedrock_meter.limits.reserving import ATTEMPTS, REMEMBER_MS, Hold, Reservations
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.settings import Tables
 from tests.doubles.memory import MemoryTables
+from tests.doubles.rater import UNPRICED_MODEL, TestPrices
 from tests.doubles.records import NOW_MS, limit
 from tests.doubles.reservations import MemoryReservationStore
 
@@ -56,7 +59,7 @@ class Bench:
         self.tables.change_gauge("acme", adds={bucket_name("0", installed.window, self.now_ms): amount})
 
     def reserve(self, amount: int, **options: object) -> Reservation | None:
-        return self.reservations.reserve("acme", {TOKENS: amount}, **options).reservation  # type: ignore[arg-type]
+        return self.reservations.reserve("acme", Estimate(input_tokens=amount), **options).reservation  # type: ignore[arg-type]
 
     @property
     def reserved(self) -> int:
@@ -83,9 +86,9 @@ def test_the_first_reservation_reads_and_the_next_ones_need_two_requests(bench: 
 def test_what_others_did_meanwhile_disturbs_only_near_the_limit(bench: Bench) -> None:
     bench.reserve(100)
     bench.use(200)
-    bench.process().reserve("acme", {TOKENS: 300})
+    bench.process().reserve("acme", Estimate(input_tokens=300))
     assert bench.requests(lambda: bench.reserve(100)) == ["hold", "put"]
-    bench.process().reserve("acme", {TOKENS: 100})
+    bench.process().reserve("acme", Estimate(input_tokens=100))
     assert bench.requests(lambda: bench.reserve(200)) == ["hold", "put"]
     assert bench.reserved == 800
     assert bench.reserve(1) is None
@@ -94,7 +97,7 @@ def test_what_others_did_meanwhile_disturbs_only_near_the_limit(bench: Bench) ->
 def test_a_refused_hold_is_decided_anew_on_the_current_image(bench: Bench) -> None:
     mine = bench.reserve(500)
     assert mine is not None
-    other = bench.process().reserve("acme", {TOKENS: 400}).reservation
+    other = bench.process().reserve("acme", Estimate(input_tokens=400)).reservation
     assert other is not None
     bench.process().release("acme", other.id)
     assert bench.requests(lambda: bench.reserve(500)) == ["hold", "hold", "put"]
@@ -104,7 +107,7 @@ def test_a_refused_hold_is_decided_anew_on_the_current_image(bench: Bench) -> No
 def test_it_denies_from_the_read_and_writes_nothing(bench: Bench) -> None:
     bench.use(950)
     before = bench.tables.gauges["acme"]
-    answer = bench.reservations.reserve("acme", {TOKENS: 51})
+    answer = bench.reservations.reserve("acme", Estimate(input_tokens=51))
     assert (answer.reservation, bench.store.requests) == (None, ["look"])
     assert answer.denied_by is not None
     assert answer.denied_by.limit.name == "total_tokens-1h"
@@ -134,8 +137,23 @@ def test_a_denial_by_what_is_reserved_is_not_remembered(bench: Bench) -> None:
 def test_the_same_key_returns_the_same_reservation(bench: Bench) -> None:
     first = bench.reserve(100, key="call-1")
     for process in (bench.reservations, bench.process()):
-        again = process.reserve("acme", {TOKENS: 700}, key="call-1")
+        again = process.reserve("acme", Estimate(input_tokens=100), key="call-1")
         assert (again.reservation, again.is_new) == (first, False)
+    assert bench.reserved == 100
+    assert first is not None
+    assert (first.key, first.created_ms, first.estimate) == ("call-1", NOW_MS, Estimate(input_tokens=100))
+    assert bench.reservations.load("acme", first.id) == first
+
+
+def test_a_key_that_is_used_for_something_else_is_refused_and_nothing_more_is_held(bench: Bench) -> None:
+    bench.reserve(100, key="call-1")
+    for process in (bench.reservations, bench.process()):
+        with pytest.raises(KeyUsed, match="asked for differently"):
+            process.reserve("acme", Estimate(input_tokens=101), key="call-1")
+        with pytest.raises(KeyUsed):
+            process.reserve("acme", Estimate(input_tokens=100), key="call-1", is_lease=True)
+        with pytest.raises(KeyUsed):
+            process.reserve("acme", Estimate(input_tokens=100, model="a.model"), key="call-1")
     assert bench.reserved == 100
 
 
@@ -144,7 +162,7 @@ def test_the_same_key_returns_it_also_where_nothing_more_fits(bench: Bench) -> N
     assert bench.reserve(1000, key="call-1") == first
     bench.use(1000)
     assert bench.reserve(1000, key="call-1") == first
-    assert bench.process().reserve("acme", {TOKENS: 1000}, key="call-1").reservation == first
+    assert bench.process().reserve("acme", Estimate(input_tokens=1000), key="call-1").reservation == first
     assert bench.reserved == 1000
 
 
@@ -166,7 +184,7 @@ def test_a_crash_between_the_two_writes_holds_too_much_until_it_expires(bench: B
     with pytest.raises(Crash):
         bench.reserve(300, key="call-1")
     bench.store.put = put  # type: ignore[method-assign]
-    again = bench.process().reserve("acme", {TOKENS: 300}, key="call-1")
+    again = bench.process().reserve("acme", Estimate(input_tokens=300), key="call-1")
     assert again.is_new
     assert bench.reserved == 600
     bench.now_ms += DEFAULT_LIFETIME_MS + 2 * EXPIRY_BUCKET_MS
@@ -181,7 +199,7 @@ def test_ones_own_put_is_known_by_its_nonce(bench: Bench) -> None:
         return bench.tables.reservations[reservation.tenant, reservation.id]
 
     bench.store.put = repeated  # type: ignore[method-assign]
-    answer = bench.reservations.reserve("acme", {TOKENS: 300}, key="call-1")
+    answer = bench.reservations.reserve("acme", Estimate(input_tokens=300), key="call-1")
     assert answer.is_new
     assert bench.reserved == 300
 
@@ -190,19 +208,21 @@ def test_shrinking_gives_back_what_was_not_used_and_twice_changes_nothing(bench:
     held = bench.reserve(300)
     assert held is not None
     for _ in range(2):
-        smaller = bench.reservations.shrink("acme", held.id, {TOKENS: 120})
+        smaller = bench.reservations.shrink("acme", held.id, {"input_tokens": 120})
         assert (smaller.amounts, bench.reserved) == ({TOKENS: 120}, 120)
-    assert bench.requests(lambda: bench.reservations.shrink("acme", held.id, {TOKENS: 80}, known=smaller)) == ["change"]
-    assert bench.reservations.shrink("acme", held.id, {TOKENS: 999}).amounts == {TOKENS: 80}
+    assert bench.requests(lambda: bench.reservations.shrink("acme", held.id, {"input_tokens": 80}, known=smaller)) == [
+        "change"
+    ]
+    assert bench.reservations.shrink("acme", held.id, {"input_tokens": 999}).amounts == {TOKENS: 80}
     assert bench.reserved == 80
 
 
 def test_an_old_idea_of_a_reservation_is_corrected_by_the_store(bench: Bench) -> None:
     held = bench.reserve(300)
     assert held is not None
-    bench.process().shrink("acme", held.id, {TOKENS: 100})
-    assert bench.reservations.shrink("acme", held.id, {TOKENS: 50}, known=held).generation == 3
-    assert bench.reservations.shrink("acme", held.id, {TOKENS: 70}, known=held).amounts == {TOKENS: 50}
+    bench.process().shrink("acme", held.id, {"input_tokens": 100})
+    assert bench.reservations.shrink("acme", held.id, {"input_tokens": 50}, known=held).generation == 3
+    assert bench.reservations.shrink("acme", held.id, {"input_tokens": 70}, known=held).amounts == {TOKENS: 50}
     assert bench.reserved == 50
 
 
@@ -225,7 +245,7 @@ def test_releasing_gives_all_back_once(bench: Bench) -> None:
     for _ in range(2):
         assert bench.reservations.release("acme", held.id).status == "released"
         assert bench.reserved == 50
-    assert bench.reservations.shrink("acme", held.id, {TOKENS: 1}).status == "released"
+    assert bench.reservations.shrink("acme", held.id, {"input_tokens": 1}).status == "released"
 
 
 def test_an_expired_one_gives_nothing_back(bench: Bench) -> None:
@@ -266,7 +286,7 @@ def test_open_reservations_can_be_limited() -> None:
     bench.tables.gauges["acme"] = Gauge("acme", 1, Layout(1, (installed,)), {})
 
     def reserve() -> Reservation | None:
-        return bench.reservations.reserve("acme", amounts_of(TokenCounts(10))).reservation
+        return bench.reservations.reserve("acme", Estimate(input_tokens=10)).reservation
 
     first = reserve()
     assert first is not None
@@ -280,7 +300,7 @@ def test_a_changed_layout_is_taken_from_the_refusal(bench: Bench) -> None:
     bench.reserve(1)
     installed = InstalledLimit(limit("1h", 5, hard=True), "0", 2)
     bench.tables.change_gauge("acme", layout=Layout(2, (installed,)))
-    answer = bench.reservations.reserve("acme", {TOKENS: 5})
+    answer = bench.reservations.reserve("acme", Estimate(input_tokens=5))
     assert answer.reservation is None
     assert answer.denied_by is not None
     assert answer.denied_by.limit.maximum == 5
@@ -310,9 +330,11 @@ def test_losing_against_others_each_time_ends(bench: Bench) -> None:
 
 def test_unknown_names(bench: Bench) -> None:
     with pytest.raises(UnknownTenant):
-        bench.reservations.reserve("nobody", {TOKENS: 1})
+        bench.reservations.reserve("nobody", Estimate(input_tokens=1))
     with pytest.raises(UnknownReservation):
         bench.reservations.release("acme", "0" * 32)
+    with pytest.raises(UnknownReservation):
+        bench.reservations.load("acme", "0" * 32)
     bench.reserve(1)
     del bench.tables.gauges["acme"]
     with pytest.raises(UnknownTenant):
@@ -331,7 +353,7 @@ def test_what_is_out_of_bounds_is_refused(bench: Bench, options: dict[str, objec
 
 @pytest.mark.parametrize("amount", [-1, 10**18])
 def test_amounts_have_bounds(bench: Bench, amount: int) -> None:
-    with pytest.raises(InvalidDefinition, match="total_tokens"):
+    with pytest.raises(InvalidDefinition, match="input_tokens"):
         bench.reserve(amount)
 
 
@@ -339,6 +361,67 @@ def test_only_so_many_tenants_are_remembered(bench: Bench, monkeypatch: pytest.M
     monkeypatch.setattr("bedrock_meter.limits.reserving.REMEMBERED_TENANTS", 2)
     for tenant in ("a", "b", "c"):
         bench.tables.gauges[tenant] = Gauge(tenant, 1, Layout(0, ()), {})
-        bench.reservations.reserve(tenant, {TOKENS: 1})
+        bench.reservations.reserve(tenant, Estimate(input_tokens=1))
     assert len(bench.reservations._images) == 2
-    assert bench.requests(lambda: bench.reservations.reserve("c", {TOKENS: 1})) == ["hold", "put"]
+    assert bench.requests(lambda: bench.reservations.reserve("c", Estimate(input_tokens=1))) == ["hold", "put"]
+
+
+class Priced(Bench):
+    """A tenant with a limit in US dollars, and one call of Claude a day."""
+
+    def __init__(self, *, hard: bool = True) -> None:
+        super().__init__()
+        money = InstalledLimit(limit("1h", 10_000, hard=hard, meter=Meter.COST_USD), "0", 1)
+        claude = replace(limit("1d", 1, meter=Meter.REQUESTS), scope=Scope(("anthropic.claude-*",)))
+        layout = Layout(1, (money, InstalledLimit(claude, "1", 1)))
+        self.tables.gauges["acme"] = Gauge("acme", 1, layout, {})
+
+    def process(self) -> Reservations:
+        made = super().process()
+        made._costs = Costs(TestPrices(), "us-east-1")
+        return made
+
+    def of_model(self, model: str, cost_nano_usd: int | None = None) -> Reservation | None:
+        return self.reservations.reserve(
+            "acme", Estimate(input_tokens=1_000, cost_nano_usd=cost_nano_usd, model=model)
+        ).reservation
+
+
+def test_an_estimate_is_rated_where_a_limit_is_in_dollars_and_shrinks_in_dollars() -> None:
+    bench = Priced()
+    held = bench.of_model("a.model")
+    assert held is not None
+    assert (held.amounts, held.estimate) == ({Meter.COST_USD: 3_000}, Estimate(input_tokens=1_000, model="a.model"))
+    assert bench.reservations.shrink("acme", held.id, {}, lifetime_ms=600_000).amounts == {Meter.COST_USD: 3_000}
+    assert bench.reservations.shrink("acme", held.id, {"input_tokens": 400}).amounts == {Meter.COST_USD: 1_200}
+    assert bench.reservations.shrink("acme", held.id, {"cost_nano_usd": 7}).amounts == {Meter.COST_USD: 7}
+    assert bench.reserved == 7
+
+
+def test_dollars_run_out() -> None:
+    bench = Priced()
+    assert [bench.of_model("a.model") is not None for _ in range(4)] == [True, True, True, False]
+    assert bench.of_model("a.model", cost_nano_usd=1_000) is not None
+    assert bench.reserved == 10_000
+
+
+def test_what_has_no_price_is_refused_by_a_hard_limit_and_held_by_none_of_a_soft_one() -> None:
+    with pytest.raises(UnknownCost):
+        Priced().of_model(UNPRICED_MODEL)
+    bench = Priced(hard=False)
+    assert bench.of_model(UNPRICED_MODEL) is not None
+    assert bench.reserved == 0
+    bench.use(10_000)
+    assert bench.process().reserve("acme", Estimate(model=UNPRICED_MODEL)).reservation is None
+
+
+def test_a_limit_on_some_models_denies_no_others_and_holds_what_may_be_meant() -> None:
+    bench = Priced()
+    first = bench.of_model("anthropic.claude-opus-4-8", cost_nano_usd=1)
+    assert first is not None
+    assert [one.key for one in first.held] == ["1", "u"]
+    assert bench.of_model("us.anthropic.claude-opus-4-8", cost_nano_usd=1) is None
+    assert bench.of_model("-", cost_nano_usd=1) is None
+    assert bench.of_model("a.model", cost_nano_usd=1) is not None
+    bench.reservations.release("acme", first.id)
+    assert bench.of_model("-", cost_nano_usd=1) is not None

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.limits.meters import Meter
@@ -36,8 +37,7 @@ class Reserving(Bench):
         self.tenant("globex", limit("1h", 1_000, hard=True))
 
     def reserve(self, tokens: int = 100, *, tenant: str = "acme", is_lease: bool = False) -> Reservation:
-        amounts = {Meter.TOTAL_TOKENS: tokens, Meter.REQUESTS: 1}
-        made = self.reservations.reserve(tenant, amounts, is_lease=is_lease).reservation
+        made = self.reservations.reserve(tenant, Estimate(input_tokens=tokens), is_lease=is_lease).reservation
         assert made is not None
         return made
 
@@ -173,7 +173,7 @@ def test_what_was_shrunk_meanwhile_is_given_back_as_it_is_now() -> None:
     class Shrinks(MemoryRecordingStore):
         def commit(self, writes: Writes) -> Refused | None:
             if self.commits == 0:
-                bench.reservations.shrink("acme", one.id, {Meter.TOTAL_TOKENS: 15})
+                bench.reservations.shrink("acme", one.id, {"input_tokens": 15})
             return super().commit(writes)
 
     bench = Reserving(Shrinks(MemoryTables()))
@@ -212,7 +212,7 @@ def test_reservations_are_items_of_their_chunk() -> None:
     attribution = Attribution("acme", "profile", "acme-profile", "a.model")
     changes = []
     for number in range(98):
-        made = reserving.reserve("acme", {Meter.TOTAL_TOKENS: 1}).reservation
+        made = reserving.reserve("acme", Estimate(input_tokens=1)).reservation
         assert made is not None
         entry = entry_for(call(f"r{number}", made), attribution, now_ms=NOW_MS, retention_ms=1)
         changes.append(Change(entry, reservation=made.id))

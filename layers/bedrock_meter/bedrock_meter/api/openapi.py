@@ -319,7 +319,7 @@ def _reservation() -> Schema:
         {
             "id": nullable(string("null: degraded, nothing is held")),
             "tenant": TENANT,
-            "key": nullable(string("null: not made over the API")),
+            "key": nullable(string("null: its maker had none")),
             "kind": string(enum=list(reservations.KINDS)),
             "status": string(enum=["open", "settled", "released", "expired"]),
             "model": nullable(string()),
@@ -327,7 +327,7 @@ def _reservation() -> Schema:
             "estimate": {"type": "object", "properties": _kinds()},
             "estimate_source": string(enum=[estimates.STATED, estimates.FROM_BYTES]),
             "amounts": array(answered({"limit": string(), "meter": _METER, "amount": MEASURED})),
-            "created_at": nullable(INSTANT),
+            "created_at": INSTANT,
             "expires_at": INSTANT,
             "allowed": {"type": "boolean", "description": "only with degraded"},
             "degraded": _DEGRADED,

@@ -20,7 +20,7 @@ from bedrock_meter.api.quota import quota_unknown
 from bedrock_meter.api.requests import body_bytes, json_object, matching, query, refuse_unknown, whole_number
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.clock import iso
-from bedrock_meter.errors import Contended
+from bedrock_meter.errors import Contended, UnknownCost
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import rate_limit_headers
@@ -80,7 +80,7 @@ class Reserved:
     Attributes:
         id: What goes into ``requestMetadata``.
         is_new: False where the same request had been made before.
-        key: None where it was not made over the API; so is ``created_ms``, and ``estimate`` is empty.
+        key: None where its maker had none.
         profile: ``(id, ARN)`` of the tenant's profile for the model, where there is one; the ARN is None where its
             definition names the id alone.
         gauge: The tenant's gauge as it was seen last, where it was seen.
@@ -92,7 +92,7 @@ class Reserved:
     status: Status
     estimate: Mapping[str, int]
     amounts: tuple[HeldAmount, ...]
-    created_ms: int | None
+    created_ms: int
     expires_ms: int
     model: str | None = None
     profile: tuple[str, str | None] | None = None
@@ -140,6 +140,7 @@ class Reservations(Protocol):
 
         Raises:
             KeyUsed: The key is taken by something else.
+            UnknownCost: A hard limit in US dollars may be touched, and nobody knows what the call costs at most.
         """
 
     def load(self, tenant: str, reservation: str, now_ms: int) -> Reserved | None:
@@ -213,6 +214,9 @@ def add_reservations(
             answer = attempt(lambda: reservations.reserve(tenant, wanted, now_ms))
         except KeyUsed as used:
             raise _conflict(used) from used
+        except UnknownCost as unknown:
+            detail = "must be given: a hard limit in US dollars may be touched, and the model has no price"
+            raise invalid("estimate.cost_usd", detail) from unknown
         except Contended as contended:
             raise others_were_faster(contended) from contended
         except AWS_ERRORS as error:

@@ -13,7 +13,7 @@ from bedrock_meter.limits.gauge import LATE, UNCOUNTED, bucket_for
 from bedrock_meter.limits.limit import InstalledLimit, Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import NO_MODEL
-from bedrock_meter.pricing.weights import weights_of
+from bedrock_meter.pricing.weights import Weights, weights_of
 from bedrock_meter.usage.rollup import Sums
 
 
@@ -71,7 +71,11 @@ def amount(meter: Meter, requests: int, tokens: TokenCounts) -> int:
 
 def weighted(model: str, tokens: TokenCounts) -> int:
     """Return what tokens of ``model`` weigh against Bedrock's own quotas."""
-    weights = weights_of(model)
+    return weighed(weights_of(model), tokens)
+
+
+def weighed(weights: Weights, tokens: TokenCounts) -> int:
+    """Return the sum of tokens, each as often as it counts."""
     return (
         tokens.input * weights.input
         + tokens.output * weights.output

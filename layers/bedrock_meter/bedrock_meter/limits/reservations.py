@@ -1,8 +1,9 @@
 """A reservation: what a call may use at most, held before it is made. Pure; instants are passed in.
 
-Three facts: it holds one amount for each meter that the tenant's limits count; it is *open* until the log's record
-settles it, its holder releases it, or it expires, and it is closed once; while it is open it can only become smaller,
-though it may be held for longer. A *lease* is a reservation for many calls: records do not settle it.
+Three facts: it holds one amount for each meter that the tenant's limits count, and one for each limit on some models or
+profiles that the call may touch; it is *open* until the log's record settles it, its holder releases it, or it expires,
+and it is closed once; while it is open it can only become smaller, though it may be held for longer. A *lease* is a
+reservation for many calls: records do not settle it.
 """
 
 import math
@@ -10,30 +11,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from bedrock_meter.limits.counting import amount
+from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate, amount_of, amount_under, is_touched
 from bedrock_meter.limits.gauge import Gauge, Reading, falls_below_ms, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_bucket, held_name, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
 
-if TYPE_CHECKING:  # as in ``meters``: who only looks need not load what reads records
-    from bedrock_meter.invocations.record import TokenCounts
-
 METADATA_KEY = "bedrock-meter-reservation"
 """Entry of a call's ``requestMetadata`` that names its reservation; Bedrock writes it into the log."""
 
-DEFAULT_LIFETIME_MS = 600_000
-"""Longer than the log's lag (usually less than three minutes) and a long call together."""
+DEFAULT_LIFETIME_MS = 300_000
+"""Longer than the log's lag (usually less than three minutes) and a call of two minutes together."""
 
 LONGEST_LIFETIME_MS = 3_600_000
-MOST_AMOUNT = 10**18 - 1
 
-Amounts = Mapping[Meter, int]
-"""What a call uses, or may use at most, by meter. A meter that is missing is not held."""
-
-_OTHERWISE = (Meter.COST_USD, Meter.WEIGHTED_TOKENS)
 _is_id = re.compile(r"[0-9a-f]{32}").fullmatch
 
 Status = Literal["open", "settled", "released"]
@@ -46,11 +39,13 @@ class Held(NamedTuple):
         key: Letter under which the gauge holds it.
         meter: What is held.
         amount: How much, at least 0.
+        limits: Names of the limits that it stood under when it was made.
     """
 
     key: str
     meter: Meter
     amount: int
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +55,15 @@ class Reservation:
     Attributes:
         tenant: Whose.
         id: What travels in the call's metadata: 32 hexadecimal digits.
-        held: What it holds, by meter.
+        held: What it holds, by key.
         expires_ms: From this instant on it holds nothing, as far as its holder may rely on it.
         generation: Grows by one with each change; changes are conditioned on it.
         nonce: Of the attempt that made it: tells one's own write from another's.
         status: ``settled`` and ``released`` are final. An expired one stays ``open`` and holds nothing.
         is_lease: Held for many calls.
-        request: What it was asked for, as its maker wrote it; kept and never read here.
+        estimate: What it was asked for with, as the caller said; stays as it is.
+        key: The caller's own name of it; empty = none.
+        created_ms: When it was made.
     """
 
     tenant: str
@@ -77,7 +74,9 @@ class Reservation:
     nonce: str = ""
     status: Status = "open"
     is_lease: bool = False
-    request: str = ""
+    estimate: Estimate = NOTHING_SAID
+    key: str = ""
+    created_ms: int = 0
 
     def is_open(self, now_ms: int) -> bool:
         """Whether it still holds something."""
@@ -91,15 +90,18 @@ class Reservation:
 
     @property
     def amounts(self) -> dict[Meter, int]:
-        """What it holds, by meter."""
-        return {one.meter: one.amount for one in self.held}
+        """What it holds, by meter: the most of those limits that count one."""
+        found: dict[Meter, int] = {}
+        for one in self.held:
+            found[one.meter] = max(one.amount, found.get(one.meter, 0))
+        return found
 
-    def shrunk(self, amounts: Amounts, expires_ms: int) -> "Reservation":
-        """Return it with at most these amounts, held at least until then; equal where nothing changes.
+    def shrunk(self, used: Estimate, expires_ms: int) -> "Reservation":
+        """Return it with at most what was used, held at least until then; equal where nothing changes.
 
-        A meter that ``amounts`` does not name keeps what it holds, nothing grows, and nothing expires earlier.
+        A cost that nobody knows stays as it is held, nothing grows, and nothing expires earlier.
         """
-        held = tuple(one._replace(amount=min(one.amount, amounts.get(one.meter, one.amount))) for one in self.held)
+        held = tuple(one._replace(amount=_smaller(one, amount_of(one.meter, used))) for one in self.held)
         expires_ms = max(self.expires_ms, expires_ms)
         if (held, expires_ms) == (self.held, self.expires_ms):
             return self
@@ -121,7 +123,8 @@ class Decision:
             waiting does not help: the amount is larger than the maximum.
         by_used: Whether what is used denies it alone, so that it will be denied until then, whatever is given back.
         readings: What each limit says.
-        room: How much more each limit could take, by its charge's name; below 0 where it denies.
+        room: How much more each touched limit could take, by its charge's name; below 0 where it denies.
+        needs: Room that ``denied_by`` must have, in its meter; 0 when allowed.
     """
 
     allowed: bool
@@ -130,14 +133,7 @@ class Decision:
     by_used: bool
     readings: tuple[Reading, ...]
     room: Mapping[str, int]
-
-
-def amounts_of(tokens: "TokenCounts", requests: int = 1) -> dict[Meter, int]:
-    """Return what so many calls with these tokens in sum use of each meter."""
-    return {
-        **{meter: amount(meter, requests, tokens) for meter in Meter if meter not in _OTHERWISE},
-        Meter.OPEN_RESERVATIONS: 1,
-    }
+    needs: int = 0
 
 
 def reservation_id(tenant: str, key: str) -> str:
@@ -154,31 +150,28 @@ def named_in(metadata: Iterable[tuple[str, str]]) -> str:
     return next((value for name, value in metadata if name == METADATA_KEY and _is_id(value)), "")
 
 
-def amount_under(installed: InstalledLimit, amounts: Amounts) -> int:
-    """Return what a call of these amounts adds to one limit: the one place that knows which limits it touches."""
-    return amounts.get(installed.meter, 0)
+def needed(installed: InstalledLimit, estimate: Estimate) -> int:
+    """Return the room that a touched limit must have: at least 1, because a call is made while something is left."""
+    return max(1, amount_under(installed, estimate))
 
 
-def needed(installed: InstalledLimit, amounts: Amounts) -> int:
-    """Return the room that a limit must have: at least 1, because a call is made while something is left."""
-    return max(1, amount_under(installed, amounts))
-
-
-def held_for(layout: Layout, amounts: Amounts) -> tuple[Held, ...]:
-    """Return what a reservation of these amounts holds under a tenant's limits, once for each meter."""
-    held = {}
+def held_for(layout: Layout, estimate: Estimate) -> tuple[Held, ...]:
+    """Return what a reservation of this estimate holds under a tenant's limits, once for each key."""
+    held: dict[str, Held] = {}
     for installed in layout.limits:
-        if amount := amount_under(installed, amounts):
-            held[hold_key(installed)] = Held(hold_key(installed), installed.meter, amount)
+        if amount := amount_under(installed, estimate):
+            key = hold_key(installed)
+            others = held[key].limits if key in held else ()
+            held[key] = Held(key, installed.meter, amount, (*others, installed.name))
     return tuple(held[key] for key in sorted(held))
 
 
-def charged_for(layout: Layout, amounts: Amounts) -> dict[str, int]:
+def charged_for(layout: Layout, estimate: Estimate) -> dict[str, int]:
     """Return what such a reservation charges to each limit, by the charge's name."""
     return {
         charged_name(installed.slot): amount
         for installed in layout.limits
-        if (amount := amount_under(installed, amounts))
+        if (amount := amount_under(installed, estimate))
     }
 
 
@@ -189,22 +182,24 @@ def moved_holds(before: Reservation, after: Reservation) -> dict[str, int]:
     return {name: amount for name, amount in moves.items() if amount}
 
 
-def decide(gauge: Gauge, amounts: Amounts, now_ms: int, image_ms: int) -> Decision:
-    """Decide on one image of the gauge; nothing is held by it.
+def decide(gauge: Gauge, estimate: Estimate, now_ms: int, image_ms: int) -> Decision:
+    """Decide on one image of the gauge; nothing is held by it. A limit that the call cannot touch denies nothing.
 
     Args:
         gauge: The image.
-        amounts: What the call uses at most.
+        estimate: What the call uses at most.
         now_ms: The instant; what is used is what the image says of it.
         image_ms: When the image was taken. What was reserved then counts, also what has expired since: it may have been
             renewed in time.
     """
     readings = read(gauge, now_ms)
-    denying: list[tuple[float, Reading]] = []
+    denying: list[tuple[float, Reading, int]] = []
     room: dict[str, int] = {}
     by_used = False
     for reading in readings:
-        limit, need = reading.limit, needed(reading.limit, amounts)
+        if not is_touched(reading.limit, estimate):
+            continue
+        limit, need = reading.limit, needed(reading.limit, estimate)
         free = limit.maximum - reading.used - need
         room[charged_name(limit.slot)] = free - reserved(gauge.holds, hold_key(limit), min(image_ms, now_ms))
         if room[charged_name(limit.slot)] >= 0:
@@ -214,11 +209,11 @@ def decide(gauge: Gauge, amounts: Amounts, now_ms: int, image_ms: int) -> Decisi
             by_used = True
             free_ms = falls_below_ms(limit, gauge.buckets, limit.maximum - need + 1, now_ms)
             wait_ms = math.inf if free_ms is None else free_ms - now_ms
-        denying.append((wait_ms, reading))
+        denying.append((wait_ms, reading, need))
     if not denying:
         return Decision(True, None, 0, False, readings, room)
-    wait_ms, denied_by = max(denying, key=lambda one: one[0])
-    return Decision(False, denied_by, None if wait_ms == math.inf else int(wait_ms), by_used, readings, room)
+    wait_ms, denied_by, needs = max(denying, key=lambda one: one[0])
+    return Decision(False, denied_by, None if wait_ms == math.inf else int(wait_ms), by_used, readings, room, needs)
 
 
 def admitting_charges(gauge: Gauge, decision: Decision) -> dict[str, int]:
@@ -227,3 +222,7 @@ def admitting_charges(gauge: Gauge, decision: Decision) -> dict[str, int]:
     While the gauge's charges are not above these, everything that was used or held since the image still left room.
     """
     return {name: gauge.holds.get(name, 0) + room for name, room in decision.room.items()}
+
+
+def _smaller(held: Held, used: int | None) -> int:
+    return held.amount if used is None else min(held.amount, used)

@@ -9,19 +9,26 @@ Images of gauges are remembered without an age: a hold is conditioned on what wa
 refusal brings the current one. Only a denial asks how old it is, because what was reserved may be given back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from bedrock_meter.errors import Contended, InvalidDefinition, UnknownReservation, UnknownTenant
+from bedrock_meter.errors import (
+    Contended,
+    InvalidDefinition,
+    KeyUsed,
+    UnknownReservation,
+    UnknownTenant,
+)
+from bedrock_meter.limits.costs import NO_PRICES, Costs
+from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate
 from bedrock_meter.limits.gauge import Gauge, Reading
 from bedrock_meter.limits.holds import passed
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import (
     DEFAULT_LIFETIME_MS,
     LONGEST_LIFETIME_MS,
-    MOST_AMOUNT,
-    Amounts,
     Decision,
     Reservation,
     admitting_charges,
@@ -134,6 +141,7 @@ class Reservations:
         sleep_ms: Callable[[int], None],
         uniform: Callable[[], float],
         new_id: Callable[[], str],
+        costs: Costs = NO_PRICES,
     ) -> None:
         """Set up.
 
@@ -143,47 +151,49 @@ class Reservations:
             sleep_ms: Waits.
             uniform: A number in [0, 1).
             new_id: Makes ids of 32 hexadecimal digits.
+            costs: Says what an estimate without a cost costs, where a tenant has limits in US dollars.
         """
         self._store = store
         self._clock = clock
         self._sleep_ms = sleep_ms
         self._uniform = uniform
         self._new_id = new_id
+        self._costs = costs
         self._images: dict[str, _Image] = {}
 
     def reserve(
         self,
         tenant: str,
-        amounts: Amounts,
+        estimate: Estimate,
         *,
         key: str | None = None,
         is_first: bool = False,
         lifetime_ms: int = DEFAULT_LIFETIME_MS,
         is_lease: bool = False,
-        request: str = "",
     ) -> Answer:
-        """Hold ``amounts`` for a call, or say which limit denies it.
+        """Hold what a call is estimated to use at most, or say which limit denies it.
 
-        The same key again returns the same reservation, whatever became of it and whatever amounts come with it, for
-        at least a day. A denial writes nothing.
+        The same key and estimate again return the same reservation, whatever became of it, for at least a day. A denial
+        writes nothing.
 
         Args:
             tenant: Whose limits.
-            amounts: What the call uses at most, by meter. A limit whose meter is missing must have room left, but
-                nothing of it is held.
+            estimate: What the call uses at most. Without a cost it is rated where the tenant has a limit in US dollars;
+                where it has no price, soft limits in US dollars must have room left, but nothing of them is held.
             key: The caller's own name of this reservation. Without one, each call makes another.
             is_first: The caller knows that it has not sent this key before, so a denial need not look for it.
             lifetime_ms: For how long, at most an hour. It should outlast the call and the log's lag.
             is_lease: Whether it stands for many calls, so that no record settles it.
-            request: What it was asked for, for whoever reads the reservation later; a few hundred characters.
 
         Raises:
             InvalidDefinition: An amount, the key or the lifetime is out of bounds.
             UnknownTenant: The tenant has no gauge.
+            KeyUsed: The key belongs to a reservation of another estimate, or of the other kind.
+            UnknownCost: A hard limit in US dollars may be touched, and the estimate has neither a cost nor a price.
             Contended: Others were writing each time, or the store throttled: its cause's cause tells. Nothing is held
                 that does not expire by itself.
         """
-        _check(amounts, key, lifetime_ms)
+        _check(key, lifetime_ms)
         identity = self._new_id() if key is None else reservation_id(tenant, key)
         looked = is_first or key is None
         image = self._images.get(tenant)
@@ -194,30 +204,33 @@ class Reservations:
                 image, existing = self._look(tenant, None if looked else identity)
                 looked = is_current = True
                 if existing is not None:
-                    return Answer(existing, gauge=image.gauge)
+                    return _again(existing, estimate, image.gauge, is_lease=is_lease)
             now_ms = self._clock()
-            decision = decide(image.gauge, amounts, now_ms, image.at_ms)
+            layout = image.gauge.layout
+            priced = self._costs.needed(estimate, layout, tenant, now_ms)
+            decision = decide(image.gauge, priced, now_ms, image.at_ms)
             if not decision.allowed:
                 is_remembered = decision.by_used and 0 <= now_ms - image.at_ms <= REMEMBER_MS
                 if looked and (is_current or is_remembered):
                     return Answer(None, decision, gauge=image.gauge)
                 image = None
                 continue
-            layout = image.gauge.layout
             reservation = Reservation(
                 tenant,
                 identity,
-                held_for(layout, amounts),
+                held_for(layout, priced),
                 now_ms + lifetime_ms,
                 nonce=self._new_id(),
                 is_lease=is_lease,
-                request=request,
+                estimate=estimate,
+                key=key or "",
+                created_ms=now_ms,
             )
             hold = Hold(
                 reservation,
                 layout.version,
                 admitting_charges(image.gauge, decision),
-                charged_for(layout, amounts),
+                charged_for(layout, priced),
                 passed(image.gauge.holds, now_ms),
             )
             try:
@@ -231,21 +244,11 @@ class Reservations:
                 return self._written_down(reservation, decision, image.gauge)
         raise Contended(f"{tenant}: others were writing each time; nothing was reserved, try again") from in_the_way
 
-    def look(self, tenant: str, identity: str) -> tuple[Gauge, Reservation | None]:
-        """Read a reservation, and the gauge on which it is held, consistently and in one request.
-
-        Raises:
-            UnknownTenant: The tenant has no gauge.
-            Contended: The store was busy each time.
-        """
-        image, found = self._look(tenant, identity)
-        return image.gauge, found
-
     def shrink(
         self,
         tenant: str,
         identity: str,
-        amounts: Amounts,
+        usage: Mapping[str, int],
         *,
         lifetime_ms: int | None = None,
         known: Reservation | None = None,
@@ -257,7 +260,8 @@ class Reservations:
         Args:
             tenant: Whose reservation.
             identity: Its id.
-            amounts: What was used, by meter; a missing meter keeps what it holds. Empty to renew only.
+            usage: What was used, by ``estimates.KINDS``; a missing kind counts as estimated, and a missing cost is
+                rated where the estimate was. Empty to renew only.
             lifetime_ms: It expires this long from now, or as before if that is later. None = as before.
             known: The reservation as last seen: saves reading it.
 
@@ -265,16 +269,18 @@ class Reservations:
             The reservation as it is now.
 
         Raises:
-            InvalidDefinition: An amount or the lifetime is out of bounds.
+            InvalidDefinition: An amount or the lifetime is out of bounds, or a kind is unknown.
             UnknownReservation: The tenant has no such reservation.
             Contended: Others were writing each time; nothing was changed.
         """
-        _check(amounts, None, lifetime_ms or DEFAULT_LIFETIME_MS)
+        _check(None, lifetime_ms or DEFAULT_LIFETIME_MS)
+        NOTHING_SAID.at_most(usage)
 
         def smaller(held: Reservation, now_ms: int) -> Reservation:
             if not held.is_open(now_ms):
                 return held
-            return held.shrunk(amounts, now_ms + lifetime_ms if lifetime_ms else held.expires_ms)
+            used = self._used(held, usage)
+            return held.shrunk(used, now_ms + lifetime_ms if lifetime_ms else held.expires_ms)
 
         return self._change(tenant, identity, known, smaller)
 
@@ -288,6 +294,23 @@ class Reservations:
             return held if held.status != "open" else held.closed("released")
 
         return self._change(tenant, identity, known, released)
+
+    def load(self, tenant: str, identity: str) -> Reservation:
+        """Read a reservation.
+
+        Raises:
+            UnknownReservation: The tenant has no such reservation.
+            Contended: The store was throttled each time.
+        """
+        held = self._patiently(lambda: self._store.find(tenant, identity))
+        if held is None:
+            raise UnknownReservation(f"{tenant} has no reservation {identity}")
+        return held
+
+    def _used(self, held: Reservation, usage: Mapping[str, int]) -> Estimate:
+        used = held.estimate.at_most(usage)
+        is_cost_held = any(one.meter is Meter.COST_USD for one in held.held)
+        return self._costs.rated(used, held.tenant, held.created_ms) if usage and is_cost_held else used
 
     def _change(
         self,
@@ -335,7 +358,7 @@ class Reservations:
             return Answer(reservation, decision, is_new=True, gauge=gauge)
         with suppress(Contended):  # It expires; too much is held until then, never too little.
             self._patiently(lambda: self._store.give_back(reservation))
-        return Answer(existing, gauge=gauge)
+        return _again(existing, reservation.estimate, gauge, is_lease=reservation.is_lease)
 
     def _patiently(self, send: Callable[[], T]) -> T:
         in_the_way: Busy | None = None
@@ -351,10 +374,16 @@ class Reservations:
         self._sleep_ms(1 + int(self._uniform() * min(_LONGEST_PAUSE_MS, _PAUSE_MS * 2**attempt)))
 
 
-def _check(amounts: Amounts, key: str | None, lifetime_ms: int) -> None:
-    for meter, amount in amounts.items():
-        if not 0 <= amount <= MOST_AMOUNT:
-            raise InvalidDefinition(str(meter), f"{amount} is outside 0 to {MOST_AMOUNT}")
+def _again(existing: Reservation, estimate: Estimate, gauge: Gauge, *, is_lease: bool) -> Answer:
+    """Return what a key that was used before leads to."""
+    if (existing.estimate, existing.is_lease) != (estimate, is_lease):
+        raise KeyUsed(
+            f"{existing.tenant}: the key belongs to reservation {existing.id}, which was asked for differently"
+        )
+    return Answer(existing, gauge=gauge)
+
+
+def _check(key: str | None, lifetime_ms: int) -> None:
     if key is not None and not (0 < len(key) <= MOST_KEY and key.isprintable()):
         raise InvalidDefinition("key", f"write 1 to {MOST_KEY} printable characters")
     if not 1_000 <= lifetime_ms <= LONGEST_LIFETIME_MS:

@@ -58,6 +58,11 @@ class Scope:
         name = base_model(model).model
         return any(fnmatchcase(name, pattern) for pattern in self.models)
 
+    def may_cover(self, profile: str, model: str) -> bool:
+        """Return whether usage can be meant of which not all may be known: no profile (empty), no model (``-``)."""
+        known = self if profile else Scope(self.models)
+        return known.covers(profile, model) is not False
+
     def document(self) -> dict[str, list[str]]:
         """Return the scope as events and the API show it; empty for all of the usage."""
         named = {"models": list(self.models), "profiles": list(self.profiles)}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bedrock_meter import clock
+from bedrock_meter.limits.costs import Costs, Rater
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
@@ -31,7 +32,12 @@ def reservations(
     sleep_ms: Callable[[int], None] = _sleep_ms,
     uniform: Callable[[], float] = random.random,
     new_id: Callable[[], str] = _new_id,
+    rater: Rater | None = None,
+    region: str = "",
 ) -> Reservations:
-    """Return what reserves for callers; of the tables it needs Quotas only. Keep it: it remembers gauges."""
+    """Return what reserves for callers; of the tables it needs Quotas only. Keep it: it remembers gauges.
+
+    With a rater (``pricing/wiring.py``) and the Region of the calls, estimates need no cost of their own.
+    """
     store = DynamoDBReservationStore(dynamodb, tables)
-    return Reservations(store, clock=now, sleep_ms=sleep_ms, uniform=uniform, new_id=new_id)
+    return Reservations(store, clock=now, sleep_ms=sleep_ms, uniform=uniform, new_id=new_id, costs=Costs(rater, region))

@@ -34,6 +34,9 @@ OUTPUT_RATES = (
 )
 """Pattern of base models -> how often an output token counts. The first row that fits counts; 1 without one."""
 
+HEAVIEST = Weights(output=max(rate for _, rate in OUTPUT_RATES))
+"""What tokens weigh at most, of whichever model."""
+
 _COMPILED = tuple((re.compile(pattern), rate) for pattern, rate in OUTPUT_RATES)
 
 

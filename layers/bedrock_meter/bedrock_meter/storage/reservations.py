@@ -1,13 +1,13 @@
 """Reservations as items, and what they do to the gauge, in DynamoDB's words.
 
 ==============  ===============================================================================================
-``held``        compact JSON, ``[[key, meter, amount], ...]``
+``held``        compact JSON, ``[[key, meter, amount, [limit, ...]], ...]``
+``estimate``    compact JSON, what it was asked for with; ``key`` under which name, ``created_ms`` when
 ``expires_ms``  when it stops holding; ``expires`` is when DynamoDB may forget it, a day later
 ``generation``  raised by each change, which is conditioned on it
 ``nonce``       of the attempt that wrote it
 ``status``      ``open``, ``settled`` or ``released``
 ``lease``       1 where it stands for many calls
-``request``     what it was asked for, where its maker keeps that; written once
 ==============  ===============================================================================================
 
 Holding is one plain update and writing down one plain put: a write unit each while the gauge stays under a kilobyte.
@@ -17,8 +17,10 @@ transaction is done once under its token; a hold that is repeated holds too much
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, cast
 
+from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import Held, Reservation, Status, moved_holds
@@ -47,16 +49,18 @@ def reservation_item(reservation: Reservation) -> Item:
         **_key(reservation.tenant, reservation.id),
         "schema": number(RESERVATION_SCHEMA),
         "held": text(_held_text(reservation)),
+        "estimate": text(_estimate_text(reservation.estimate)),
+        "created_ms": number(reservation.created_ms),
         "expires_ms": number(reservation.expires_ms),
         "generation": number(reservation.generation),
         "nonce": text(reservation.nonce),
         "status": text(reservation.status),
         "expires": number(reservation.expires_ms // 1000 + FORGOTTEN_AFTER_S),
     }
+    if reservation.key:
+        item["key"] = text(reservation.key)
     if reservation.is_lease:
         item["lease"] = number(1)
-    if reservation.request:
-        item["request"] = text(reservation.request)
     return item
 
 
@@ -65,13 +69,18 @@ def reservation_of(item: Item) -> Reservation:
     return Reservation(
         tenant=get_text(item, "pk"),
         id=get_text(item, "sk").removeprefix(RESERVATION_PREFIX),
-        held=tuple(Held(key, Meter(meter), amount) for key, meter, amount in json.loads(get_text(item, "held", "[]"))),
+        held=tuple(
+            Held(key, Meter(meter), amount, tuple(limits))
+            for key, meter, amount, limits in json.loads(get_text(item, "held", "[]"))
+        ),
         expires_ms=get_number(item, "expires_ms"),
         generation=get_number(item, "generation"),
         nonce=get_text(item, "nonce"),
         status=cast("Status", get_text(item, "status")),
         is_lease="lease" in item,
-        request=get_text(item, "request"),
+        estimate=Estimate(**json.loads(get_text(item, "estimate", "{}"))),
+        key=get_text(item, "key"),
+        created_ms=get_number(item, "created_ms"),
     )
 
 
@@ -237,7 +246,13 @@ def _gauge_key(tenant: str) -> Item:
 
 
 def _held_text(reservation: Reservation) -> str:
-    return json.dumps([[one.key, str(one.meter), one.amount] for one in reservation.held], separators=(",", ":"))
+    held = [[one.key, str(one.meter), one.amount, one.limits] for one in reservation.held]
+    return json.dumps(held, separators=(",", ":"))
+
+
+def _estimate_text(estimate: Estimate) -> str:
+    said = {name: value for name, value in asdict(estimate).items() if value != getattr(NOTHING_SAID, name)}
+    return json.dumps(said, separators=(",", ":"))
 
 
 def _held_item(error: Exception) -> Item | None:

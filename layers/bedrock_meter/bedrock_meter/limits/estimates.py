@@ -1,0 +1,120 @@
+"""What a call uses at most, as its caller estimates it, and what that is under each limit.
+
+Two facts: what the caller leaves open is bounded upwards, so that a limit that the call may touch is touched, and
+tokens of a model that was not named weigh as much as any do; a cost that was not given is rated where it matters
+(``costs.py``), and one that nobody knows is None, never zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.invocations.record import TokenCounts
+from bedrock_meter.limits.counting import amount, weighed
+from bedrock_meter.limits.limit import InstalledLimit
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import NO_MODEL
+from bedrock_meter.pricing.weights import HEAVIEST, weights_of
+
+MOST_AMOUNT = 10**18 - 1
+MOST_NAME = 512
+NO_PROFILE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call, or all calls of a lease together, use at most.
+
+    Attributes:
+        requests: Calls.
+        input_tokens: Tokens by kind; the kinds are disjoint, as in records.
+        output_tokens: See there.
+        cache_read_tokens: See there.
+        cache_write_tokens: See there.
+        cost_nano_usd: What they cost at most; None = rate them.
+        model: The model that is called, ``-`` where the caller does not say: then every limit on some models is
+            touched.
+        profile: Id or ARN of the profile that is called; empty = any.
+
+    Raises:
+        InvalidDefinition: An amount is outside 0 to 18 digits, or a name is too long.
+    """
+
+    requests: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_nano_usd: int | None = None
+    model: str = NO_MODEL
+    profile: str = NO_PROFILE
+
+    def __post_init__(self) -> None:
+        for kind in KINDS:
+            value = getattr(self, kind)
+            if value is not None and not 0 <= value <= MOST_AMOUNT:
+                raise InvalidDefinition(kind, f"{value} is outside 0 to {MOST_AMOUNT}")
+        for name in ("model", "profile"):
+            if len(getattr(self, name)) > MOST_NAME:
+                raise InvalidDefinition(name, f"write at most {MOST_NAME} letters")
+
+    @property
+    def tokens(self) -> TokenCounts:
+        """Tokens by kind."""
+        return TokenCounts(
+            input=self.input_tokens,
+            output=self.output_tokens,
+            cache_read=self.cache_read_tokens,
+            cache_write=self.cache_write_tokens,
+        )
+
+    @property
+    def profile_id(self) -> str:
+        """Last segment of the profile's ARN, as records and scopes name it."""
+        return self.profile.rpartition("/")[2]
+
+    def at_most(self, usage: Mapping[str, int]) -> "Estimate":
+        """Return it lowered to what was used, by the names in ``KINDS``; what is missing stays, nothing grows.
+
+        Raises:
+            InvalidDefinition: A name is none of ``KINDS``, or an amount is out of bounds.
+        """
+        for kind in usage:
+            if kind not in KINDS:
+                raise InvalidDefinition(kind, f"write one of {', '.join(KINDS)}")
+        used: dict[str, Any] = dict(usage)
+        replace(NOTHING_SAID, **used)
+        for kind, amount_used in usage.items():
+            most = getattr(self, kind)
+            used[kind] = amount_used if most is None else min(most, amount_used)
+        return replace(self, **used)
+
+
+KINDS = tuple(field.name for field in fields(Estimate) if field.name not in ("model", "profile"))
+"""What of an estimate is an amount."""
+
+NOTHING_SAID = Estimate()
+"""One call of which nothing is known."""
+
+
+def is_touched(installed: InstalledLimit, estimate: Estimate) -> bool:
+    """Return whether a call of this estimate may count under a limit."""
+    return installed.scope.may_cover(estimate.profile_id, estimate.model)
+
+
+def amount_under(installed: InstalledLimit, estimate: Estimate) -> int:
+    """Return what the estimate adds to one limit at most; 0 where it is not touched, or nobody knows the cost."""
+    return amount_of(installed.meter, estimate) or 0 if is_touched(installed, estimate) else 0
+
+
+def amount_of(meter: Meter, estimate: Estimate) -> int | None:
+    """Return what the estimate is on a meter at most; None for a cost that nobody knows."""
+    match meter:
+        case Meter.OPEN_RESERVATIONS:
+            return 1
+        case Meter.COST_USD:
+            return estimate.cost_nano_usd
+        case Meter.WEIGHTED_TOKENS:
+            return weighed(HEAVIEST if estimate.model == NO_MODEL else weights_of(estimate.model), estimate.tokens)
+    return amount(meter, estimate.requests, estimate.tokens)

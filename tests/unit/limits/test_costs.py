@@ -1,0 +1,63 @@
+"""What an estimate costs at most, and who must know."""
+
+import pytest
+
+from bedrock_meter.errors import UnknownCost
+from bedrock_meter.limits.costs import NO_PRICES, Costs
+from bedrock_meter.limits.estimates import Estimate
+from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import WHOLE, Scope
+from bedrock_meter.limits.windows import RollingWindow
+from bedrock_meter.money import NANO
+from bedrock_meter.pricing.book import load_book
+from bedrock_meter.pricing.rating import Rater
+from tests.doubles.rater import UNPRICED_MODEL, TestPrices
+from tests.doubles.records import NOW_MS
+
+COSTS = Costs(TestPrices(), "us-east-1")
+CLAUDE = Scope(models=("anthropic.claude-*",))
+
+
+def layout(*, hard: bool = True, scope: Scope = WHOLE, meter: Meter = Meter.COST_USD) -> Layout:
+    limit = Limit("spend", meter, RollingWindow(3600), 5 * NANO, hard, scope=scope)
+    return Layout(1, (InstalledLimit(limit, "0", 1),))
+
+
+def test_a_cost_that_was_given_is_believed() -> None:
+    given = Estimate(input_tokens=100, cost_nano_usd=1, model="a.model")
+    assert COSTS.rated(given, "acme", NOW_MS) is given
+    assert COSTS.needed(given, layout(), "acme", NOW_MS) is given
+
+
+def test_tokens_are_rated_and_each_further_call_may_be_rounded_up() -> None:
+    one = Estimate(input_tokens=100, output_tokens=10, model="a.model")
+    assert COSTS.rated(one, "acme", NOW_MS).cost_nano_usd == 450
+    lease = Estimate(9, input_tokens=100, output_tokens=10, model="a.model")
+    assert COSTS.rated(lease, "acme", NOW_MS).cost_nano_usd == 450 + 4
+
+
+def test_cache_writes_are_the_dearer_ones() -> None:
+    assert COSTS.rated(Estimate(cache_write_tokens=100, model="a.model"), "acme", NOW_MS).cost_nano_usd == 600
+
+
+def test_the_real_book_knows_a_model_with_the_prefix_of_a_system_profile() -> None:
+    costs = Costs(Rater(load_book()), "eu-west-1")
+    estimate = Estimate(input_tokens=1_000_000, model="eu.anthropic.claude-sonnet-4-5-20250929-v1:0")
+    cost = costs.rated(estimate, "acme", NOW_MS).cost_nano_usd
+    assert cost is not None
+    assert NANO < cost < 10 * NANO
+
+
+@pytest.mark.parametrize("costs", [COSTS, NO_PRICES])
+def test_a_hard_limit_refuses_what_has_no_price_and_says_what_to_do(costs: Costs) -> None:
+    with pytest.raises(UnknownCost, match=r"hard limit 'spend'.*nobody.knows-this-model.*give the estimate"):
+        costs.needed(Estimate(model=UNPRICED_MODEL), layout(), "acme", NOW_MS)
+
+
+def test_nobody_else_asks_for_a_price() -> None:
+    unpriced = Estimate(model=UNPRICED_MODEL)
+    for harmless in (layout(hard=False), layout(scope=CLAUDE), layout(meter=Meter.REQUESTS), Layout(1, ())):
+        assert COSTS.needed(unpriced, harmless, "acme", NOW_MS) == unpriced
+    with pytest.raises(UnknownCost):
+        COSTS.needed(Estimate(), layout(scope=CLAUDE), "acme", NOW_MS)
