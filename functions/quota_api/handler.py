@@ -1,11 +1,11 @@
-"""Answers what a tenant may still use, and what it has used."""
+"""Answers what a tenant may still use and what it has used, and holds amounts for calls."""
 
 from bedrock_meter import coldstart  # isort: skip - first, see there
 
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.api.telling import out_loud
-from bedrock_meter.api.wiring import over_dynamodb, quota_api
+from bedrock_meter.api.wiring import over_dynamodb, quota_api, reservations_over_dynamodb
 from bedrock_meter.observability import logger
 from bedrock_meter.settings import required
 from bedrock_meter.storage.dynamodb import client
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
+_dynamodb = client("dynamodb", is_quick=True)
 _gauge_of, _reports = over_dynamodb(
-    client("dynamodb", is_quick=True),
+    _dynamodb,
     quotas_table=required("QUOTAS_TABLE"),
     usage_table=required("USAGE_TABLE"),
     tenants_table=required("TENANTS_TABLE"),
@@ -23,7 +24,11 @@ _gauge_of, _reports = over_dynamodb(
 _api = quota_api(
     _gauge_of,
     _reports,
-    None,
+    reservations_over_dynamodb(
+        _dynamodb,
+        quotas_table=required("QUOTAS_TABLE"),
+        tenants_table=required("TENANTS_TABLE"),
+    ),
     telling=out_loud(),
     tenant_claim=required("JWT_TENANT_CLAIM"),
     fail_policy=required("FAIL_POLICY"),

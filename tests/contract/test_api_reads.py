@@ -8,8 +8,8 @@ from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.keys import usage_sort_key
-from bedrock_meter.storage.tenants import PynamoDBTenantStore
-from bedrock_meter.tenants.tenant import TenantDefinition
+from bedrock_meter.storage.tenants import PynamoDBTenantStore, profiles_of
+from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.contract.conftest import Stores
 from tests.doubles.records import NOW_MS, limit
 
@@ -28,6 +28,14 @@ def test_a_tenants_zone(reports: DynamoDBReports, tables: Tables) -> None:
     found = PynamoDBTenantStore(tables).tenant("acme")
     assert found is not None
     assert found.fail_policy == "closed"
+
+
+def test_a_tenants_profiles(endpoint: Endpoint, tables: Tables) -> None:
+    profiles = (ProfileReference("p1", "p1", "a.model"), ProfileReference("p2", "arn:aws:x:p2", "-"))
+    PynamoDBTenantStore(tables).put_tenant(TenantDefinition("acme", "UTC", None, profiles), NOW_MS)
+    client = endpoint.client("dynamodb")
+    assert profiles_of(client, tables.tenants, "acme") == profiles
+    assert profiles_of(client, tables.tenants, "globex") == ()
 
 
 def test_rows_of_a_range_in_the_order_of_time(reports: DynamoDBReports, tables: Tables, endpoint: Endpoint) -> None:

@@ -2,13 +2,18 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bedrock_meter.clock import now_ms
+from bedrock_meter.invocations.record import TokenCounts
 from bedrock_meter.local.endpoint import OPERATOR
 from bedrock_meter.local.routes import ApiAccess, ask
-from tests.e2e.conftest import Up
+from tests.doubles.records import invocation
+from tests.doubles.subscription import record_of
+from tests.e2e.conftest import Command, Up
 
 
 @pytest.fixture
@@ -43,8 +48,72 @@ def test_why_acme_is_throttled(api: ApiAccess) -> None:
     assert status == 200
     assert document["allowed"] is False
     denying = next(one for one in document["limits"] if one["name"] == document["decisive"])
-    assert denying["explained"]["total"] > 0
+    assert float(denying["explained"]["total"]) > 0
     assert denying["explained"]["models"]
+
+
+HOLDING = """
+tenants:
+  - id: holder
+    profiles: [{id: holderprof01, model: anthropic.claude-sonnet-4-6}]
+    limits:
+      - {meter: total_tokens, window: 1h, max: 1000, hard: true}
+      - {meter: cost_usd, window: day, max: 5, hard: true, models: [anthropic.*]}
+      - {meter: requests, window: 1h, max: 0, models: [meta.*]}
+"""
+
+
+def test_a_call_is_reserved_made_and_settled_by_its_record(api: ApiAccess, served: Command, tmp_path: Path) -> None:
+    path, file = "/v1/tenants/holder/reservations", tmp_path / "tenants.yaml"
+    file.write_text(HOLDING, encoding="utf-8")
+    applied = served("tenants", "apply", file)
+    assert applied.returncode == 0, applied.stderr
+
+    estimate = {"input_tokens": 500, "output_tokens": 300}
+    wanted = {"key": "call-1", "model": "anthropic.claude-sonnet-4-6", "estimate": estimate}
+    status, headers, held = get(api, path, method="POST", body=wanted)
+    assert status == 201, held
+    assert headers["Location"] == f"{path}/{held['id']}"
+    # 500 in, 300 out of Claude Sonnet 4.6, at $3 and $15 a million, or a tenth more.
+    by_meter = {one["meter"]: one["amount"] for one in held["amounts"]}
+    assert by_meter["total_tokens"] == 800
+    assert 0.006 <= float(by_meter["cost_usd"]) <= 0.0066
+    assert held["profile"]["id"] == "holderprof01"
+    status, _, again = get(api, path, method="POST", body=wanted)
+    assert (status, again) == (200, held)
+    assert get(api, path, method="POST", body={**wanted, "estimate": {"input_tokens": 1}})[0] == 409
+
+    other = {"key": "call-2", "profile": "holderprof01", "estimate": {"input_tokens": 201}}
+    status, headers, denied = get(api, path, method="POST", body=other)
+    assert (status, headers["Retry-After"]) == (429, "1")
+    assert (denied["limit"]["reserved"], denied["limit"]["remaining"], denied["requested"]) == (800, 200, 201)
+    assert "RateLimit" in headers
+
+    settled = get(api, f"{path}/{held['id']}/settlement", method="POST", body={"usage": {"output_tokens": 100}})[2]
+    assert {one["meter"]: one["amount"] for one in settled["amounts"]}["total_tokens"] == 600
+    call = invocation("held-1", profile="holderprof01", event_ms=now_ms(), tokens=TokenCounts(450, 90))
+    line = tmp_path / "call.jsonl"
+    line.write_text(json.dumps({**record_of(call), "requestMetadata": held["metadata"]}), encoding="utf-8")
+    assert served.replay("--time", "recorded", line)["recorded"] == 1
+    assert get(api, f"{path}/{held['id']}")[2]["status"] == "settled"
+    tokens, *_ = get(api, "/v1/tenants/holder/quota")[2]["limits"]
+    assert (tokens["used"], tokens["reserved"]) == (540, 0)
+
+    status, _, more = get(
+        api, path, method="POST", body={"key": "call-3", "profile": "holderprof01", "estimate": {"input_tokens": 460}}
+    )
+    assert status == 201
+    assert ask(api, f"{api.url}{path}/{more['id']}", "DELETE")[0] == 204
+    assert get(api, f"{path}/{more['id']}")[2]["status"] == "released"
+    assert (
+        get(
+            api,
+            path,
+            method="POST",
+            body={"key": "call-3", "profile": "holderprof01", "estimate": {"input_tokens": 460}},
+        )[0]
+        == 409
+    )
 
 
 def test_the_document_and_everything_that_is_not_there(api: ApiAccess) -> None:

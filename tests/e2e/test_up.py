@@ -55,7 +55,7 @@ def test_the_quota_api_answers_its_callers_and_nobody_else(up: Up, api: ApiAcces
 
 
 def test_functions_may_do_only_what_their_roles_allow(up: Up) -> None:
-    """The local stack checks policies: the quota API's role may read gauges, and nothing else."""
+    """The local stack checks policies: the quota API's role may read and write gauges, read pages of usage, no more."""
     from bedrock_meter.local.endpoint import Endpoint
 
     endpoint = Endpoint(up.state["endpoint"])
@@ -79,7 +79,9 @@ client = get_session().create_client("dynamodb")
 key = {"pk": {"S": "nobody"}, "sk": {"S": "GAUGE"}}
 calls = {
     "read a gauge": lambda t: client.get_item(TableName=t["QuotasTable"], Key=key),
-    "write a gauge": lambda t: client.put_item(TableName=t["QuotasTable"], Item=key),
+    "remove a gauge": lambda t: client.delete_item(TableName=t["QuotasTable"], Key=key),
+    "write usage": lambda t: client.put_item(TableName=t["UsageTable"], Item=key),
+    "write a tenant": lambda t: client.put_item(TableName=t["TenantsTable"], Item=key),
     "read usage": lambda t: client.get_item(TableName=t["UsageTable"], Key=key),
 }
 tables, outcome = json.loads(sys.argv[1]), {}
@@ -102,7 +104,9 @@ print(json.dumps(outcome))
     )
     assert json.loads(done.stdout) == {
         "read a gauge": "allowed",
-        "write a gauge": "AccessDeniedException",
+        "remove a gauge": "AccessDeniedException",
+        "write usage": "AccessDeniedException",
+        "write a tenant": "AccessDeniedException",
         "read usage": "AccessDeniedException",
     }
 

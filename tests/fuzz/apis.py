@@ -1,32 +1,75 @@
 """The APIs that are fuzzed, over doubles with a few tenants in them."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 
-from bedrock_meter.api.reservations import Wanted
+from bedrock_meter.api.holding import Holding
+from bedrock_meter.api.reservations import Denied, Reserved, Wanted
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.reservations import reservation_id
+from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.tenants.tenant import ProfileReference
 from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import World, gauge
+from tests.doubles.memory import MemoryTables
 from tests.doubles.records import NOW_MS, limit, sums
+from tests.doubles.reservations import MemoryReservationStore
 from tests.fuzz.gateway import Gateway
 from tests.unit.api.test_admin import NEW, TENANTS, Office
 
+HELD = [reservation_id("acme", key) for key in ("first", "second")]
 QUARTER = NOW_MS - NOW_MS % 900_000
 
 
+class Held:
+    """What really holds, in memory; the suspended tenant is a double's."""
+
+    def __init__(self, tables: MemoryTables) -> None:
+        numbers = itertools.count(1)
+        reserving = Reservations(
+            MemoryReservationStore(tables),
+            clock=lambda: NOW_MS,
+            sleep_ms=lambda _: None,
+            uniform=lambda: 0.5,
+            new_id=lambda: f"{next(numbers):032x}",
+        )
+        profiles = (ProfileReference("p1", "p1", "meta.llama3-8b-instruct-v1:0"),)
+        self._holding = Holding(lambda: reserving, lambda _: profiles)
+        self._suspended = MemoryReservations({"initech": 0}, {"initech"})
+
+    def reserve(self, tenant: str, wanted: Wanted, now_ms: int) -> Reserved | Denied | None:
+        return self._of(tenant).reserve(tenant, wanted, now_ms)
+
+    def load(self, tenant: str, reservation: str, now_ms: int) -> Reserved | None:
+        return self._of(tenant).load(tenant, reservation, now_ms)
+
+    def shrink(
+        self, tenant: str, reservation: str, usage: Mapping[str, int], extend_ms: int | None, now_ms: int
+    ) -> Reserved | None:
+        return self._of(tenant).shrink(tenant, reservation, usage, extend_ms, now_ms)
+
+    def release(self, tenant: str, reservation: str, now_ms: int) -> bool:
+        return self._of(tenant).release(tenant, reservation, now_ms)
+
+    def _of(self, tenant: str) -> Holding | MemoryReservations:
+        return self._suspended if tenant == "initech" else self._holding
+
+
 def quota() -> Gateway:
-    """The quota API: one tenant with room, one without, one suspended."""
-    held = MemoryReservations({"acme": 10**18, "globex": 0, "initech": 0}, {"initech"})
+    """The quota API: one tenant with room, one with hard limits, one suspended and over its limits."""
+    most = 10**18 - 1
+    money = limit("day", 10**9, meter=Meter.COST_USD, scope=Scope(models=("m*",)))
+    tables = MemoryTables()
+    tables.gauges["acme"] = gauge("acme", limit("1h", most), limit("month", most), money, used=500)
+    dollars = limit("month", most, meter=Meter.COST_USD, hard=True)
+    tables.gauges["globex"] = gauge("globex", limit("1h", 10**6, hard=True), dollars, used=500)
+    tables.gauges["initech"] = gauge("initech", limit("1h", 100), limit("month", 10**6), money, used=500)
     used = sums(requests=2, input=5, cost=75, unpriced=1)
     rows = [(RollupKey("acme", QUARTER - ago * 900_000, "p1", "=m1"), used) for ago in range(0, 900, 7)]
-    money = limit("day", 10**9, meter=Meter.COST_USD, scope=Scope(models=("m*",)))
-    world = World(
-        {name: gauge(name, limit("1h", 100), limit("month", 10**6), money, used=500) for name in held.room},
-        dict.fromkeys(held.room, "Europe/Berlin"),
-        {"acme": rows},
-        reservations=held,
-    )
+    held = Held(tables)
+    world = World(tables.gauges, dict.fromkeys(tables.gauges, "Europe/Berlin"), {"acme": rows}, reservations=held)
     for key in ("first", "second"):
         held.reserve("acme", Wanted(key, {"input_tokens": 5}, 300_000), NOW_MS)
     return Gateway(world.api)
@@ -45,7 +88,7 @@ APIS: dict[str, tuple[Callable[[], Gateway], str, dict[str, list[str]]]] = {
     "quota": (
         quota,
         "/v1/openapi.json",
-        {"tenant": ["acme", "acme", "acme", "globex", "initech"], "reservation": ["r1", "r2"]},
+        {"tenant": ["acme", "acme", "acme", "globex", "initech"], "reservation": HELD},
     ),
     "admin": (admin, "/v1/admin/openapi.json", {"tenant": ["acme", "globex"], "If-Match": ["*"]}),
 }

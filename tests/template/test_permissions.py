@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bedrock_meter.alerts.contracts import SOURCE
-from bedrock_meter.storage.keys import profile_key
+from bedrock_meter.storage.keys import PRICES, profile_key
 from tests.template.expanding import expanded_resources
 from tests.template.reading import (
     FUNCTIONS,
@@ -107,9 +107,9 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     },
     "QuotaApiRole": {
         "QuotaApiLogGroup.Arn": LOG,
-        "QuotasTable.Arn": {"dynamodb:GetItem"},
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:Query"},
-        "TenantsTable.Arn": {"dynamodb:GetItem"},
+        "TenantsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem"},
     },
     "AdminApiRole": {
         "AdminApiLogGroup.Arn": LOG,
@@ -208,6 +208,15 @@ def test_the_recorder_writes_mappings_of_profiles_only_and_only_where_it_looks_t
     assert profile_key("x").startswith("PROFILE#")
     told = environment("RecordUsageFunction")["PROFILE_TAG_KEY"]
     assert words(told) == "TenantTagKey if LooksUpProfiles else "
+
+
+def test_the_quota_api_reads_batches_of_prices_only() -> None:
+    (batch,) = (
+        one
+        for one in statements("QuotaApiRole")
+        if words(one["Resource"]) == "TenantsTable.Arn" and "dynamodb:BatchGetItem" in as_list(one["Action"])
+    )
+    assert batch["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PRICES]}}
 
 
 @pytest.mark.parametrize("role", ["EvaluateQuotasRole", "SweepRole"])

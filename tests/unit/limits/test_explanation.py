@@ -1,9 +1,12 @@
 """Who used a window: exact for calendar windows, honest about quarter-hours for rolling ones."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bedrock_meter.limits.explanation import TOP, Share, decisive, explain, range_of
 from bedrock_meter.limits.gauge import UNCOUNTED, Reading, read
+from bedrock_meter.limits.holds import expiry_bucket, held_name
+from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.seeding import seed_rows
@@ -112,6 +115,18 @@ def test_the_limit_that_denies_longest_decides() -> None:
     assert chosen.limit.name == "total_tokens-month"
     never = read(gauge("acme", limit("month", 10), limit("1h", 0), used=50), NOW_MS)
     assert decisive(never) is never[1]
+
+
+def test_what_only_reservations_deny_decides_after_what_is_used_up() -> None:
+    found = gauge("acme", limit("1h", 100), limit("day", 60, meter=Meter.REQUESTS), used=50)
+    held = replace(found, holds={held_name("t", expiry_bucket(NOW_MS)): 50})
+    readings = read(held, NOW_MS)
+    assert [one.allowed for one in readings] == [False, True]
+    assert decisive(readings) is readings[0]
+    used_up = read(replace(held, layout=plan_change(NO_LIMITS, [limit("1h", 100), limit("day", 50)]).next), NOW_MS)
+    assert decisive(used_up) is used_up[1]
+    nearly = read(replace(found, holds={held_name("t", expiry_bucket(NOW_MS)): 45}), NOW_MS)
+    assert decisive(nearly) is nearly[0]
 
 
 def test_without_a_denial_the_limit_nearest_to_its_end_decides() -> None:

@@ -311,12 +311,15 @@ def _request() -> Schema:
 
 
 def _reservation() -> Schema:
-    profile = {**answered({"id": string(), "arn": string()}), "type": ["object", "null"]}
+    profile = {
+        **answered({"id": string(), "arn": nullable(string("null: its definition names the id alone"))}),
+        "type": ["object", "null"],
+    }
     return answered(
         {
             "id": nullable(string("null: degraded, nothing is held")),
             "tenant": TENANT,
-            "key": string(),
+            "key": nullable(string("null: its maker had none")),
             "kind": string(enum=list(reservations.KINDS)),
             "status": string(enum=["open", "settled", "released", "expired"]),
             "model": nullable(string()),

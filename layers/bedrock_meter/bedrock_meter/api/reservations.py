@@ -20,6 +20,7 @@ from bedrock_meter.api.quota import quota_unknown
 from bedrock_meter.api.requests import body_bytes, json_object, matching, query, refuse_unknown, whole_number
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.clock import iso
+from bedrock_meter.errors import Contended, UnknownCost
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import rate_limit_headers
@@ -79,11 +80,14 @@ class Reserved:
     Attributes:
         id: What goes into ``requestMetadata``.
         is_new: False where the same request had been made before.
-        profile: ``(id, ARN)`` of the tenant's profile for the model, where there is one.
+        key: None where its maker had none.
+        profile: ``(id, ARN)`` of the tenant's profile for the model, where there is one; the ARN is None where its
+            definition names the id alone.
+        gauge: The tenant's gauge as it was seen last, where it was seen.
     """
 
     id: str
-    key: str
+    key: str | None
     kind: str
     status: Status
     estimate: Mapping[str, int]
@@ -91,8 +95,9 @@ class Reserved:
     created_ms: int
     expires_ms: int
     model: str | None = None
-    profile: tuple[str, str] | None = None
+    profile: tuple[str, str | None] | None = None
     is_new: bool = True
+    gauge: Gauge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +130,17 @@ class KeyUsed(Exception):
 
 
 class Reservations(Protocol):
-    """Who holds amounts. Errors of the storage pass through as botocore raises them."""
+    """Who holds amounts. Errors of the storage pass through as botocore raises them.
+
+    Whatever changes something may raise ``Contended``: others were writing each time.
+    """
 
     def reserve(self, tenant: str, wanted: Wanted, now_ms: int) -> Reserved | Denied | None:
         """Hold an amount; None if there is no such tenant. The same again gives the same reservation.
 
         Raises:
             KeyUsed: The key is taken by something else.
+            UnknownCost: A hard limit in US dollars may be touched, and nobody knows what the call costs at most.
         """
 
     def load(self, tenant: str, reservation: str, now_ms: int) -> Reserved | None:
@@ -182,9 +191,15 @@ def add_reservations(
                 pause(random.uniform(0, pause_ms) / 1_000)
         return send()
 
+    def others_were_faster(error: Exception) -> Problem:
+        failed(error_code(error) or type(error).__name__)
+        return unavailable("Many others reserve for this tenant at the moment. Try again.")
+
     def asked(send: Callable[[], T]) -> T:
         try:
             return attempt(send)
+        except Contended as contended:
+            raise others_were_faster(contended) from contended
         except AWS_ERRORS as error:
             failed(error_code(error) or type(error).__name__)
             raise unavailable("The reservation cannot be read or changed at the moment. Try again.") from error
@@ -199,17 +214,25 @@ def add_reservations(
             answer = attempt(lambda: reservations.reserve(tenant, wanted, now_ms))
         except KeyUsed as used:
             raise _conflict(used) from used
+        except UnknownCost as unknown:
+            detail = "must be given: a hard limit in US dollars may be touched, and the model has no price"
+            raise invalid("estimate.cost_usd", detail) from unknown
+        except Contended as contended:
+            raise others_were_faster(contended) from contended
         except AWS_ERRORS as error:
-            failed(error_code(error) or type(error).__name__)
             if _is_conflict(error):
-                raise unavailable("Many others reserve for this tenant at the moment. Try again.") from error
+                raise others_were_faster(error) from error
+            failed(error_code(error) or type(error).__name__)
             if not policies.allows(tenant, error):
                 raise quota_unknown() from error
             degraded()
             document = _document(tenant, _unheld(wanted, now_ms), source=source, is_degraded=True)
             return _json(201, document)
         if answer is None:
+            policies.forget(tenant)
             raise tenant_not_found()
+        if answer.gauge is not None:
+            policies.remember(tenant, answer.gauge.fail_policy)
         if isinstance(answer, Denied):
             raise _denial(tenant, answer, now_ms)
         location = {"Location": f"/v1/tenants/{tenant}/reservations/{answer.id}"} if answer.is_new else {}

@@ -1,11 +1,13 @@
 """The quota API: which routes it has, and what they read."""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from bedrock_meter import clock
 from bedrock_meter.api.explanation import add_explanation
+from bedrock_meter.api.holding import Holding
 from bedrock_meter.api.outage import FailPolicies
 from bedrock_meter.api.published import add_document
 from bedrock_meter.api.quota import add_quota
@@ -14,7 +16,14 @@ from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.api.usage import DynamoDBReports, Reports, add_usage
 from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
+
+if TYPE_CHECKING:
+    from bedrock_meter.limits.costs import Rater
+    from bedrock_meter.limits.reserving import Reservations as Reserving
+    from bedrock_meter.pricing.rating import Call, Rated
+    from bedrock_meter.tenants.tenant import ProfileReference
 
 
 def quota_api(
@@ -51,6 +60,46 @@ def quota_api(
         )
     add_document(api, "/v1/openapi.json", "bedrock_meter.api.openapi")
     return api
+
+
+class _LateRater:
+    """A rater that loads the price book when a limit in US dollars asks for the first price."""
+
+    def __init__(self, dynamodb: Any, tables: Tables) -> None:
+        self._client = dynamodb
+        self._tables = tables
+
+    @cached_property
+    def _rater(self) -> "Rater":
+        from bedrock_meter.pricing.wiring import rater_for
+
+        return rater_for(self._client, self._tables)
+
+    def rate(self, call: "Call") -> "Rated":
+        return self._rater.rate(call)
+
+
+def reservations_over_dynamodb(dynamodb: Any, *, quotas_table: str, tenants_table: str) -> Reservations:
+    """Return who holds amounts; what that takes is loaded with the first reservation, the prices with the first limit.
+
+    Args:
+        dynamodb: Client; its Region is the one that calls are made from, for their prices.
+        quotas_table: Gauges and reservations.
+        tenants_table: Profiles of tenants, and the operator's prices.
+    """
+
+    def reserving() -> "Reserving":
+        from bedrock_meter.limits.wiring import reservations
+
+        tables = Tables(ledger="", usage="", quotas=quotas_table, tenants=tenants_table)
+        return reservations(dynamodb, tables, rater=_LateRater(dynamodb, tables), region=dynamodb.meta.region_name)
+
+    def profiles_of(tenant: str) -> "Sequence[ProfileReference]":
+        from bedrock_meter.storage.tenants import profiles_of as read
+
+        return read(dynamodb, tenants_table, tenant)
+
+    return Holding(reserving, profiles_of)
 
 
 def over_dynamodb(

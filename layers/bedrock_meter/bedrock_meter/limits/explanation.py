@@ -127,7 +127,9 @@ def decisive(readings: Iterable[Reading]) -> Reading | None:
 
 def _severity(reading: Reading) -> tuple[int, float, float]:
     if reading.allowed:
-        return 0, reading.used / reading.limit.maximum, 0.0
+        return 0, -reading.remaining / reading.limit.maximum, 0.0
+    if reading.used < reading.limit.maximum:  # only reservations are in the way, which may be given back at any moment
+        return 1, 0.0, reading.reserved
     until_ms = reading.throttled_until_ms
     return 1, float("inf") if until_ms is None else until_ms, reading.overage
 

@@ -127,6 +127,7 @@ class Decision:
         by_used: Whether what is used denies it alone, so that it will be denied until then, whatever is given back.
         readings: What each limit says.
         room: How much more each touched limit could take, by its charge's name; below 0 where it denies.
+        needs: Room that ``denied_by`` must have, in its meter; 0 when allowed.
     """
 
     allowed: bool
@@ -135,6 +136,7 @@ class Decision:
     by_used: bool
     readings: tuple[Reading, ...]
     room: Mapping[str, int]
+    needs: int = 0
 
 
 def reservation_id(tenant: str, key: str) -> str:
@@ -194,7 +196,7 @@ def decide(gauge: Gauge, estimate: Estimate, now_ms: int, image_ms: int) -> Deci
             renewed in time.
     """
     readings = read(gauge, now_ms)
-    denying: list[tuple[float, Reading]] = []
+    denying: list[tuple[float, Reading, int]] = []
     room: dict[str, int] = {}
     by_used = False
     for reading in readings:
@@ -210,11 +212,11 @@ def decide(gauge: Gauge, estimate: Estimate, now_ms: int, image_ms: int) -> Deci
             by_used = True
             free_ms = falls_below_ms(limit, gauge.buckets, limit.maximum - need + 1, now_ms)
             wait_ms = math.inf if free_ms is None else free_ms - now_ms
-        denying.append((wait_ms, reading))
+        denying.append((wait_ms, reading, need))
     if not denying:
         return Decision(True, None, 0, False, readings, room)
-    wait_ms, denied_by = max(denying, key=lambda one: one[0])
-    return Decision(False, denied_by, None if wait_ms == math.inf else int(wait_ms), by_used, readings, room)
+    wait_ms, denied_by, needs = max(denying, key=lambda one: one[0])
+    return Decision(False, denied_by, None if wait_ms == math.inf else int(wait_ms), by_used, readings, room, needs)
 
 
 def admitting_charges(gauge: Gauge, decision: Decision) -> dict[str, int]:

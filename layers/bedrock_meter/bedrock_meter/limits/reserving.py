@@ -110,11 +110,13 @@ class Answer:
         reservation: The reservation; None when denied.
         decision: Why; None where the reservation was there already.
         is_new: Whether this request made it.
+        gauge: The gauge as it was seen last.
     """
 
     reservation: Reservation | None
     decision: Decision | None = None
     is_new: bool = False
+    gauge: Gauge | None = None
 
     @property
     def denied_by(self) -> Reading | None:
@@ -188,19 +190,21 @@ class Reservations:
             UnknownTenant: The tenant has no gauge.
             KeyUsed: The key belongs to a reservation of another estimate, or of the other kind.
             UnknownCost: A hard limit in US dollars may be touched, and the estimate has neither a cost nor a price.
-            Contended: Others were writing each time. Nothing is held that does not expire by itself.
+            Contended: Others were writing each time, or the store throttled: its cause's cause tells. Nothing is held
+                that does not expire by itself.
         """
         _check(key, lifetime_ms)
         identity = self._new_id() if key is None else reservation_id(tenant, key)
         looked = is_first or key is None
         image = self._images.get(tenant)
         is_current = False
+        in_the_way: Busy | None = None
         for attempt in range(ATTEMPTS):
             if image is None:
                 image, existing = self._look(tenant, None if looked else identity)
                 looked = is_current = True
                 if existing is not None:
-                    return _again(existing, estimate, is_lease=is_lease)
+                    return _again(existing, estimate, image.gauge, is_lease=is_lease)
             now_ms = self._clock()
             layout = image.gauge.layout
             priced = self._costs.needed(estimate, layout, tenant, now_ms)
@@ -208,7 +212,7 @@ class Reservations:
             if not decision.allowed:
                 is_remembered = decision.by_used and 0 <= now_ms - image.at_ms <= REMEMBER_MS
                 if looked and (is_current or is_remembered):
-                    return Answer(None, decision)
+                    return Answer(None, decision, gauge=image.gauge)
                 image = None
                 continue
             reservation = Reservation(
@@ -231,13 +235,14 @@ class Reservations:
             )
             try:
                 is_held, gauge = self._store.hold(hold)
-            except Busy:
+            except Busy as busy:
+                in_the_way = busy
                 self._pause(attempt)
                 continue
             image, is_current = self._remember(tenant, gauge), True
             if is_held:
-                return self._written_down(reservation, decision)
-        raise Contended(f"{tenant}: others were writing each time; nothing was reserved, try again")
+                return self._written_down(reservation, decision, image.gauge)
+        raise Contended(f"{tenant}: others were writing each time; nothing was reserved, try again") from in_the_way
 
     def shrink(
         self,
@@ -315,6 +320,7 @@ class Reservations:
         plan: Callable[[Reservation, int], Reservation],
     ) -> Reservation:
         held = known or self._patiently(lambda: self._store.find(tenant, identity))
+        in_the_way: Busy | None = None
         for attempt in range(ATTEMPTS):
             if held is None:
                 raise UnknownReservation(f"{tenant} has no reservation {identity}")
@@ -324,12 +330,13 @@ class Reservations:
                 return held
             try:
                 held = self._store.change(held, wanted, now_ms)
-            except Busy:
+            except Busy as busy:
+                in_the_way = busy
                 self._pause(attempt)
                 continue
             if held == wanted:
                 return wanted
-        raise Contended(f"{tenant}: others were writing each time; nothing was changed, try again")
+        raise Contended(f"{tenant}: others were writing each time; nothing was changed, try again") from in_the_way
 
     def _look(self, tenant: str, identity: str | None) -> tuple["_Image", Reservation | None]:
         gauge, existing = self._patiently(lambda: self._store.look(tenant, identity))
@@ -345,33 +352,35 @@ class Reservations:
         self._images[tenant] = image
         return image
 
-    def _written_down(self, reservation: Reservation, decision: Decision) -> Answer:
+    def _written_down(self, reservation: Reservation, decision: Decision, gauge: Gauge) -> Answer:
         existing = self._patiently(lambda: self._store.put(reservation))
         if existing is None or existing.nonce == reservation.nonce:
-            return Answer(reservation, decision, is_new=True)
+            return Answer(reservation, decision, is_new=True, gauge=gauge)
         with suppress(Contended):  # It expires; too much is held until then, never too little.
             self._patiently(lambda: self._store.give_back(reservation))
-        return _again(existing, reservation.estimate, is_lease=reservation.is_lease)
+        return _again(existing, reservation.estimate, gauge, is_lease=reservation.is_lease)
 
     def _patiently(self, send: Callable[[], T]) -> T:
+        in_the_way: Busy | None = None
         for attempt in range(ATTEMPTS):
             try:
                 return send()
-            except Busy:
+            except Busy as busy:
+                in_the_way = busy
                 self._pause(attempt)
-        raise Contended("others were writing each time, try again")
+        raise Contended("others were writing each time, try again") from in_the_way
 
     def _pause(self, attempt: int) -> None:
         self._sleep_ms(1 + int(self._uniform() * min(_LONGEST_PAUSE_MS, _PAUSE_MS * 2**attempt)))
 
 
-def _again(existing: Reservation, estimate: Estimate, *, is_lease: bool) -> Answer:
+def _again(existing: Reservation, estimate: Estimate, gauge: Gauge, *, is_lease: bool) -> Answer:
     """Return what a key that was used before leads to."""
     if (existing.estimate, existing.is_lease) != (estimate, is_lease):
         raise KeyUsed(
             f"{existing.tenant}: the key belongs to reservation {existing.id}, which was asked for differently"
         )
-    return Answer(existing)
+    return Answer(existing, gauge=gauge)
 
 
 def _check(key: str | None, lifetime_ms: int) -> None:

@@ -105,6 +105,16 @@ def timezone_of(client: Any, table: str, tenant: str) -> str | None:
     return get_text(found, "timezone", DEFAULT_TIMEZONE) if found else None
 
 
+def profiles_of(client: Any, table: str, tenant: str) -> tuple[ProfileReference, ...]:
+    """Read a tenant's profiles in one request, as they were a moment ago; none if there is no such tenant."""
+    key = {"pk": text(tenant_key(tenant)), "sk": text(TENANT)}
+    listed = client.get_item(TableName=table, Key=key).get("Item", {}).get("profiles", {}).get("L", [])
+    return tuple(
+        ProfileReference(get_text(one["M"], "id"), get_text(one["M"], "arn"), get_text(one["M"], "model"))
+        for one in listed
+    )
+
+
 def _periods(item: Item) -> tuple[MappingPeriod, ...]:
     return tuple(
         MappingPeriod(
