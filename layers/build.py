@@ -34,10 +34,10 @@ PACKAGE = LAYERS / "bedrock_meter" / "bedrock_meter"
 LAMBDA_PYTHON = (3, 13)
 LAMBDA_PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64")
 
-NOT_IN_LAYER = ("cli", "local")
+NOT_IN_LAYER = ("cli", "client", "local")
 """Parts of our package that no function imports."""
 
-SERVICES = ("dynamodb", "events", "s3", "sqs")
+SERVICES = ("bedrock", "dynamodb", "events", "s3", "service-quotas", "sqs")
 """Services that the functions speak to: botocore's descriptions of the other 400 stay out."""
 
 INSTALLER_NOTES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "entry_points.txt")

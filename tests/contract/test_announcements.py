@@ -4,8 +4,10 @@ import pytest
 
 from bedrock_meter.alerts.evaluator import Evaluated
 from bedrock_meter.alerts.outbox import Pending
+from bedrock_meter.alerts.review import PARTS
 from bedrock_meter.alerts.sweep import Worklist
-from bedrock_meter.alerts.wiring import worklist
+from bedrock_meter.alerts.wiring import review, worklist
+from bedrock_meter.limits.gauge import bucket_name
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
@@ -71,6 +73,16 @@ def unpriced(profile: str = "acmeprofile1", model: str = "a.new", tenant: str = 
     return entry_for(invocation("r1", profile=profile), attribution, now_ms=NOW_MS, retention_ms=DAY_MS)
 
 
+def test_usage_without_a_reservation_is_announced_once_a_day_and_tenant(scene: Scene) -> None:
+    for announcer in (scene.announcer(), scene.announcer()):
+        for one in (unpriced(), unpriced("acmeprofile2", "b.new"), unpriced(tenant="globex")):
+            assert announcer.announce_unreserved(one, "none", NOW_MS)
+    assert scene.sweep().published == 2
+    assert scene.sweep().published == 0
+    assert {event.detail_type for event in scene.bus.received} == {"Unreserved Usage Detected"}
+    assert {event.detail["tenant"] for event in scene.bus.received} == {"acme", "globex"}
+
+
 def test_a_model_without_a_price_is_announced_once_a_day_and_profile(scene: Scene) -> None:
     for announcer in (scene.announcer(), scene.announcer()):
         for entry_of in (unpriced(), unpriced(), unpriced(model="b.new"), unpriced("acmeprofile2")):
@@ -125,6 +137,31 @@ def test_an_announcement_that_is_refused_for_good_is_parked(scene: Scene) -> Non
     key = {"pk": {"S": partition}, "sk": {"S": sort_key}}
     item = scene.client.get_item(TableName=scene.tables.quotas, Key=key)["Item"]
     assert [name for name in item if name.startswith("parked:")]
+
+
+def test_a_rise_without_a_hint_is_found_by_the_sweep_within_an_hour(scene: Scene) -> None:
+    installations = DynamoDBInstallationStore(scene.client, scene.tables)
+    for tenant, used in (("acme", 1_200), ("globex", 10)):
+        install_limits(installations, tenant, [limit("7d", 1_000)], clock=lambda: scene.now_ms, new_id=lambda: "x")
+        gauge = gauges.load_one(scene.client, scene.tables.quotas, tenant)
+        assert gauge is not None
+        (installed,) = gauge.layout.limits
+        name = bucket_name(installed.slot, installed.window, scene.now_ms)
+        request = gauges.add_request(scene.tables.quotas, tenant, gauge.layout.version, {name: used})
+        request.pop("ReturnValuesOnConditionCheckFailure")
+        scene.client.update_item(**request)
+    scene.now_ms += 25 * 3_600_000
+    announced = []
+    for _ in range(2 * PARTS):
+        scene.now_ms += 60_000
+        report = Evaluated()
+        judging = scene.worklist()
+        assert judging.sweep(report, lambda: 60_000) == []
+        looking = review(scene.client, judging, scene.tables, now=lambda: scene.now_ms)
+        assert looking.run(report, lambda: 60_000) == []
+        announced.append(report.published)
+    assert (sum(announced[:PARTS]), sum(announced[PARTS:])) == (3, 0)
+    assert {event.detail["tenant"] for event in scene.bus.received} == {"acme"}
 
 
 def test_a_throttle_is_lifted_by_the_sweep_alone(scene: Scene) -> None:

@@ -58,6 +58,20 @@ def test_late_buckets_leave_the_gauge_with_the_verdict_or_not_at_all(acme: Store
     assert acme.gauge("acme").buckets == {"0abd": 1}
 
 
+def test_parts_are_all_gauges_once_each_with_its_state(acme: Stores) -> None:
+    others = [f"tenant{number}" for number in range(30)]
+    for tenant in others:
+        acme.recording.create_gauge(tenant)
+    assert save(acme, FIRST, TenantState(), EVENT)
+    parts = [list(acme.evaluation.part(number, 4)) for number in range(4)]
+    found = {gauge.tenant: (gauge, state) for part in parts for gauge, state in part}
+    assert sorted(gauge.tenant for part in parts for gauge, _ in part) == sorted(["acme", *others])
+    assert max(len(part) for part in parts) < len(others)
+    assert found["acme"] == acme.evaluation.load("acme")
+    assert found["acme"][1] == replace(FIRST, pending=(Pending(EVENT),))
+    assert all(found[tenant] == acme.evaluation.load(tenant) for tenant in others)
+
+
 def test_accepted_events_leave_the_outbox_and_refused_ones_are_counted_then_parked(acme: Stores) -> None:
     save(acme, FIRST, TenantState(), EVENT, OTHER)
     state = load(acme)

@@ -21,7 +21,6 @@ from bedrock_meter.storage import gauges, rollups
 from bedrock_meter.storage.dynamodb import Item, number, text
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.recording import DynamoDBRecordingStore, entry_of
-from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel, UsageModel
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.storage.worklist import DynamoDBWorklist
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, MappingPeriod
@@ -31,9 +30,9 @@ from bedrock_meter.usage.packing import Writes
 from bedrock_meter.usage.reattribution import Reattributed, Reattribution
 from bedrock_meter.usage.recorder import Recorded, Recorder, Refused
 from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
+from tests.contract.disturbed import Alone, Announced, Interposed, Killed, create_tables, nothing
 from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS, invocation, limit, sums
-from tests.faults.dynamodb import DynamoDB
 from tests.faults.wire import attached
 
 PROFILE = "newprofile01"
@@ -58,45 +57,6 @@ STRANGE = sums(requests=1, input=10, output=5, unpriced=1)
 
 Store = type[DynamoDBRecordingStore]
 _numbers = itertools.count()
-
-
-class Killed(BaseException):
-    """The command's process is gone; nothing catches this."""
-
-
-class Interposed:
-    """A client that does something before or after its n-th call; calls that are not told are passed on."""
-
-    def __init__(self, client: Any, act: Callable[[int, bool], None]) -> None:
-        self._client, self._act = client, act
-        self.calls = 0
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._client, name)
-
-        def call(**request: Any) -> Any:
-            at, self.calls = self.calls, self.calls + 1
-            self._act(at, False)
-            try:
-                return real(**request)
-            finally:
-                self._act(at, True)
-
-        return call
-
-
-def nothing(at: int, after: bool) -> None:
-    """Do nothing."""
-
-
-class Alone:
-    """The double by itself, as the backend of a client."""
-
-    def __init__(self) -> None:
-        self._double = DynamoDB()
-
-    def call(self, service: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        return self._double.call(operation, request)
 
 
 class World:
@@ -199,46 +159,6 @@ class World:
             and self.used(UNATTRIBUTED) == STRANGE
             and counted == [(recent, True), (recent, True), (cost, True)]
             and is_late
-        )
-
-
-class Announced:
-    """Announces nothing."""
-
-    def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-
-def create_tables(client: Any, tables: Tables) -> None:
-    """Make the tables as their models say, by any client."""
-    models = (LedgerModel, UsageModel, QuotasModel, MappingModel)
-    for model, name in zip(models, (tables.ledger, tables.usage, tables.quotas, tables.tenants), strict=True):
-        hash_key, range_key = model._hash_keyname, model._range_keyname
-        schema = [{"AttributeName": hash_key, "KeyType": "HASH"}]
-        schema += [{"AttributeName": range_key, "KeyType": "RANGE"}] if range_key else []
-        types = {one["AttributeName"]: "S" for one in schema}
-        request: dict[str, Any] = {}
-        if model is LedgerModel:
-            types |= {"unattributed_profile": "S", "event_ms": "N"}
-            index_schema = [
-                {"AttributeName": "unattributed_profile", "KeyType": "HASH"},
-                {"AttributeName": "event_ms", "KeyType": "RANGE"},
-            ]
-            index = {
-                "IndexName": "unattributed",
-                "KeySchema": index_schema,
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            }
-            request["GlobalSecondaryIndexes"] = [index]
-        client.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=schema,
-            AttributeDefinitions=[{"AttributeName": one, "AttributeType": kind} for one, kind in types.items()],
-            **request,
         )
 
 

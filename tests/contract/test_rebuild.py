@@ -219,6 +219,18 @@ def test_what_is_broken_is_put_right_once(world: World) -> None:
     assert world.contents() == once
 
 
+def test_whether_a_tenant_reserves_survives_a_rebuild(world: World) -> None:
+    gauge = load_one(world.client, world.tables.quotas, "acme")
+    assert gauge is not None
+    store, limits = DynamoDBInstallationStore(world.client, world.tables), [one.limit for one in gauge.layout.limits]
+    install_limits(store, "acme", limits, clock=lambda: world.now_ms, new_id=lambda: "x", reserves=True)
+    world.break_sums()
+    assert world.rebuild().put_right().limits > 0
+    gauge = load_one(world.client, world.tables.quotas, "acme")
+    assert gauge is not None
+    assert gauge.layout.reserves
+
+
 def test_recorders_go_on_after_a_rebuild(world: World) -> None:
     world.break_sums()
     world.rebuild().put_right()

@@ -1,10 +1,11 @@
 """``AdministrationStore`` and ``TenantStore`` in memory; the contract suite holds them to the tables' promises."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from bedrock_meter.tenants.administration import Change, Listed
 from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.tenant import TenantDefinition
 
 
@@ -21,9 +22,22 @@ class MemoryTenants:
         self._fail()
         return self.definitions[tenant][0] if tenant in self.definitions else None
 
-    def put_tenant(self, definition: TenantDefinition, now_ms: int) -> None:
+    def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
         self._fail()
-        self.definitions[definition.id] = replace(definition, limits=()), now_ms
+        held = self.definitions.get(definition.id)
+        if held is not None and held[0].revision != definition.revision:
+            return False
+        self.definitions[definition.id] = replace(definition, limits=(), revision=definition.revision + 1), now_ms
+        return True
+
+    def forget_principal(self, principal: str, tenant: str) -> None:
+        version, periods = self.periods(principal)
+        self.mappings[principal] = version + 1, tuple(one for one in periods if one.tenant != tenant)
+
+    def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
+        yield from [definition for definition, _ in self.definitions.values()]
+        for profile, (version, periods) in self.mappings.items():
+            yield ProfileMapping(profile, version, periods)
 
     def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
         return self.mappings.get(profile, (0, ()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from zlib import crc32
 
 from bedrock_meter.alerts.contracts import Event
 from bedrock_meter.alerts.evaluator import TenantState
@@ -161,7 +162,7 @@ class MemoryInstallationStore:
 
 
 class MemoryEvaluationStore:
-    """``EvaluationStore``."""
+    """``EvaluationStore`` and ``Gauges``."""
 
     def __init__(self, tables: MemoryTables) -> None:
         self.tables = tables
@@ -209,6 +210,11 @@ class MemoryEvaluationStore:
         due_ms = next_due_ms if held.version == state.version else held.next_due_ms
         waiting = tuple(one for one in kept if not one.is_parked)
         self.tables.states[tenant] = replace(held, pending=waiting, next_due_ms=due_ms)
+
+    def part(self, number: int, of: int) -> Iterator[tuple[Gauge, TenantState]]:
+        for tenant, gauge in list(self.tables.gauges.items()):
+            if crc32(tenant.encode()) % of == number:
+                yield gauge, self.tables.states.get(tenant, TenantState())
 
     def prune(self, tenant: str, layout_version: int, buckets: Sequence[str]) -> None:
         gauge = self.tables.gauges[tenant]

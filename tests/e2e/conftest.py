@@ -16,7 +16,7 @@ import pytest
 from bedrock_meter.errors import ConfigurationError
 from bedrock_meter.local.project import STATE_VARIABLE, Project, find_project
 
-STOP_S = 30
+STOP_S = 120
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

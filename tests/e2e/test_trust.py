@@ -16,9 +16,11 @@ PROFILE = "trustprofil1"
 TENANTS = """
 tenants:
   - id: latecomer
-    profiles: [{id: trustprofil1, model: a.model}]
+    profiles: [{id: trustprofil1, model: amazon.nova-lite-v1:0}]
     limits: [{meter: total_tokens, window: 1h, max: 100k}]
 """
+COST = 5 * (10 * 60 + 5 * 240)
+"""Nano-USD of five calls with 10 tokens in and 5 out of Nova Lite, at the book's 0.06 and 0.24 US dollars a million."""
 
 
 def document(command: Command, *arguments: str | Path, code: int = 0) -> Any:
@@ -73,18 +75,22 @@ def sums_of(up: Up, tenant: str, profile: str) -> dict[str, int]:
     values = {":t": text(tenant)}
     items = dynamodb.query(TableName=table, KeyConditionExpression="pk = :t", ExpressionAttributeValues=values)["Items"]
     rows = [item for item in items if f"#{profile}#" in item["sk"]["S"]]
-    return {name: sum(int(row.get(name, {"N": "0"})["N"]) for row in rows) for name in ("requests", "errors", "input")}
+    names = ("requests", "errors", "input", "cost_nano_usd", "priced")
+    return {name: sum(int(row.get(name, {"N": "0"})["N"]) for row in rows) for name in names}
 
 
-def test_usage_of_a_profile_that_is_mapped_later_is_moved_once(up: Up, served: Command, tmp_path: Path) -> None:
+def test_usage_of_a_profile_that_is_mapped_later_is_moved_once_to_the_nano_dollar(
+    up: Up, served: Command, tmp_path: Path
+) -> None:
     at_ms = now_ms()
     calls = [invocation(f"trust-{number}", profile=PROFILE, event_ms=at_ms - number) for number in range(5)]
     calls.append(invocation("trust-failed", profile=PROFILE, event_ms=at_ms, error_code="ThrottlingException"))
     lines = tmp_path / "calls.jsonl"
     lines.write_text("\n".join(json.dumps(record_of(call)) for call in calls), encoding="utf-8")
     assert served.replay("--time", "recorded", lines)["unattributed"] == 5
-    whole, none = {"requests": 5, "errors": 1, "input": 50}, {"requests": 0, "errors": 0, "input": 0}
-    assert sums_of(up, UNATTRIBUTED, PROFILE) == whole
+    waiting = {"requests": 5, "errors": 1, "input": 50, "cost_nano_usd": 0, "priced": 0}
+    whole, none = {**waiting, "cost_nano_usd": COST, "priced": 5}, dict.fromkeys(waiting, 0)
+    assert sums_of(up, UNATTRIBUTED, PROFILE) == waiting
 
     left = document(served, "reattribute", PROFILE)
     assert (left["moved"], left["left"]) == ([], {PROFILE: 6})
@@ -95,10 +101,12 @@ def test_usage_of_a_profile_that_is_mapped_later_is_moved_once(up: Up, served: C
     assert "bedrock-meter reattribute --all --dry-run --stack local" in applied.stderr
     assert "reattribute" not in served("tenants", "apply", file).stderr, "nothing was mapped"
     planned = document(served, "reattribute", "--all", "--dry-run")
-    assert sums_of(up, UNATTRIBUTED, PROFILE) == whole
+    assert sums_of(up, UNATTRIBUTED, PROFILE) == waiting
     moved = document(served, "reattribute", PROFILE)
     assert moved["moved"] == planned["moved"]
-    assert [(one["tenant"], one["entries"], one["input_tokens"]) for one in moved["moved"]] == [("latecomer", 6, 50)]
+    assert [(one["tenant"], one["entries"], one["cost_usd"]) for one in moved["moved"]] == [
+        ("latecomer", 6, "0.000009")
+    ]
     assert (sums_of(up, UNATTRIBUTED, PROFILE), sums_of(up, "latecomer", PROFILE)) == (none, whole)
 
     again = served("reattribute", PROFILE)

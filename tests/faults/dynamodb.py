@@ -76,6 +76,7 @@ class DynamoDB:
             "GetItem": self._get_item,
             "BatchGetItem": self._batch_get_item,
             "Query": self._query,
+            "Scan": self._scan,
             "PutItem": self._put_item,
             "UpdateItem": self._update_item,
             "DeleteItem": self._delete_item,
@@ -222,6 +223,9 @@ class DynamoDB:
 
     def _query(self, request: dict[str, Any]) -> dict[str, Any]:
         return self.table(request["TableName"]).query(request, self.page)
+
+    def _scan(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self.table(request["TableName"]).scan(request, self.page)
 
     def _put_item(self, request: dict[str, Any]) -> dict[str, Any]:
         return self._single({"Put": request})

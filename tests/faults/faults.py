@@ -13,7 +13,11 @@
 
 import random
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
+
+from bedrock_meter.errors import MeterError
+from bedrock_meter.storage.dynamodb import AWS_ERRORS
+from tests.faults.scheduler import Killed
 
 THROTTLED = "throttled"
 INTERNAL = "internal"
@@ -32,6 +36,12 @@ _WEIGHTS = {
     KILLED_BEFORE: 3,
     KILLED_AFTER: 4,
 }
+
+
+FUNCTION_ERRORS: tuple[type[Exception], ...] = (MeterError, *AWS_ERRORS)
+"""What a function may end with, to be called again. Anything else is a mistake and ends the schedule."""
+
+ENDINGS: tuple[type[BaseException], ...] = (*FUNCTION_ERRORS, Killed)
 
 
 class Faults(Protocol):
@@ -73,3 +83,10 @@ class ScriptedFaults:
         kind = self._script.get(len(self.calls))
         self.calls.append(f"{service}:{operation}")
         return kind
+
+
+def raise_mistakes(failures: list[Any]) -> None:
+    """Raise the first failure that no function may end with."""
+    for failure in failures:
+        if not isinstance(failure.error, FUNCTION_ERRORS):
+            raise failure.error

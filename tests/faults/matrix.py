@@ -1,7 +1,8 @@
 """The crash matrix: every call that taking in one batch and announcing it makes, disturbed in every way, one at a time.
 
-The batch has something of everything: two tenants, twins, a repeated id, a failed call, a stranger, a broken line; the
-limits are crossed, so that events are published. Each cell must end exactly like the undisturbed run.
+The first batch has something of everything: two tenants, twins, a repeated id, a failed call, a stranger, a broken
+line; the limits are crossed, so that events are published; another delivery waits in the failure store. Each cell must
+end exactly like the undisturbed run.
 """
 
 from collections.abc import Sequence
@@ -56,6 +57,9 @@ SCHEDULE = Schedule(
     ),
     changes=(
         LimitChange(EPOCH_MS + 1_000, "t1", (Ceiling("requests", "1h", 3), Ceiling("total_tokens", "month", 50))),
+    ),
+    failed=(
+        Delivery(EPOCH_MS, (_lines()[0], _lines()[-1], Line("late-0", "late", "profile1x0", EPOCH_MS, (1, 2, 3, 4)))),
     ),
     recorders=1,
     evaluators=1,

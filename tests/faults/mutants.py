@@ -10,15 +10,17 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from bedrock_meter.alerts import sweep
 from bedrock_meter.alerts.contracts import Event
 from bedrock_meter.alerts.evaluator import Evaluated, TenantState
-from bedrock_meter.alerts.sweep import Failure, Worklist
+from bedrock_meter.alerts.sweep import Worklist
 from bedrock_meter.errors import DeliverAgain
 from bedrock_meter.limits.gauge import Gauge, Lease
 from bedrock_meter.limits.limit import LayoutChange, plan_change
 from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed_rows
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import error_code, number, text
+from bedrock_meter.storage.failures import S3FailureStore
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.recording import DynamoDBRecordingStore, entry_of
 from bedrock_meter.storage.states import DynamoDBEvaluationStore
@@ -26,8 +28,10 @@ from bedrock_meter.usage.ingestion import Ingestion
 from bedrock_meter.usage.ledger import Change
 from bedrock_meter.usage.packing import Chunk, Writes, writes_of
 from bedrock_meter.usage.recorder import Recorder, Refused
-from tests.faults.simulation import Design
-from tests.faults.world import DAY_MS, TABLES, World
+from bedrock_meter.usage.redrive import Failure, Redrive
+from tests.doubles.failures import FUNCTION
+from tests.faults.designs import Design
+from tests.faults.world import BUCKET, DAY_MS, TABLES, World
 
 _LOCK_MS = 60_000
 _ADD_ATTEMPTS = 50
@@ -233,7 +237,7 @@ class ImageWorklist(Worklist):
     store: OldImages
     world: World
 
-    def handle_all(self, items: Any, report: Evaluated) -> list[Failure]:
+    def handle_all(self, items: Any, report: Evaluated) -> list[sweep.Failure]:
         positions = items.items() if isinstance(items, dict) else ()
         found = {key[0]: self.world.stream[at][2] for key, at in positions if key[1] == "GAUGE"}
         self.store.images = {tenant: image for tenant, image in found.items() if image is not None}
@@ -265,6 +269,18 @@ def _old_images(made: Worklist, world: World) -> Worklist:
     changed = ImageWorklist(made._evaluator, made._outboxes, made._bus, is_outbox=made._is_outbox, clock=made._clock)
     changed.store, changed.world = store, world
     return changed
+
+
+class DeletesFirst(S3FailureStore):
+    def read(self, failure: Failure) -> bytes | None:
+        content = super().read(failure)
+        self.delete(failure)
+        return content
+
+
+def _deletes_first(made: Redrive, world: World) -> Redrive:
+    made._store = DeletesFirst(lambda: world.client("s3"), BUCKET, FUNCTION)
+    return made
 
 
 def _seeds(store: DynamoDBInstallationStore, tenant: str, change: LayoutChange, now_ms: int) -> dict[str, int]:
@@ -331,4 +347,6 @@ MUTANTS = (
     Design("seed then install", install=seed_then_install),
     Design("install then seed", install=install_then_seed),
     Design("swallowed record error", swallows=True),
+    Design("failed delivery deleted when it is read", redrive=_deletes_first),
+    Design("a rise is judged by hints only", reviews=False),
 )

@@ -25,17 +25,18 @@ from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
 from bedrock_meter.usage.ingestion import Ingested
-from tests.faults.faults import Faults, NoFaults, RandomFaults
+from tests.faults.faults import FUNCTION_ERRORS, Faults, NoFaults, RandomFaults
+from tests.faults.prices import ChangingPrices
 from tests.faults.scheduler import Killed, Worker
 from tests.faults.schedules import EPOCH_MS, Ceiling, Line, Schedule
-from tests.faults.simulation import FUNCTION_ERRORS, FUNCTION_MS, Simulation
+from tests.faults.simulation import FUNCTION_MS, Simulation
 from tests.faults.world import TABLES, World, message_of, simulated_sleep, subscription_event
 
 LIFETIME_MS = 120_000
 ASKED_AGAIN = 5
 CEILINGS = (Ceiling("total_tokens", "1d", 10_000, hard=True), Ceiling("requests", "month", 40))
 SHORT = (Ceiling("total_tokens", "1m", 4_000, hard=True), Ceiling("total_tokens", "1h", 12_000, hard=True))
-DOLLARS = (Ceiling("cost_usd", "1d", 60_000, hard=True), Ceiling("requests", "month", 40))
+IN_DOLLARS = (Ceiling("cost_usd", "1d", 60_000, hard=True), Ceiling("requests", "month", 40))
 """Nano-USD: ten calls of the maximum at first; they grow dearer every 20 seconds."""
 
 RESERVED = 1_000
@@ -52,6 +53,7 @@ class Workload:
         lags_ms: How late calls are logged, to draw from.
         fault_rate: How often a request goes wrong.
         changes: Limits that the tenant is given meanwhile.
+        steady: Whether prices stay as they are, so that an estimate in dollars can be the truth.
     """
 
     seed: int
@@ -64,6 +66,7 @@ class Workload:
     recorders: int = 2
     ceilings: tuple[Ceiling, ...] = CEILINGS
     changes: tuple[tuple[Ceiling, ...], ...] = ()
+    steady: bool = False
 
 
 CALM = ("plain",)
@@ -88,7 +91,7 @@ def workload(seed: int) -> Workload:
         fault_budget=chance.choice((3, 10, 30)),
         recorders=chance.choice((1, 2, 3)),
         changes=(raised,) if chance.random() < 0.25 else (),
-        ceilings=chance.choice((CEILINGS, CEILINGS, SHORT, DOLLARS)),
+        ceilings=chance.choice((CEILINGS, CEILINGS, SHORT, IN_DOLLARS)),
     )
 
 
@@ -146,6 +149,8 @@ class Market:
             deliveries=(),
         )
         self._simulation = Simulation(self.schedule, wrong=NoFaults())
+        if self.workload.steady:
+            self._simulation.prices = ChangingPrices(lambda: 0, 0)
         self.world: World = self._simulation.world
 
     def run(self) -> World:

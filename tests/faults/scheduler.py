@@ -113,8 +113,12 @@ class Scheduler:
         self._finished.acquire()
         if self._workers:
             self._hand_over(self._pick())
-            if not self._finished.acquire(timeout=_STUCK_S):
-                raise Livelock("no worker has given the baton back")
+            steps = -1
+            while not self._finished.acquire(timeout=_STUCK_S):
+                if steps == self.steps:
+                    raise Livelock("no worker has given the baton back")
+                steps = self.steps
+        self._finished.release()
         for thread in threads:
             thread.join()
         self.current = None

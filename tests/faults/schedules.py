@@ -7,6 +7,7 @@ and then a batch meets the limits of a transaction (99, 100, 101 records) or is 
 
 import random
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
@@ -19,6 +20,8 @@ KINDS = ("input", "output", "cache_read", "cache_write")
 METERS = ("total_tokens", "requests", "input_tokens", "output_tokens", "cost_usd")
 _WINDOWS = ("1m", "5m", "1h", "1h", "3h", "1d", "7d", "day", "day", "week", "month", "month@15")
 _BOUNDARIES = (QUARTER_MS, 3_600_000, DAY_MS)
+_AHEAD_MS = (240_000, 298_000, 300_000, 302_000, 330_000, 900_000)
+"""How far the clock that dates a record may be ahead of its delivery: around the five minutes that are admitted."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,15 @@ class Schedule:
     tenants: dict[str, tuple[str, ...]]
     limits: dict[str, tuple[Ceiling, ...]]
     deliveries: tuple[Delivery, ...]
+    failed: tuple[Delivery, ...] = ()
+    """Deliveries that Lambda has given up before: they lie in the failure store."""
+
     changes: tuple[LimitChange, ...] = ()
     mappings: tuple[tuple[int, str, str], ...] = ()
     """(at, profile, tenant): a profile gets its owner while it is used."""
 
     recorders: int = 2
+    redrivers: int = 1
     evaluators: int = 1
     fault_rate: float = 0.0
     fault_budget: int = 0
@@ -96,13 +103,25 @@ class Schedule:
     stream_in_order: bool = False
     """Whether the stream delivers once and in order; it is not promised to."""
 
+    stream_loses: float = 0.0
+    """Which part of the stream's hints never arrives; 1 = the stream is off."""
+
     drains: bool = False
     """Whether time runs on afterwards until nothing is due any more."""
 
     @property
     def lines(self) -> dict[str, Line]:
         """All lines that are delivered, by id."""
-        return {line.id: line for delivery in self.deliveries for line in delivery.lines}
+        return {line.id: line for delivery in (*self.deliveries, *self.failed) for line in delivery.lines}
+
+    @cached_property
+    def first_ms(self) -> dict[str, int]:
+        """When each line is delivered for the first time."""
+        first = {line.id: self.start_ms for delivery in self.failed for line in delivery.lines}
+        for delivery in self.deliveries:
+            for line in delivery.lines:
+                first[line.id] = min(delivery.at_ms, first.get(line.id, delivery.at_ms))
+        return first
 
 
 @dataclass
@@ -132,6 +151,11 @@ class _Maker:
         if kind < 0.04:
             text = chance.choice(('{"schemaType": "ModelInvocationLog", "requestId": "', "not json "))
             self.lines.append(Line(f"{call}-x", call, profile, event_ms, broken=f"{text}{number}"))
+            return
+        if 0.07 <= kind < 0.12:
+            ahead_ms = self.start_ms + chance.randrange(self.span_ms) + chance.choice(_AHEAD_MS)
+            some = (chance.randrange(2000), chance.randrange(2000), 0, chance.choice((0, 5)))
+            self.lines.append(Line(f"{call}-a", call, profile, ahead_ms, some))
             return
         if kind < 0.07:
             event_ms = self.start_ms - 401 * DAY_MS if chance.random() < 0.5 else self.start_ms + 500 * DAY_MS
@@ -175,6 +199,7 @@ def make(seed: int) -> Schedule:
     total = 12_000 * count // len(tenants) or 1
     limits = {tenant: _ceilings(chance, total) for tenant in tenants}
     deliveries = _deliveries(chance, maker.lines, start_ms, span_ms)
+    failed = tuple(one for one in deliveries if chance.random() < 0.3) if chance.random() < 0.2 else ()
     changes = tuple(
         LimitChange(_busy_moment(chance, deliveries), tenant, _changed(chance, limits[tenant], total))
         for tenant in tenants
@@ -189,15 +214,18 @@ def make(seed: int) -> Schedule:
         tenants=tenants,
         limits=limits,
         deliveries=deliveries,
+        failed=failed,
         changes=changes,
         mappings=mappings,
         recorders=chance.choice((1, 2, 2, 3, 4)),
+        redrivers=chance.choice((1, 1, 2)),
         evaluators=chance.choice((1, 2)),
         fault_rate=chance.choice((0.0, 0.02, 0.05, 0.1, 0.2)),
         fault_budget=chance.choice((3, 10, 25)),
-        outage_ms=_outage(chance, deliveries) if chance.random() < 0.15 else None,
+        outage_ms=_outage(chance, deliveries) if chance.random() < 0.2 else None,
         skews_ms=chance.choice(((0,), (0, 40), (-1_500, 0, 1_500))),
         reports_all=chance.random() < 0.6,
+        stream_loses=chance.choice((0.2, 1.0)) if chance.random() < 0.15 else 0.0,
         drains=chance.random() < 0.25,
     )
 
@@ -208,7 +236,7 @@ def _busy_moment(chance: random.Random, deliveries: tuple[Delivery, ...]) -> int
 
 def _outage(chance: random.Random, deliveries: tuple[Delivery, ...]) -> tuple[int, int]:
     from_ms = _busy_moment(chance, deliveries)
-    return from_ms, from_ms + chance.choice((2_000, 30_000, 100_000, 400_000))
+    return from_ms, from_ms + chance.choice((2_000, 30_000, 100_000, 400_000, 1_500_000))
 
 
 def _count(chance: random.Random) -> int:

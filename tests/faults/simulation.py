@@ -1,93 +1,41 @@
 """Runs one schedule: the handlers' own object graphs on the doubles, with everything that drives them in production.
 
-The decision: what AWS does around the handlers is simulated too. A delivery that ends in an error comes again (twice,
-then from the failure store), a killed process loses its caches, the stream delivers at least once and not in order, the
-sweep comes each minute, and people change limits and repeat a command that failed. Faults have a budget, so every
-schedule ends and conservation can be demanded of all of them.
+The decision: what AWS does around the handlers is simulated too. A delivery that ends in an error comes again twice and
+then lies in the failure store, from which the redrive takes it; a killed process loses its caches; the stream delivers
+at least once and not in order, or loses hints; the sweep comes each minute, and people change limits and repeat a
+command that failed. Faults have a budget, so every schedule ends and conservation can be demanded of all of them.
 """
 
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from bedrock_meter.alerts.evaluator import Evaluated
-from bedrock_meter.alerts.sweep import Worklist
-from bedrock_meter.alerts.wiring import worklist
-from bedrock_meter.errors import MeterError
+from bedrock_meter.alerts.review import PARTS
+from bedrock_meter.alerts.sweep import Failure, Worklist
+from bedrock_meter.alerts.wiring import review, worklist
 from bedrock_meter.limits.installation import install_limits
-from bedrock_meter.limits.limit import Limit, default_name
-from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.windows import parse_window
-from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.settings import DAY_MS
-from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.usage.ingestion import Ingested, Ingestion
 from bedrock_meter.usage.ledger import Rater
-from bedrock_meter.usage.wiring import ingestion
-from tests.faults.faults import Faults, NoFaults, RandomFaults
+from bedrock_meter.usage.redrive import Redrive, Redriven
+from bedrock_meter.usage.wiring import ingestion, redrive
+from tests.doubles.failures import FUNCTION
+from tests.faults.designs import PRODUCT, Design
+from tests.faults.faults import ENDINGS, FUNCTION_ERRORS, Faults, NoFaults, RandomFaults, raise_mistakes
+from tests.faults.prices import ChangingPrices
 from tests.faults.scheduler import Killed, Livelock, Worker
 from tests.faults.schedules import Ceiling, Delivery, LimitChange, Schedule
-from tests.faults.world import BUCKET, TABLES, World, simulated_sleep, subscription_event
+from tests.faults.world import BUCKET, TABLES, World, limit_of, simulated_sleep, subscription_event
 
 RETENTION_MS = 400 * DAY_MS
 FUNCTION_MS = 60_000
 SWEEP_MS = 60_000
 MOST_ATTEMPTS = 120
-PRICES_CHANGE_MS = 20_000
-LEARNED_AFTER_MS = 45_000
-
-
-class ChangingPrices:
-    """A price book that is a dearer one every 20 seconds, and learns the model of some profiles after a while.
-
-    Its version says both: ``x3`` are prices three times the first ones, ``x3?`` those that do not know these profiles.
-    """
-
-    def __init__(self, clock: Callable[[], int], start_ms: int) -> None:
-        self._clock = clock
-        self._start_ms = start_ms
-
-    def rate(self, call: Call) -> Rated:
-        """Cost by counts, times the factor; none of a profile ``...x1`` that is not known yet."""
-        passed_ms = max(0, self._clock() - self._start_ms)
-        factor = 1 + passed_ms // PRICES_CHANGE_MS
-        unlearned = "?" if passed_ms < LEARNED_AFTER_MS else ""
-        cost = call.tokens.input * 3 + call.tokens.output * 15 + call.tokens.cache_read + call.tokens.cache_write * 4
-        is_unknown = unlearned and call.profile.endswith("x1")
-        return Rated(None if is_unknown else cost * factor, f"x{factor}{unlearned}")
-
-
-FUNCTION_ERRORS: tuple[type[Exception], ...] = (MeterError, *AWS_ERRORS)
-"""What a function may end with, to be called again. Anything else is a mistake and ends the schedule."""
-
-ENDINGS: tuple[type[BaseException], ...] = (*FUNCTION_ERRORS, Killed)
-
-_ASYNC_RETRIES_MS = (60_000, 120_000)
-_REDRIVE_MS = 15 * 60_000
-
-
-@dataclass(frozen=True)
-class Design:
-    """How the meter is built. The default is the product; mutants replace parts of it.
-
-    Attributes:
-        ingestion: Takes the product's ingestion and returns the one to use.
-        worklist: The same for the evaluation.
-        install: Changes a tenant's limits.
-        retention_ms: How long the ledger keeps what it is told to keep.
-    """
-
-    name: str = "this design"
-    ingestion: Callable[[Ingestion, World], Ingestion] = lambda made, world: made
-    worklist: Callable[[Worklist, World], Worklist] = lambda made, world: made
-    install: Callable[..., bool] = install_limits
-    swallows: bool = False
-
-
-PRODUCT = Design()
+REDRIVE_MS = 5 * 60_000
+ASYNC_RETRIES_MS = (60_000, 120_000)
 
 
 @dataclass
@@ -117,6 +65,8 @@ class Simulation:
     """Recorders, evaluators and people who are not done yet."""
 
     _writers: int = 0
+    _recorders: list[Worker] = field(default_factory=list)
+    """Those that are not done yet."""
 
     def __post_init__(self) -> None:
         schedule = self.schedule
@@ -134,8 +84,12 @@ class Simulation:
         """Run everything to its end; faults end first."""
         scheduler = self.world.scheduler
         self._jobs = [_Job(one.at_ms, one) for one in self.schedule.deliveries]
+        for one in self.schedule.failed:
+            self.world.give_up(one.lines)
         for number in range(self.schedule.recorders):
-            self._add(f"recorder {number}", self._record, self._skew())
+            self._recorders.append(self._add(f"recorder {number}", self._record, self._skew()))
+        for number in range(self.schedule.redrivers):
+            self._add(f"redrive {number}", self._redrive, self._skew())
         if self.schedule.changes or self.schedule.mappings:
             self._add("operator", self._operate, 0)
         for number in range(self.schedule.evaluators):
@@ -147,7 +101,7 @@ class Simulation:
             self._finish()
         return self.world
 
-    def _add(self, name: str, work: Callable[[], None], skew_ms: int, *, is_writer: bool = True) -> None:
+    def _add(self, name: str, work: Callable[[], None], skew_ms: int, *, is_writer: bool = True) -> Worker:
         self._busy += 1
         self._writers += is_writer
 
@@ -155,8 +109,10 @@ class Simulation:
             work()
             self._busy -= 1
             self._writers -= is_writer
+            self._recorders = [one for one in self._recorders if one is not worker]
 
-        self.world.scheduler.add(Worker(name, body, self.schedule.start_ms, skew_ms, is_background=not is_writer))
+        worker = Worker(name, body, self.schedule.start_ms, skew_ms, is_background=not is_writer)
+        return self.world.scheduler.add(worker)
 
     def _skew(self) -> int:
         return self.chance.choice(self.schedule.skews_ms)
@@ -205,6 +161,25 @@ class Simulation:
         made = worklist(world.client("dynamodb"), lambda: world.client("events"), TABLES, "bus", now=clock)
         return self.design.worklist(made, world)
 
+    def new_redrive(self) -> Redrive:
+        """The same for what takes failed deliveries in again."""
+        world = self.world
+        made = redrive(
+            world.client("dynamodb"),
+            lambda: world.client("s3"),
+            TABLES,
+            BUCKET,
+            FUNCTION,
+            retention_ms=RETENTION_MS,
+            now=world.scheduler.clock,
+            sleep_ms=world.scheduler.sleep,
+            uniform=self.chance.random,
+            rater=self.prices,
+        )
+        made._ingestion = self.design.ingestion(made._ingestion, world)
+        made._shuffle = self.chance.shuffle
+        return self.design.redrive(made, world)
+
     @contextmanager
     def _invocation(self) -> Iterator[None]:
         """The time that a function has; its process is killed when it has used it up."""
@@ -232,19 +207,65 @@ class Simulation:
             try:
                 with self._invocation():
                     self._deliver(meter, job.delivery)
-            except AssertionError:
-                raise
-            except (Exception, Killed) as ended:
+            except ENDINGS as ended:
                 if self.design.swallows and isinstance(ended, Exception):
                     continue
                 if isinstance(ended, Killed):
                     meter = self.new_ingestion()
-                if job.attempts > MOST_ATTEMPTS:
-                    raise Livelock(f"a delivery failed {job.attempts} times: {ended!r}") from ended
-                again = job.attempts % 3
-                wait_ms = _ASYNC_RETRIES_MS[again - 1] if again else _REDRIVE_MS
-                job.ready_ms = scheduler.now_ms + wait_ms
+                if job.attempts > len(ASYNC_RETRIES_MS):
+                    self.world.give_up(job.delivery.lines)
+                    continue
+                job.ready_ms = scheduler.now_ms + ASYNC_RETRIES_MS[job.attempts - 1]
                 self._jobs.append(job)
+
+    def redrive_all(self, name: str) -> None:
+        """Work through the failure store once more, when everything else is over."""
+        self._add(name, self._redrive, 0)
+        with simulated_sleep(self.world.scheduler.sleep):
+            self.world.scheduler.run()
+
+    def _redrive(self) -> None:
+        """Runs every five minutes; those that would find nothing are left out."""
+        scheduler, runs = self.world.scheduler, 0
+        taking_in = self.new_redrive()
+        while True:
+            idle_ms = REDRIVE_MS
+            if self.world.waiting:
+                runs += 1
+                if runs > MOST_ATTEMPTS:
+                    raise Livelock(f"{self.world.waiting} failed deliveries are left after {runs} runs")
+                taking_in = self.redrive_once(taking_in)
+            elif not self._recorders:
+                return
+            else:
+                idle_ms = max(idle_ms, min(one.wake_ms for one in self._recorders) - scheduler.now_ms)
+            scheduler.sleep(idle_ms)
+
+    def redrive_once(self, taking_in: Redrive) -> Redrive:
+        """Run the redrive once; returns the environment for the next run."""
+        report = Redriven()
+        deadline_ms = self.world.scheduler.now_ms + FUNCTION_MS
+        try:
+            with self._invocation():
+                taking_in.run(report, lambda: deadline_ms - self.world.scheduler.now_ms)
+        except Killed:
+            return self.new_redrive()
+        except FUNCTION_ERRORS:  # Lambda runs it again in five minutes.
+            return taking_in
+        mistakes = report.failures.keys() & {"AssertionError", "Unsupported"}
+        if mistakes:
+            raise AssertionError(f"the redrive met {report.failures}")
+        if not report.failures:
+            self._account(report.ingested, "a redrive")
+        if report.parked:
+            self.imbalances.append(f"{report.parked} deliveries were parked")
+        return taking_in
+
+    def _account(self, report: Ingested, what: str) -> None:
+        usage = report.usage
+        accounted = usage.recorded + usage.duplicates + usage.errors + report.quarantined
+        if report.read != accounted:
+            self.imbalances.append(f"{what}: {report.read} read, {accounted} accounted for")
 
     def _deliver(self, meter: Ingestion, delivery: Delivery) -> None:
         worker = self.world.scheduler.current
@@ -268,12 +289,12 @@ class Simulation:
             if not isinstance(change, LimitChange):
                 self.world.map_profile(change[1], change[2])
                 continue
-            for _ in range(MOST_ATTEMPTS):
+            for attempt in range(MOST_ATTEMPTS):
                 try:
                     self._install(change.tenant, change.limits, self.design.install)
                     break
                 except ENDINGS:  # The person repeats the command.
-                    scheduler.sleep(5_000)
+                    scheduler.sleep(min(5_000 * (attempt + 1), 60_000))
             else:
                 raise Livelock("limits could not be changed")
 
@@ -281,8 +302,9 @@ class Simulation:
         scheduler, chance = self.world.scheduler, self.chance
         evaluation = self.new_worklist()
         while True:
-            self._backlog += range(self._seen, len(self.world.stream))
+            hints = range(self._seen, len(self.world.stream))
             self._seen = len(self.world.stream)
+            self._backlog += [at for at in hints if chance.random() >= self.schedule.stream_loses]
             if not self._backlog:
                 if not self._writers:
                     return
@@ -300,7 +322,7 @@ class Simulation:
             try:
                 with self._invocation():
                     failures = evaluation.handle_all(changes, Evaluated())
-                _raise_mistakes(failures)
+                raise_mistakes(failures)
                 self._backlog += [changes[failure.item] for failure in failures]
             except Killed:
                 self._backlog += batch
@@ -314,13 +336,27 @@ class Simulation:
         while self._busy:
             try:
                 with self._invocation():
-                    _raise_mistakes(self.new_worklist().sweep(Evaluated(), lambda: FUNCTION_MS))
+                    raise_mistakes(self.sweep())
             except ENDINGS:
                 pass  # The next minute sweeps again.
             # Sweeps that would find nothing are left out: those while everybody else sleeps and nothing is due.
             wakes = [scheduler.next_wake_ms(), self.next_due_ms()]
             idle_ms = min((one for one in wakes if one is not None), default=0) - scheduler.now_ms
             scheduler.sleep(max(SWEEP_MS, idle_ms))
+
+    def sweep(self) -> list[Failure]:
+        """What the function does in a minute."""
+        judging, report = self.new_worklist(), Evaluated()
+        return judging.sweep(report, lambda: FUNCTION_MS) + self.review(judging, report)
+
+    def review(self, judging: Worklist, report: Evaluated) -> list[Failure]:
+        """Its second half."""
+        if not self.design.reviews:
+            return []
+        world = self.world
+        return review(world.client("dynamodb"), judging, TABLES, now=world.scheduler.clock).run(
+            report, lambda: FUNCTION_MS
+        )
 
     def next_due_ms(self) -> int | None:
         """When the sweep has something to do next."""
@@ -333,6 +369,11 @@ class Simulation:
         self.world.settle_all()
         if self.schedule.outage_ms is not None:
             self.world.scheduler.now_ms = max(self.world.scheduler.now_ms, self.schedule.outage_ms[1])
+        if self.schedule.stream_loses:
+            for _ in range(PARTS):  # An hour of sweeps, as far as they could find something.
+                self.world.scheduler.now_ms += SWEEP_MS
+                if failures := self.review(self.new_worklist(), Evaluated()):
+                    raise failures[0].error
         evaluation = self.new_worklist()
         for _ in range(MOST_ATTEMPTS):
             due_ms = self.next_due_ms()
@@ -359,15 +400,3 @@ class Simulation:
 
 def _at(change: LimitChange | tuple[int, str, str]) -> int:
     return change.at_ms if isinstance(change, LimitChange) else change[0]
-
-
-def _raise_mistakes(failures: list[Any]) -> None:
-    for failure in failures:
-        if not isinstance(failure.error, FUNCTION_ERRORS):
-            raise failure.error
-
-
-def limit_of(ceiling: Ceiling, zone: str) -> Limit:
-    """Return the product's limit of a ceiling."""
-    meter, window = Meter(ceiling.meter), parse_window(ceiling.window, zone)
-    return Limit(default_name(meter, window), meter, window, ceiling.maximum, ceiling.hard)

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 from tests.faults.expressions import Bindings, Node, holds, parse_condition
 from tests.faults.values import MAXIMUM_ITEM_BYTES, Item, Unsupported, invalid, item_bytes, number_of, rank, type_of
 
 Key = tuple[str, str]
 Schema = tuple[str, str | None]
+MAXIMUM_SEGMENTS = 1_000_000
 _MAXIMUM_KEY_BYTES = (2048, 1024)
 
 
@@ -133,11 +135,53 @@ class Table:
             answer["LastEvaluatedKey"] = {name: shown[-1][name] for name in names}
         return answer
 
+    def scan(self, request: dict[str, Any], page: int) -> dict[str, Any]:
+        """Answer a ``Scan`` of the table or of one segment, ``page`` items read at most, before the filter.
+
+        Items follow each other by the hash of their partition, then by sort key; a partition is in one segment.
+        """
+        for unknown in ("IndexName", "ScanFilter", "Limit", "Select"):
+            if unknown in request:
+                raise Unsupported(unknown)
+        number, of = request.get("Segment", 0), request.get("TotalSegments", 1)
+        if ("Segment" in request) != ("TotalSegments" in request) or not 0 <= number < of <= MAXIMUM_SEGMENTS:
+            raise invalid("Segment and TotalSegments belong together, and the one is less than the other")
+        bindings, node = Bindings(request), None
+        if "FilterExpression" in request:
+            node, placeholders = parse_condition(request["FilterExpression"])
+            bindings.use(placeholders)
+        shown_names = _projected(request.get("ProjectionExpression"), bindings)
+        bindings.finish()
+        keys = sorted((crc32(key[0].encode()), *key) for key in self.items if crc32(key[0].encode()) % of == number)
+        start = request.get("ExclusiveStartKey")
+        if start:
+            partition, sort = self.key_of(start)
+            keys = [key for key in keys if key > (crc32(partition.encode()), partition, sort)]
+        shown = [self.items[key[1:]] for key in keys[:page]]
+        found = [item for item in shown if node is None or holds(node, item, bindings)]
+        if shown_names is not None:
+            found = [{name: value for name, value in item.items() if name in shown_names} for item in found]
+        answer: dict[str, Any] = {"Items": found, "Count": len(found), "ScannedCount": len(shown)}
+        if len(keys) > page:
+            answer["LastEvaluatedKey"] = {name: shown[-1][name] for name in self.key_names}
+        return answer
+
     def expired(self, now_ms: int) -> Iterator[Key]:
         """Yield the keys of items that DynamoDB may remove by now."""
         for key, item in self.items.items():
             if self.ttl in item and number_of(item[str(self.ttl)]) * 1000 < now_ms:
                 yield key
+
+
+def _projected(expression: str | None, bindings: Bindings) -> set[str] | None:
+    """Names of the attributes that are asked for; None = all."""
+    if expression is None:
+        return None
+    placeholders = [one.strip() for one in expression.split(",")]
+    if not all(one.startswith("#") and one[1:].isalnum() for one in placeholders):
+        raise Unsupported(f"the projection {expression}")
+    bindings.use(frozenset(placeholders))
+    return {bindings.name(("path", one)) for one in placeholders}
 
 
 def _schema(described: list[dict[str, str]]) -> Schema:

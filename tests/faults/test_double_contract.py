@@ -300,6 +300,37 @@ def test_an_index_is_sparse_and_shows_keys(table: Subject) -> None:
     assert [one["sk"]["S"] for one in found["Items"]] == ["c"]
 
 
+def test_segments_of_a_scan_are_the_table_once_and_keep_partitions_together(table: Subject) -> None:
+    partitions = [f"p{at}" for at in range(20)]
+    for partition in partitions:
+        for sk in ("a", "b", "c"):
+            table.client.put_item(TableName=table.name, Item={"pk": {"S": partition}, "sk": {"S": sk}})
+    if table.double is not None:
+        table.double.page = 2
+
+    def segment(at: int) -> list[tuple[str, str]]:
+        request = {"TableName": table.name, "Segment": at, "TotalSegments": 3}
+        request |= {"FilterExpression": "sk = :a OR sk = :c", "ExpressionAttributeValues": {":a": _S_A, ":c": _S_C}}
+        found: list[tuple[str, str]] = []
+        while True:
+            page = table.client.scan(**request)
+            found += [(item["pk"]["S"], item["sk"]["S"]) for item in page["Items"]]
+            if "LastEvaluatedKey" not in page:
+                return found
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    segments = [segment(at) for at in range(3)]
+    assert sorted(one for found in segments for one in found) == sorted(
+        (partition, sk) for partition in partitions for sk in ("a", "c")
+    )
+    assert all(len(one) % 2 == 0 for one in segments)
+    assert segments == [segment(at) for at in range(3)]
+    assert code_of(lambda: table.client.scan(TableName=table.name, Segment=3, TotalSegments=3)) == "ValidationException"
+
+
+_S_A, _S_C = {"S": "a"}, {"S": "c"}
+
+
 def test_batch_reads(table: Subject) -> None:
     table.put("x", a=number(1))
     keys = [key(f"{at}") for at in range(99)]
@@ -390,4 +421,8 @@ def test_what_the_double_has_not_learned_is_refused_loudly(double: Subject) -> N
         with pytest.raises(Unsupported):
             double.update("x", expression, **_one())
     with pytest.raises(Unsupported):
-        double.client.scan(TableName=double.name)
+        double.client.scan(TableName=double.name, ProjectionExpression="pk")
+    with pytest.raises(Unsupported):
+        double.client.scan(TableName=double.name, Limit=1)
+    with pytest.raises(Unsupported):
+        double.client.describe_table(TableName=double.name)

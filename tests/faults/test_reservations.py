@@ -8,7 +8,7 @@ from tests.faults import faults
 from tests.faults.crowd import DOLLARS, LIMIT, NANO_USD_PER_TOKEN, fairness, spend, spend_dollars
 from tests.faults.faults import ScriptedFaults
 from tests.faults.reservation_mutants import MUTANTS, death, in_peace
-from tests.faults.reservations import KINDS, Market, workload
+from tests.faults.reservations import CEILINGS, IN_DOLLARS, KINDS, SHORT, Market, workload
 from tests.faults.theorem import Theorem, watch
 
 QUICK = 40
@@ -39,6 +39,7 @@ def test_whoever_reserves_and_tells_the_truth_exceeds_nothing() -> None:
         plan = replace(
             workload(seed), kinds=honest, callers=12, calls=6, fault_rate=0.08, lags_ms=(2_000, 15_000), changes=()
         )
+        plan = replace(plan, steady=True, ceilings=(CEILINGS, SHORT, IN_DOLLARS)[seed % 3])
         seen = watch(plan)
         assert (seen.findings, seen.excess.most) == ([], 0)
         assert seen.closest > 90

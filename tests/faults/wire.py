@@ -10,13 +10,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from bedrock_meter.storage.dynamodb import client
-from tests.faults.values import ServiceError
+from tests.faults.values import ServiceError, Unsupported
 
 SETTINGS = {
     "AWS_ACCESS_KEY_ID": "fault-simulator",
@@ -48,9 +49,17 @@ class Backend(Protocol):
 def attached(service: str, backend: Backend) -> Any:
     """Return the handlers' own client of ``service``, answered by ``backend``."""
     made = client(service)
+    made._user_agent_creator = _NoUserAgent()
     made.meta.events.register("choose-signer", _unsigned)
     made.meta.events.register(f"before-send.{made.meta.service_model.service_id.hyphenize()}", _answering(backend))
     return made
+
+
+class _NoUserAgent:
+    """Nothing is sent, and composing the name of the sender anew for each request would be a fifth of the time."""
+
+    def to_string(self) -> str:
+        return "fault-simulator"
 
 
 def _unsigned(**_: Any) -> Any:
@@ -63,14 +72,17 @@ def _answering(backend: Backend) -> Callable[..., AWSResponse]:
         try:
             parameters: dict[str, Any]
             if target is None:
-                service, operation = "s3", "PutObject"
-                parameters = _put_object(request)
+                service = "s3"
+                operation, parameters = _s3_request(request)
             else:
                 name = target if isinstance(target, str) else target.decode()
                 prefix, _dot, operation = name.partition(".")
                 service = "dynamodb" if prefix.startswith("DynamoDB") else "events"
                 parameters = json.loads(request.body)
-            return _response(request, 200, backend.call(service, operation, parameters))
+            answer = backend.call(service, operation, parameters)
+            if service == "s3":
+                return _s3_response(request, operation, answer)
+            return _response(request, 200, answer)
         except ServiceError as refusal:
             problem = {"__type": f"com.amazonaws#{refusal.code}", "message": refusal.message, **refusal.extra}
             return _response(request, refusal.status, problem)
@@ -78,11 +90,24 @@ def _answering(backend: Backend) -> Callable[..., AWSResponse]:
     return answer
 
 
-def _put_object(request: AWSPreparedRequest) -> dict[str, Any]:
-    if request.method != "PUT":
-        raise AssertionError(f"only PutObject is known of S3: {request.method}")
+def _s3_request(request: AWSPreparedRequest) -> tuple[str, dict[str, Any]]:
+    address = urlsplit(request.url)
+    key, query = unquote(address.path.lstrip("/")), parse_qs(address.query, keep_blank_values=True)
+    if request.method == "GET" and query.get("list-type") == ["2"] and not key:
+        return "ListObjectsV2", {"Prefix": query["prefix"][0], "MaxKeys": int(query["max-keys"][0])}
+    known = {"PUT": "PutObject", "GET": "GetObject", "DELETE": "DeleteObject"}
+    if request.method not in known or query or "x-amz-copy-source" in request.headers:
+        raise Unsupported(f"of S3: {request.method} {address.query}")
     body = request.body.read() if hasattr(request.body, "read") else request.body
-    return {"Key": unquote(urlsplit(request.url).path.lstrip("/")), "Body": body}
+    return known[request.method], {"Key": key, **({"Body": body} if request.method == "PUT" else {})}
+
+
+def _s3_response(request: AWSPreparedRequest, operation: str, answer: dict[str, Any]) -> AWSResponse:
+    body: bytes = answer.get("Body", b"")
+    if operation == "ListObjectsV2":
+        listed = (f"<Contents><Key>{escape(key)}</Key><Size>{size}</Size></Contents>" for key, size in answer["Found"])
+        body = f"<ListBucketResult>{''.join(listed)}</ListBucketResult>".encode()
+    return AWSResponse(request.url, 200, {"content-type": "application/xml"}, _Body(body))
 
 
 class _Body:
@@ -93,6 +118,13 @@ class _Body:
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self._content
+
+    def read(self, amount: int | None = None) -> bytes:
+        shown, self._content = self._content, b""
+        return shown
+
+    def close(self) -> None:
+        self._content = b""
 
 
 def _response(request: AWSPreparedRequest, status: int, content: dict[str, Any]) -> AWSResponse:

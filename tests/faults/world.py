@@ -12,18 +12,23 @@ from typing import Any
 import botocore.endpoint
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from bedrock_meter.limits.limit import Limit, default_name
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.windows import parse_window
 from bedrock_meter.settings import Tables
+from tests.doubles.failures import failed_delivery, failure_key
 from tests.faults import faults
 from tests.faults.dynamodb import DynamoDB, Transaction
 from tests.faults.faults import Faults
 from tests.faults.scheduler import Killed, Scheduler
-from tests.faults.schedules import KINDS, Line, Schedule
+from tests.faults.schedules import KINDS, Ceiling, Line, Schedule
 from tests.faults.table import Table, Write
 from tests.faults.values import Item, ServiceError, Unsupported
 from tests.faults.wire import attached
 
 TABLES = Tables("ledger", "usage", "quotas", "tenants")
 BUCKET = "failures"
+FAILURES_PREFIX = "aws/lambda/"
 DAY_MS = 86_400_000
 CALL_MS = 12
 """A call takes up to this long, and its answer as long again."""
@@ -43,7 +48,9 @@ class World:
 
     Attributes:
         accepted: What the bus took, in order: (detail type, detail).
-        objects: What the bucket holds, by key.
+        objects: What the bucket holds, by key: notes of the quarantine, and deliveries that were given up.
+        failed: All deliveries that ever were given up, as Lambda wrote them.
+        taken_ms: When the last of them was taken out of the bucket.
         stream: Keys of changed Quotas items with the image after the change, in order.
         outage_ms: From when to when DynamoDB answers nothing but status 500; set when the set-up is done.
         installed: Each change of a tenant's layout: (sequence, clock of who changed it, tenant, limits as stored).
@@ -66,6 +73,8 @@ class World:
         self.outage_ms: tuple[int, int] | None = None
         self.accepted: list[tuple[str, dict[str, Any]]] = []
         self.objects: dict[str, bytes] = {}
+        self.failed: dict[str, bytes] = {}
+        self.taken_ms = 0
         self.stream: list[tuple[str, str, Item | None]] = []
         self.installed: list[tuple[int, int, str, str]] = []
         self.installer_ms = schedule.start_ms
@@ -118,6 +127,16 @@ class World:
         """What a table holds."""
         return self.double.tables[table].items
 
+    def give_up(self, lines: tuple[Line, ...]) -> None:
+        """Keep a delivery as Lambda does when its attempts have failed."""
+        key = failure_key(len(self.failed))
+        self.failed[key] = self.objects[key] = failed_delivery(subscription_event(lines))
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries are in the failure store."""
+        return sum(name.startswith(FAILURES_PREFIX) for name in self.objects)
+
     def map_profile(self, profile: str, tenant: str) -> None:
         """Give a profile to a tenant, from the beginning of time."""
         period = {"tenant": {"S": tenant}, "from_ms": {"N": "0"}, "model": {"S": "-"}}
@@ -138,8 +157,7 @@ class World:
         if service == "dynamodb":
             return self.double.call(operation, request)
         if service == "s3":
-            self.objects[request["Key"]] = request["Body"]
-            return {}
+            return self._object_answer(operation, request)
         if operation != "PutEvents":
             raise Unsupported(operation)
         entries = request["Entries"]
@@ -153,6 +171,22 @@ class World:
                 self.accepted.append((entry["DetailType"], json.loads(entry["Detail"])))
                 results.append({"EventId": str(len(self.accepted))})
         return {"FailedEntryCount": sum("ErrorCode" in one for one in results), "Entries": results}
+
+    def _object_answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        if operation == "ListObjectsV2":
+            names = sorted(name for name in self.objects if name.startswith(request["Prefix"]))
+            return {"Found": [(name, len(self.objects[name])) for name in names[: request["MaxKeys"]]]}
+        key: str = request["Key"]
+        if operation == "PutObject":
+            self.objects[key] = request["Body"]
+        elif operation == "DeleteObject":
+            self.taken_ms = self.scheduler.now_ms
+            self.objects.pop(key, None)
+        elif key in self.objects:
+            return {"Body": self.objects[key]}
+        else:
+            raise ServiceError("NoSuchKey", status=404)
+        return {}
 
     def _observe(self, write: Write) -> None:
         if write.table != "quotas":
@@ -217,3 +251,9 @@ def message_of(line: Line) -> str:
     }
     record["output"] = {"outputTokenCount": counts["output"]}
     return json.dumps(record)
+
+
+def limit_of(ceiling: Ceiling, zone: str) -> Limit:
+    """Return the product's limit of a ceiling."""
+    meter, window = Meter(ceiling.meter), parse_window(ceiling.window, zone)
+    return Limit(default_name(meter, window), meter, window, ceiling.maximum, ceiling.hard)

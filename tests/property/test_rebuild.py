@@ -60,6 +60,9 @@ class Silent:
     def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         return True
 
+    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+        return True
+
 
 class History:
     """Everything in memory, and a clock that steps move."""
@@ -351,3 +354,15 @@ def test_a_clock_ahead_of_the_one_that_seeded_is_no_difference() -> None:
     history.advance(3_790_000)  # the bucket of seeding has left the window, the bucket of the call has not
     report = history.rebuild().compare()
     assert (report.differing, report.tenants["acme"].seeded) == ([], ["total_tokens-1h"])
+
+
+def test_a_call_dated_ahead_of_a_limit_that_counts_from_now_is_no_difference() -> None:
+    history = History()
+    history.record([invocation("ahead", profile="acme", event_ms=history.now_ms + 240_000)])
+    history.install("acme", [limit("1m")])
+    history.advance(250_000)  # the call is in the window, which began to count after it was recorded
+    report = history.rebuild().compare()
+    assert (report.differing, report.tenants["acme"].partial) == ([], ["total_tokens-1m"])
+    history.advance(10 * 60_000)
+    report = history.rebuild().compare()
+    assert (report.differing, report.tenants["acme"].partial) == ([], [])

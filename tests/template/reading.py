@@ -51,6 +51,7 @@ FUNCTIONS = {
     "RedriveFailuresFunction": "redrive_failures",
     "EvaluateQuotasFunction": "evaluate_quotas",
     "SweepFunction": "sweep",
+    "SyncProfilesFunction": "sync_profiles",
     "QuotaApiFunction": "quota_api",
     "AdminApiFunction": "admin_api",
 }

@@ -20,6 +20,8 @@ from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import RollingWindow
 from bedrock_meter.storage.failures import PARKED_PREFIX, WAITING_PREFIX
 from bedrock_meter.storage.keys import GAUGE, OUTBOX_PREFIX, STATE, outbox_sort_key
+from bedrock_meter.tenants.profiles import DEFAULT_TAG_KEY
+from bedrock_meter.tenants.synchronisation import EVENT_SOURCE, LAST_CALL_MS
 from bedrock_meter.usage.ingestion import ROOM_MS
 from bedrock_meter.usage.redrive import OBJECT_MS
 from tests.template.expanding import expanded_resources
@@ -129,6 +131,18 @@ def test_evaluator_sees_gauges_and_announcements_and_never_its_own_verdicts(
     assert any(is_matched(pattern, record) for pattern in patterns) is is_wanted
 
 
+def test_the_recorder_can_have_concurrency_of_its_own_and_shares_by_default() -> None:
+    parameter = load_template()["Parameters"]["RecordUsageConcurrency"]
+    assert (parameter["Type"], parameter["Default"], parameter["MinValue"]) == ("Number", 0, 0)
+    reserved = properties("RecordUsageFunction")["ReservedConcurrentExecutions"]
+    assert words(reserved) == "RecordUsageConcurrency if HasReservedConcurrency else AWS::NoValue"
+    condition = load_template()["Conditions"]["HasReservedConcurrency"]
+    # 0 is "none of its own": reserving none would send every delivery straight to the failure store.
+    assert condition == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RecordUsageConcurrency"}, 0]}]}
+    others = [name for name in FUNCTIONS if "ReservedConcurrentExecutions" in properties(name)]
+    assert others == ["RecordUsageFunction"], "the API and the others cannot take it away"
+
+
 def test_sweep_runs_each_minute_and_never_beside_itself() -> None:
     schedule = expanded_resources()["SweepFunctionEveryMinute"]["Properties"]
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
@@ -138,6 +152,24 @@ def test_sweep_runs_each_minute_and_never_beside_itself() -> None:
     assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
     assert properties("SweepFunction")["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
     assert properties("SweepFunction")["Timeout"] < 60
+
+
+def test_profiles_are_followed_each_hour_and_when_cloudtrail_tells_of_one() -> None:
+    schedule = expanded_resources()["SyncProfilesFunctionEveryHour"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 hour)"
+    assert schedule.get("State", "ENABLED") == "ENABLED"
+    assert words(schedule["Name"]) == "${AWS::StackName}-sync-profiles"
+    assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    function = properties("SyncProfilesFunction")
+    assert LAST_CALL_MS * 10 < function["Timeout"] * 1000 < 3_600_000
+    rule = properties("ProfileChangeRule")
+    assert "EventBusName" not in rule  # CloudTrail speaks to the account's default bus
+    assert words(rule["Targets"][0]["Arn"]) == "SyncProfilesFunction.Arn"
+    detail = rule["EventPattern"]["detail"]
+    assert detail["eventSource"] == [EVENT_SOURCE]
+    # What failed changed nothing.
+    assert detail["errorCode"] == [{"exists": False}]
+    assert load_template()["Parameters"]["TenantTagKey"]["Default"] == DEFAULT_TAG_KEY
 
 
 def test_failures_are_redriven_every_five_minutes_in_runs_that_end_before_the_next() -> None:
@@ -166,7 +198,7 @@ def test_redrive_may_touch_exactly_where_failures_wait_and_are_parked() -> None:
 
 def test_every_rule_listens_to_our_events_and_keeps_what_it_cannot_deliver() -> None:
     rules = resources("AWS::Events::Rule")
-    assert set(rules) == {*RULES, "LogObjectRule"}
+    assert set(rules) == {*RULES, "LogObjectRule", "ProfileChangeRule"}
     (policy,) = properties("UndeliveredEventsQueuePolicy")["PolicyDocument"]["Statement"]
     allowed = " ".join(words(one) for one in policy["Condition"]["ArnEquals"]["aws:SourceArn"])
     for name in RULES:

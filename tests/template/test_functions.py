@@ -105,6 +105,7 @@ def test_outputs_stay() -> None:
         "RecordUsageFunction",
         "RedriveFailuresFunction",
         "SweepFunction",
+        "SyncProfilesFunction",
         "TenantsTable",
         "TokenApiUrl",
         "UsageTable",

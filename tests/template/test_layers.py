@@ -69,13 +69,13 @@ def test_layer_has_byte_code_that_does_not_depend_on_file_times(dependencies: Pa
     assert {path.read_bytes()[4:8] for path in compiled} == {(1).to_bytes(4, "little")}
 
 
-def test_our_layer_holds_the_package_without_command_and_local_stack() -> None:
+def test_our_layer_holds_the_package_without_command_guard_and_local_stack() -> None:
     layer = build.build("bedrock_meter", "host")[0] / "python"
     assert [path.name for path in layer.iterdir()] == ["bedrock_meter"]
     package = layer / "bedrock_meter"
     held = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
     source = {path.relative_to(build.PACKAGE).as_posix() for path in build.PACKAGE.rglob("*.py")}
-    left_out = {path for path in source if path.split("/")[0] in {"cli", "local"}}
+    left_out = {path for path in source if path.split("/")[0] in {"cli", "client", "local"}}
     assert left_out
     assert held == source - left_out
     assert (package / "py.typed").is_file()

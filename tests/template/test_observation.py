@@ -42,6 +42,11 @@ ALARMS = {
     "EvaluationFailuresAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "EvaluationFailuresQueue.QueueName"),
     "SweepErrorsAlarm": ("AWS/Lambda", "Errors", "SweepFunction"),
     "SweepStoppedAlarm": ("AWS/Lambda", "Invocations", "SweepFunction"),
+    # profiles
+    "SyncProfilesErrorsAlarm": ("AWS/Lambda", "Errors", "SyncProfilesFunction"),
+    "ProfileFindingsAlarm": ("BedrockMeter", "ProfileFindings", "AWS::StackName"),
+    "ProfileQuotaAlarm": ("BedrockMeter", "ProfileQuotaUsedPercent", "AWS::StackName"),
+    "ProfileQuotaUnknownAlarm": ("BedrockMeter", "ProfileQuotaUnknown", "AWS::StackName"),
     # events and answers
     "EventsParkedAlarm": ("BedrockMeter", "EventsParked", "AWS::StackName"),
     "UndeliveredEventsAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "UndeliveredEventsQueue.QueueName"),
@@ -115,7 +120,7 @@ def test_our_own_metrics_are_really_written() -> None:
     }
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
-    assert len(watched) == 8
+    assert len(watched) == 11
     assert watched | {"RecordsRead"} <= written
 
 

@@ -20,6 +20,9 @@ from tests.template.reading import (
 
 PROFILES = "arn:${AWS::Partition}:bedrock:${AWS::Region}:${AWS::AccountId}:application-inference-profile/*"
 LOG_OBJECTS = "arn:${AWS::Partition}:s3:::${InvocationLogBucketName}/*"
+_BEDROCK = "arn:${AWS::Partition}:bedrock:${AWS::Region}:${AWS::AccountId}:"
+APPLICATION_PROFILES = f"{_BEDROCK}application-inference-profile/*"
+SYSTEM_PROFILES = f"{_BEDROCK}inference-profile/*"
 OBJECTS = {
     # Lambda refuses a bucket as a destination unless the role may write anywhere in it.
     "RecordUsageRole": {"${FailureBucket.Arn}/*", PROFILES},
@@ -29,6 +32,8 @@ OBJECTS = {
         "${FailureBucket.Arn}/aws/lambda/parked/${RecordUsageFunction}/*",
         "${FailureBucket.Arn}/quarantine/*",
     },
+    # Service Quotas has no resources to read; of profiles only the place is known ahead.
+    "SyncProfilesRole": {"*", APPLICATION_PROFILES, SYSTEM_PROFILES},
 }
 """Objects of which no name is known ahead, by prefix; by the role that may touch them."""
 
@@ -96,7 +101,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     "SweepRole": {
         "SweepLogGroup.Arn": LOG,
         "${QuotasTable.Arn}/index/due": {"dynamodb:Query"},
-        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"},
         "TenantsTable.Arn": {"dynamodb:GetItem"},
         "EventBus.Arn": {"events:PutEvents"},
     },
@@ -118,8 +123,20 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "QuotasTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:Query"},
     },
+    "SyncProfilesRole": {
+        "SyncProfilesLogGroup.Arn": LOG,
+        APPLICATION_PROFILES: {
+            "bedrock:GetInferenceProfile",
+            "bedrock:ListInferenceProfiles",
+            "bedrock:ListTagsForResource",
+        },
+        SYSTEM_PROFILES: {"bedrock:ListInferenceProfiles"},
+        "*": {"servicequotas:GetAWSDefaultServiceQuota", "servicequotas:GetServiceQuota"},
+        "TenantsTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"},
+    },
     "RedriveFailuresScheduleRole": {"RedriveFailuresFunction.Arn": {"lambda:InvokeFunction"}},
     "SweepScheduleRole": {"SweepFunction.Arn": {"lambda:InvokeFunction"}},
+    "SyncProfilesScheduleRole": {"SyncProfilesFunction.Arn": {"lambda:InvokeFunction"}},
     "InvocationLoggingRole": {
         "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:${InvocationLogGroup}:"
         "log-stream:aws/bedrock/modelinvocations": LOG,
@@ -132,10 +149,12 @@ TRUSTED = {
     "RedriveFailuresRole": "lambda.amazonaws.com",
     "EvaluateQuotasRole": "lambda.amazonaws.com",
     "SweepRole": "lambda.amazonaws.com",
+    "SyncProfilesRole": "lambda.amazonaws.com",
     "QuotaApiRole": "lambda.amazonaws.com",
     "AdminApiRole": "lambda.amazonaws.com",
     "RedriveFailuresScheduleRole": "scheduler.amazonaws.com",
     "SweepScheduleRole": "scheduler.amazonaws.com",
+    "SyncProfilesScheduleRole": "scheduler.amazonaws.com",
     "InvocationLoggingRole": "bedrock.amazonaws.com",
 }
 
@@ -236,12 +255,16 @@ def test_functions_are_invoked_by_named_sources_only() -> None:
     }
     assert set(permissions) == {
         "InvocationLogPermission",
+        "ProfileChangePermission",
         "QuotaApiFunctionAnythingElsePermission",
         "AdminApiFunctionAnythingElsePermission",
         "TokenApiPermission",
         "TokenApiAdminPermission",
     }
     assert all("SourceArn" in one for one in permissions.values())
+    changes = properties("ProfileChangePermission")
+    assert words(changes["SourceAccount"]) == "AWS::AccountId"
+    assert words(changes["SourceArn"]) == "ProfileChangeRule.Arn"
     logs = properties("InvocationLogPermission")
     assert words(logs["SourceAccount"]) == "AWS::AccountId"
     assert words(logs["SourceArn"]).endswith(":log-group:${Name}:*")

@@ -9,11 +9,14 @@
     ├── DeliverAgain            work is left over; the same input must be delivered again (safe: the ledger decides)
     │   └── OutOfTime           ... because the invocation's time is nearly used up
     ├── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
+    ├── ProfileRefused          an application inference profile cannot be made or taken: says why
+    │   └── ProfileQuotaFull    ... because the account may have no more of them in this Region
     ├── Contended               others were writing each time; nothing was done: try again
     ├── UnknownTenant           there is no tenant of this id
     ├── UnknownReservation      the tenant has no reservation of this id
     ├── KeyUsed                 the key belongs to a reservation of another estimate: take a new key
-    └── UnknownCost             a hard limit in US dollars, and an estimate without a price: give its cost
+    ├── UnknownCost             a hard limit in US dollars, and an estimate without a price: give its cost
+    └── ...                     what the client's guard raises: ``client/errors.py``
 
 Messages carry identifiers and numbers only, never the content of a record.
 """
@@ -66,6 +69,14 @@ class OutOfTime(DeliverAgain):
 
 class LeaseLost(MeterError):
     """A change of limits was overtaken: its lease ran out or somebody else changed the tenant first."""
+
+
+class ProfileRefused(MeterError):
+    """A profile cannot be made or taken for a tenant. Nothing of it is registered."""
+
+
+class ProfileQuotaFull(ProfileRefused):
+    """The service quota of inference profiles is used up: every further creation would be refused as well."""
 
 
 class Contended(MeterError):

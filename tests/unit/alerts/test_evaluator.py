@@ -7,6 +7,8 @@ import pytest
 
 from bedrock_meter.alerts.contracts import (
     QUOTA_THRESHOLD_CROSSED,
+    TENANT_RESUMED,
+    TENANT_SUSPENDED,
     TENANT_THROTTLE_LIFTED,
     TENANT_THROTTLED,
     USAGE_ADJUSTED,
@@ -17,6 +19,8 @@ from bedrock_meter.alerts.outbox import MAXIMUM_REFUSALS, Pending, PublishOutcom
 from bedrock_meter.errors import DeliverAgain
 from bedrock_meter.limits.gauge import Gauge, bucket_for, bucket_name
 from bedrock_meter.limits.limit import NO_LIMITS, Limit, plan_change
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.suspension import resume, suspend
 from tests.doubles.memory import MemoryBus, MemoryEvaluationStore, MemoryTables
 from tests.doubles.records import NOW_MS, limit
 
@@ -45,6 +49,16 @@ class Scene:
         gauge = self.tables.gauges["acme"]
         layout = plan_change(gauge.layout, limits).next
         self.tables.change_gauge("acme", layout=layout, rev=gauge.rev + 1)
+
+    def suspend(self) -> None:
+        gauge = self.tables.gauges["acme"]
+        stopped = suspend(gauge.suspension, "unpaid", "arn:aws:iam::123456789012:user/ops", self.now_ms)
+        self.tables.change_gauge("acme", suspension=stopped, rev=gauge.rev + 1)
+
+    def resume(self) -> None:
+        gauge = self.tables.gauges["acme"]
+        let_go = resume(gauge.suspension, "somebody", self.now_ms)
+        self.tables.change_gauge("acme", suspension=let_go, rev=gauge.rev + 1)
 
     def evaluate(self) -> list[Event]:
         """Evaluate once; returns what the bus received by it."""
@@ -214,6 +228,34 @@ def test_a_late_record_adjusts_its_closed_period_once() -> None:
     assert again.id != event.id
 
 
+def test_a_closed_period_that_costs_less_is_adjusted_downwards_and_one_that_is_as_before_is_no_news() -> None:
+    scene = Scene(limit("day", 10**12, meter=Meter.COST_USD))
+    closed_ms = NOW_MS - 3 * DAY_MS
+    scene.use(-1_500_000_001, event_ms=closed_ms)
+    (event,) = scene.evaluate()
+    assert (event.detail_type, event.detail["adjusted_by"]) == (USAGE_ADJUSTED, "-1.500000001")
+    scene.use(700, event_ms=closed_ms)
+    scene.use(-700, event_ms=closed_ms)
+    assert list(scene.tables.gauges["acme"].buckets.values()) == [0]
+    assert scene.evaluate() == []
+    assert scene.tables.gauges["acme"].buckets == {}
+
+
+def test_a_cost_that_falls_lifts_a_rolling_throttle_at_once_and_a_calendar_one_with_its_window() -> None:
+    scene = Scene(limit("1h", 1000, name="rolling"), limit("day", 1000, name="calendar"))
+    scene.use(1000)
+    assert (TENANT_THROTTLED, 100) in kinds(scene.evaluate())
+    scene.use(-900)
+    lifted = scene.evaluate()
+    assert [(event.detail_type, event.detail["limit"]["name"]) for event in lifted] == [
+        (TENANT_THROTTLE_LIFTED, "rolling")
+    ]
+    assert scene.evaluate() == []
+    scene.limits(limit("1h", 1000, name="rolling"), limit("day", 1001, name="calendar"))
+    lifted = scene.evaluate()
+    assert [event.detail_type for event in lifted] == [TENANT_THROTTLE_LIFTED]
+
+
 def test_buckets_out_of_every_window_are_pruned_in_one_write() -> None:
     scene = Scene(limit("5m", 1000))
     for _ in range(10):
@@ -245,3 +287,38 @@ def test_the_outbox_only_gives_up_what_was_refused() -> None:
     nearly = replace(Pending(event), refusals=MAXIMUM_REFUSALS - 1)
     assert not nearly.is_parked
     assert PublishOutcome().accepted == frozenset()
+
+
+def test_a_suspension_and_its_end_are_published_once_each() -> None:
+    scene = Scene(limit("1h", 1000))
+    scene.suspend()
+    (stopped,) = scene.evaluate()
+    assert scene.evaluate() == []
+    assert stopped.detail_type == TENANT_SUSPENDED
+    assert (stopped.detail["reason"], stopped.detail["profiles"]) == ("unpaid", ["arn:profile"])
+    assert "arn:aws:iam" not in stopped.encode(), "no caller's identity in events"
+    scene.use(500)
+    assert [event.detail_type for event in scene.evaluate()] == [QUOTA_THRESHOLD_CROSSED], "usage goes on being judged"
+    scene.resume()
+    (let_go,) = scene.evaluate()
+    assert let_go.detail_type == TENANT_RESUMED
+    assert scene.evaluate() == []
+
+
+def test_a_suspension_that_ended_before_anybody_looked_is_published_with_its_end() -> None:
+    scene = Scene()
+    scene.suspend()
+    scene.resume()
+    assert [event.detail_type for event in scene.evaluate()] == [TENANT_SUSPENDED, TENANT_RESUMED]
+
+
+def test_a_suspension_that_the_bus_did_not_take_is_published_again_under_the_same_id() -> None:
+    scene = Scene()
+    scene.suspend()
+    scene.bus.fail = "InternalFailure"
+    assert scene.evaluate() == []
+    (waiting,) = scene.state.pending
+    assert scene.state.next_due_ms == scene.now_ms + REPUBLISH_AFTER_MS
+    scene.bus.fail = None
+    scene.now_ms += REPUBLISH_AFTER_MS
+    assert [event.id for event in scene.evaluate()] == [waiting.event.id]

@@ -8,12 +8,21 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from bedrock_meter.alerts import contracts
-from bedrock_meter.alerts.contracts import Event, adjustment_event, transition_event, unattributed_event, unpriced_event
+from bedrock_meter.alerts.contracts import (
+    Event,
+    adjustment_event,
+    suspension_event,
+    transition_event,
+    unattributed_event,
+    unpriced_event,
+    unreserved_event,
+)
 from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
 from bedrock_meter.limits.levels import judge
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, plan_change
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.limits.suspension import resume, suspend, unannounced
 from bedrock_meter.money import NANO, usd_text
 from tests.doubles.records import NOW_MS, limit, profile_arn
 
@@ -60,6 +69,8 @@ def made() -> list[Event]:
     events.append(forecast())
     month = layout.limits[1]
     events.append(adjustment_event("acme", profiles, month, window_start_ms=NOW_MS, amount=5, rev=9, now_ms=NOW_MS))
+    (cost,) = plan_change(NO_LIMITS, [limit("month", 10 * NANO, meter=Meter.COST_USD)]).next.limits
+    events.append(adjustment_event("acme", profiles, cost, window_start_ms=NOW_MS, amount=-5, rev=9, now_ms=NOW_MS))
     sighting: dict[str, Any] = {
         "account_id": "123456789012",
         "region": "us-east-1",
@@ -71,6 +82,10 @@ def made() -> list[Event]:
     }
     events.append(unattributed_event(**sighting))
     events += [unpriced_event(tenant, **sighting) for tenant in ("acme", None)]
+    stopped = resume(suspend(None, "unpaid", "somebody", NOW_MS), "somebody", NOW_MS)
+    events += [suspension_event("acme", profiles, one, now_ms=NOW_MS) for one in unannounced(0, stopped)]
+    events.append(unreserved_event("acme", "none", "", **sighting))
+    events.append(unreserved_event("globex", "expired", "1" * 32, **sighting))
     return events
 
 

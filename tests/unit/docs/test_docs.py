@@ -114,7 +114,7 @@ def test_commands_exist(document: Path) -> None:
 
 
 def test_a_wrong_command_would_be_noticed() -> None:
-    for words in (["replay", "--no-such-option", "x"], ["tenants", "remove", "x"], ["replay"], ["run", "x"]):
+    for words in (["replay", "--no-such-option", "x"], ["tenants", "rename", "x"], ["replay"], ["run", "x"]):
         with pytest.raises(typer.TyperException):
             parse_arguments(words)
 

@@ -100,7 +100,7 @@ def test_a_reading_leaves_out_what_is_reserved() -> None:
     bucket = expiry_bucket(NOW_MS)
     one = installed(Meter.TOTAL_TOKENS)
     gauge = Gauge(
-        "acme", 1, Layout(1, (one,)), {f"0{base36(NOW_MS // 300_000)}": 60}, None, {held_name("t", bucket): 30}
+        "acme", 1, Layout(1, (one,)), {f"0{base36(NOW_MS // 300_000)}": 60}, holds={held_name("t", bucket): 30}
     )
     (reading,) = read(gauge, NOW_MS)
     assert (reading.used, reading.reserved, reading.remaining, reading.overage) == (60, 30, 10, 0)
@@ -109,7 +109,7 @@ def test_a_reading_leaves_out_what_is_reserved() -> None:
 
 def test_what_is_reserved_denies_without_a_throttle() -> None:
     bucket = expiry_bucket(NOW_MS)
-    gauge = Gauge("acme", 1, Layout(1, (installed(Meter.TOTAL_TOKENS),)), {}, None, {held_name("t", bucket): 130})
+    gauge = Gauge("acme", 1, Layout(1, (installed(Meter.TOTAL_TOKENS),)), {}, holds={held_name("t", bucket): 130})
     (reading,) = read(gauge, NOW_MS)
     assert (reading.used, reading.reserved, reading.remaining, reading.overage) == (0, 130, 0, 0)
     assert (reading.allowed, reading.throttled_until_ms, reading.frees_at_ms) == (False, None, None)

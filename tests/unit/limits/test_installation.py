@@ -67,6 +67,21 @@ def test_installing_the_same_limits_again_changes_nothing() -> None:
     assert scene.tables.gauges["acme"].rev == rev
 
 
+def test_whether_it_reserves_is_installed_like_a_limit_and_stays() -> None:
+    scene = Scene()
+    store = MemoryInstallationStore(scene.tables)
+
+    def install(reserves: bool | None) -> bool:
+        wanted = [limit("1m"), limit("1h")]
+        return install_limits(store, "acme", wanted, clock=lambda: NOW_MS, new_id=lambda: "x", reserves=reserves)
+
+    assert [install(True), install(True), install(None)] == [True, False, False]
+    assert scene.install(limit("1m", 5))
+    assert scene.tables.gauges["acme"].layout.reserves
+    assert install(False)
+    assert not scene.tables.gauges["acme"].layout.reserves
+
+
 def test_a_raised_maximum_keeps_the_exact_buckets() -> None:
     scene = Scene()
     scene.install(limit("5m", 100))

@@ -81,6 +81,11 @@ ENCODED = [
         '["",["0",1,"u","1h",5000000000,0,0,0,null,[["anthropic.claude-*"],[]]],'
         '["1",2,"x","1m",5,0,0,0,7,[[],["p1"]]]]',
     ),
+    (Layout(4, (), reserves=True), '["",1]'),
+    (
+        Layout(5, (InstalledLimit(Limit("requests-1h", Meter.REQUESTS, HOUR, 5), "0", 1),), reserves=True),
+        '["",1,["0",1,"r","1h",5]]',
+    ),
 ]
 
 
@@ -88,6 +93,13 @@ ENCODED = [
 def test_the_encoded_layout_is_read_back_exactly(layout: Layout, text: str) -> None:
     assert encode_layout(layout) == text
     assert decode_layout(text, layout.version) == layout
+
+
+def test_whether_a_tenant_reserves_stays_until_somebody_says_otherwise() -> None:
+    marked = plan_change(TYPICAL, [], reserves=True).next
+    assert marked.reserves
+    assert plan_change(marked, [limit("a")]).next.reserves
+    assert not plan_change(marked, [], reserves=False).next.reserves
 
 
 def test_the_order_of_a_scope_is_no_change_of_its_buckets() -> None:

@@ -31,7 +31,7 @@ def installed(meter: Meter = Meter.TOTAL_TOKENS, slot: str = "0", maximum: int =
 
 def gauge(*limits: InstalledLimit, used: int = 0, held: int = 0, charged: int = 0) -> Gauge:
     holds = {held_name("t", expiry_bucket(NOW_MS)): held, "c0": charged}
-    return Gauge("acme", 1, Layout(1, limits), {bucket_name("0", HOUR, NOW_MS): used}, None, holds)
+    return Gauge("acme", 1, Layout(1, limits), {bucket_name("0", HOUR, NOW_MS): used}, holds=holds)
 
 
 def reservation(**changes: object) -> Reservation:

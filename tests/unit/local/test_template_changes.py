@@ -78,7 +78,7 @@ def test_a_layer_that_was_not_built_is_not_deployed_as_nothing(tmp_path: Path) -
         packaged_template(Project(tmp_path), lambda name, _: name)
 
 
-def test_two_concessions_and_no_more() -> None:
+def test_three_concessions_and_no_more() -> None:
     kept = {"Effect": "Allow", "Action": "s3:PutObject", "Condition": {"Bool": {"aws:SecureTransport": "true"}}}
     tls = {"Effect": "Deny", "Action": "s3:*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
     source = {
@@ -87,14 +87,20 @@ def test_two_concessions_and_no_more() -> None:
         "Condition": {"StringEquals": {"events:source": "x", "y": "z"}},
     }
     only = {"Effect": "Allow", "Action": "events:PutEvents", "Condition": {"StringEquals": {"events:source": "x"}}}
+    profiles = {"Effect": "Allow", "Action": ["bedrock:GetInferenceProfile"], "Resource": ["arn:x"]}
+    mixed = {"Effect": "Allow", "Action": ["bedrock:GetInferenceProfile", "s3:GetObject"], "Resource": "arn:x"}
     template = {
         "Resources": {
             "Tls": {"Properties": {"PolicyDocument": {"Statement": [tls]}}},
             "Mixed": {"Properties": {"PolicyDocument": {"Statement": [tls, kept]}}},
             "Role": {"Properties": {"Policies": [{"PolicyDocument": {"Statement": [source, only]}}]}},
+            "Bedrock": {"Properties": {"PolicyDocument": {"Statement": [profiles, mixed]}}},
         }
     }
     concede(template)
+    assert template["Resources"].pop("Bedrock") == {
+        "Properties": {"PolicyDocument": {"Statement": [{**profiles, "Resource": "*"}, mixed]}}
+    }
     assert template["Resources"] == {
         "Mixed": {"Properties": {"PolicyDocument": {"Statement": [kept]}}},
         "Role": {
@@ -127,4 +133,4 @@ def test_of_the_real_template_nothing_else_is_lost() -> None:
     assert "events:source" not in json.dumps(after)
     shorter = {name: json.dumps(value) for name, value in after["Resources"].items()}
     changed = {name for name, value in shorter.items() if value != json.dumps(before["Resources"][name])}
-    assert changed == {"EvaluateQuotasRole", "SweepRole"}
+    assert changed == {"EvaluateQuotasRole", "SweepRole", "SyncProfilesRole"}

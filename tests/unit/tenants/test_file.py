@@ -19,16 +19,18 @@ tenants:
   - id: acme
     timezone: Europe/Berlin
     plan: gold
+    name: Acme, Limited
     fail: closed
     profiles: [053a3ulue40l, "{profile_arn("44suuwn3n98t")}", {{id: 9xy, model: a.model}}]
     limits:
       - {{meter: total_tokens, window: 1h, max: 200k, hard: true}}
       - {{name: calls, meter: requests, window: month@15, max: 1000, thresholds: [90]}}
   - id: globex
+    reserves: true
 """
     )
     acme, globex = load(path)
-    assert (acme.id, acme.timezone, acme.plan) == ("acme", "Europe/Berlin", "gold")
+    assert (acme.id, acme.timezone, acme.plan, acme.name) == ("acme", "Europe/Berlin", "gold", "Acme, Limited")
     assert (acme.fail_policy, globex.fail_policy) == ("closed", None)
     assert acme.profiles == (
         ProfileReference("053a3ulue40l", "053a3ulue40l"),
@@ -40,6 +42,7 @@ tenants:
         ("calls", 1000, False),
     ]
     assert acme.limits[1].window.timezone == "Europe/Berlin"  # type: ignore[union-attr]
+    assert (acme.reserves, globex.reserves) == (False, True)
     assert not globex.profiles
     assert not globex.limits
 
@@ -50,6 +53,7 @@ tenants:
         (None, "list 'tenants'"),
         ({"tenants": {}}, "list 'tenants'"),
         ({"tenants": [], "plans": []}, "unknown key 'plans'"),
+        ({"tenants": [{"id": "acme", "name": "two\nlines"}]}, r"tenants\[0\]\.name: must be 1 to 200 printable"),
         ({"tenants": ["acme"]}, r"tenants\[0\]: must be a mapping"),
         ({"tenants": [{}]}, r"tenants\[0\]\.id: None is not a tenant id"),
         ({"tenants": [{"id": "a/b"}]}, r"tenants\[0\]\.id: 'a/b' is not a tenant id"),
@@ -61,6 +65,7 @@ tenants:
         ({"tenants": [{"id": "a", "plan": 3}]}, r"tenants\[0\]\.plan"),
         ({"tenants": [{"id": "a", "fail": "safe"}]}, r"tenants\[0\]\.fail: must be open or closed"),
         ({"tenants": [{"id": "a", "fail": []}]}, r"tenants\[0\]\.fail: must be open or closed"),
+        ({"tenants": [{"id": "a", "reserves": "yes"}]}, r"tenants\[0\]\.reserves: 'yes': write true or false"),
         ({"tenants": [{"id": "a", "profiles": "p1"}]}, r"tenants\[0\]\.profiles: must be a list"),
         ({"tenants": [{"id": "a", "profiles": [12]}]}, r"profiles\[0\]: .*quote"),
         ({"tenants": [{"id": "a", "profiles": [{"id": "p1", "arn": "x"}]}]}, "unknown key 'arn'"),

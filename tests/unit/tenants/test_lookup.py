@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from bedrock_meter.invocations.record import Invocation
-from bedrock_meter.tenants.attribution import UNATTRIBUTED, MappingPeriod
+from bedrock_meter.tenants.attribution import BY_TAG, UNATTRIBUTED, MappingPeriod
 from bedrock_meter.tenants.directory import Answer, CachedDirectory, Question
 from bedrock_meter.tenants.lookup import (
     CAPACITY,
@@ -75,7 +75,7 @@ def test_a_tagged_profile_is_found_once_and_written_so_that_nobody_asks_again(sc
     records = [invocation("r1", profile="p1"), invocation("r2", profile="p1")]
     (first, _) = scene.directory.attribute(records, scene.now_ms)
     assert (first.tenant, first.rule, first.model, first.routing) == ("acme", "profile", "a.model", "geo")
-    assert scene.mappings == {"p1": (MappingPeriod("acme", 0, None, "a.model", "geo"),)}
+    assert scene.mappings == {"p1": (MappingPeriod("acme", 0, None, "a.model", "geo", BY_TAG),)}
     scene.now_ms += 10 * USELESS_FOR_MS
     assert scene.tenants_of(*records) == ["acme", "acme"]
     assert scene.asked == ["p1"]

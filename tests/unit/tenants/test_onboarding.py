@@ -1,6 +1,7 @@
 """Applying definitions, over moto's DynamoDB and the real tenant store."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from moto import mock_aws
@@ -10,13 +11,15 @@ from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.storage.tables import MappingModel, bound
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
-from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.directory import Question
-from bedrock_meter.tenants.onboarding import HANDOVER_MS, Applied, apply
+from bedrock_meter.tenants.onboarding import Applied, apply
+from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import MAXIMUM_PATTERNS, GatewayDefinition, Trust
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
 from tests.doubles.records import NOW_MS, limit
+from tests.doubles.tenants import MemoryAudit
 
 TABLES = Tables("", "", "", "tenants")
 
@@ -29,6 +32,7 @@ class Scene:
         self.directory = DynamoDBDirectoryStore(client(), TABLES)
         self.gauges = MemoryTables()
         self.now_ms = NOW_MS
+        self.audit = MemoryAudit()
 
     def apply(self, *definitions: TenantDefinition) -> list[Applied]:
         return list(
@@ -38,6 +42,8 @@ class Scene:
                 MemoryInstallationStore(self.gauges),
                 clock=lambda: self.now_ms,
                 new_id=lambda: "x",
+                audit=self.audit,
+                by="somebody",
             )
         )
 
@@ -82,6 +88,16 @@ def test_a_policy_for_outages_lies_on_the_gauge_where_it_is_read(scene: Scene) -
     assert again.changed == ()
     scene.apply(definition("acme"))
     assert scene.gauges.gauges["acme"].fail_policy is None
+
+
+def test_whether_a_tenant_reserves_is_kept_beside_its_limits(scene: Scene) -> None:
+    wanted = definition("acme", limits=(limit("1h"),), reserves=True)
+    assert [scene.apply(wanted)[0].changed for _ in range(2)] == [("limits", "tenant"), ()]
+    layout = scene.gauges.gauges["acme"].layout
+    assert (layout.version, layout.reserves) == (1, True)
+    assert scene.apply(definition("acme", limits=(limit("1h"),)))[0].changed == ("limits",)
+    changed = scene.gauges.gauges["acme"].layout
+    assert (changed.version, changed.limits, changed.reserves) == (2, layout.limits, False)
 
 
 def test_a_profile_changes_hands_when_no_cached_answer_can_be_wrong_about_it(scene: Scene) -> None:
@@ -178,6 +194,27 @@ def test_the_recorder_reads_what_people_wrote(scene: Scene) -> None:
     assert answer.tenants == {"acme"}
 
 
+@pytest.mark.parametrize("principal", [ROLE, PATTERN])
+def test_a_principal_is_forgotten_without_its_other_owners(scene: Scene, principal: str) -> None:
+    scene.apply(definition("acme", principals=(principal,)))
+    scene.apply(definition("globex", principals=(principal,)))
+    scene.tenants.forget_principal(principal, "acme")
+    assert [one.tenant for one in owners(scene, principal)] == ["globex"]
+    scene.tenants.forget_principal(principal, "globex")
+    scene.tenants.forget_principal(principal, "globex")
+    assert scene.tenants.principal_periods(principal)[1] == ()
+    assert principal not in str(scene.tenants.trust())
+    assert scene.directory.ask(Question(principals=[ROLE])).principals == {}
+
+
+def test_a_removed_tenant_is_not_registered(scene: Scene) -> None:
+    scene.apply(definition("acme"), definition("globex"))
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    assert scene.tenants.put_tenant(replace(held, removed_ms=NOW_MS), NOW_MS)
+    assert scene.directory.ask(Question(tenants=["acme", "globex"])).tenants == {"globex"}
+
+
 def test_gateways_and_patterns_do_not_overwrite_each_other(scene: Scene) -> None:
     version, _ = scene.tenants.principal_periods(PATTERN)
     assert scene.tenants.put_gateways(GatewayDefinition((ROLE,)))
@@ -203,3 +240,48 @@ def test_a_looked_up_mapping_is_written_where_there_is_none_and_people_can_chang
     assert scene.tenants.periods("p1") == (1, (found,))
     scene.apply(definition("globex", "p1"))
     assert [one.tenant for one in scene.periods("p1")] == ["acme", "globex"]
+
+
+def test_what_a_file_does_not_say_of_a_profile_stays_as_it_is_known(scene: Scene) -> None:
+    scene.apply(definition("acme", "p1", model="-"))
+    known = MappingPeriod("acme", 0, None, "a.model", "geo")
+    scene.tenants.put_periods("p1", 1, [known])
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    references = (ProfileReference("p1", "arn:p1", "a.model", "geo"),)
+    scene.tenants.put_tenant(TenantDefinition("acme", profiles=references, revision=held.revision), NOW_MS)
+    (applied,) = scene.apply(definition("acme", "p1", model="-"))
+    assert applied.changed == ()
+    assert scene.periods("p1") == [known]
+
+
+def test_a_file_leaves_alone_what_is_the_tenants_by_a_tag_only(scene: Scene) -> None:
+    scene.tenants.put_periods("p9", 0, [MappingPeriod("acme", by=BY_TAG)])
+    tagged = ProfileReference("p9", "arn:p9", "a.model", "geo", tagged=True)
+    scene.tenants.put_tenant(TenantDefinition("acme", profiles=(tagged,)), NOW_MS)
+    scene.apply(definition("acme", "p1"))
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    assert [one.id for one in held.profiles] == ["p1", "p9"]
+    assert scene.periods("p9") == [MappingPeriod("acme", by=BY_TAG)]
+    scene.apply(definition("acme", "p1", "p9"))
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    assert [one.tagged for one in held.profiles] == [False, False]
+    assert scene.apply(definition("acme", "p1", "p9"))[0].changed == ()
+
+
+def test_each_change_is_noted_once(scene: Scene) -> None:
+    wanted = definition("acme", "p1", limits=(limit("1h"),), name="Acme")
+    scene.apply(wanted)
+    scene.apply(wanted)
+    scene.apply(definition("acme", "p1", name="Acme"))
+    first, second = scene.audit.entries
+    assert (first.what, first.by, first.before) == ("apply", "somebody", None)
+    assert first.after is not None
+    assert first.after["name"] == "Acme"
+    assert second.after == {"limits": []}
+    assert second.before is not None
+    assert second.before["limits"] == [
+        "name=total_tokens-1h,meter=total_tokens,window=1h,max=1000,hard=false,thresholds=50+80+100"
+    ]

@@ -12,8 +12,9 @@ from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Evidence, MappingPeriod, attribute
 from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, writes_of
-from bedrock_meter.usage.reattribution import ATTEMPTS, Reattributed, Reattribution
+from bedrock_meter.usage.reattribution import Reattributed, Reattribution
 from bedrock_meter.usage.recorder import Refused, UnacceptableWrites
+from bedrock_meter.usage.rewriting import ATTEMPTS
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import TestPrices

@@ -15,8 +15,8 @@ from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import Writes
-from bedrock_meter.usage.reattribution import move_writes
 from bedrock_meter.usage.recorder import Recorded, Recorder, Refused, UnacceptableWrites
+from bedrock_meter.usage.rewriting import writes_between
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import UNPRICED_MODEL, TestPrices
@@ -42,6 +42,7 @@ class Announced:
     def __init__(self) -> None:
         self.profiles: list[str] = []
         self.unpriced: list[tuple[str, str]] = []
+        self.unreserved: list[tuple[str, str]] = []
         self.busy = 0
 
     def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
@@ -56,6 +57,13 @@ class Announced:
             self.busy -= 1
             return False
         self.unpriced.append((entry.profile, entry.model))
+        return True
+
+    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+        if self.busy:
+            self.busy -= 1
+            return False
+        self.unreserved.append((entry.tenant, reason))
         return True
 
 
@@ -399,7 +407,7 @@ def test_a_raise_follows_an_entry_that_was_moved_meanwhile(bench: Bench) -> None
 
     def move_first(writes: Writes) -> Refused | None:
         if writes.changes[0].held is not None and bench.tables.ledger[held.key] == held:
-            assert real(move_writes(held, moved, bench.tables.gauges["acme"].layout, NOW_MS)) is None
+            assert real(writes_between(held, moved, bench.tables.gauges["acme"].layout, NOW_MS)) is None
         return real(writes)
 
     bench.store.commit = move_first  # type: ignore[method-assign]

@@ -1,5 +1,7 @@
 """Which record settles which reservation, through the recorder."""
 
+import dataclasses
+
 from msgspec.structs import replace
 
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
@@ -7,7 +9,7 @@ from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import METADATA_KEY, Reservation, named_in
+from bedrock_meter.limits.reservations import KEPT_MS, METADATA_KEY, Reservation, named_in
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
@@ -221,3 +223,55 @@ def test_reservations_are_items_of_their_chunk() -> None:
     assert [len(chunk.changes) for chunk in chunks] == [49, 49]
     assert all(writes_of(one, {"acme": layout}, NOW_MS, settlements).items == MAXIMUM_ITEMS for one in chunks)
     assert Recorded().settled == 0
+
+
+def reserving_all() -> Reserving:
+    """``acme`` reserves every call, ``globex`` does not."""
+    bench = Reserving()
+    layout = bench.tables.gauges["acme"].layout
+    bench.tables.change_gauge("acme", layout=dataclasses.replace(layout, reserves=True))
+    return bench
+
+
+def test_usage_that_reserved_nothing_is_announced_with_its_reason() -> None:
+    bench = reserving_all()
+    released, expired = bench.reserve(), bench.reserve()
+    bench.reservations.release("acme", released.id)
+    bench.tables.reservations["acme", expired.id] = dataclasses.replace(expired, expires_ms=bench.now_ms)
+    bench.record(invocation("r1"))
+    bench.record(call("r2", "9" * 32))
+    bench.record(call("r3", released))
+    bench.record(call("r4", expired))
+    reasons = ["none", "unknown", "released", "expired"]
+    assert bench.announced.unreserved == [("acme", reason) for reason in reasons]
+
+
+def test_what_was_reserved_or_may_have_been_is_not_announced() -> None:
+    bench = reserving_all()
+    one, two, lease = bench.reserve(), bench.reserve(), bench.reserve(is_lease=True)
+    bench.record(call("r1", one), call("r2", lease))
+    bench.recorder = bench.fresh()
+    bench.record(call("r1", one))
+    bench.record(call("r3", two, tokens=NO_TOKENS))
+    bench.record(call("r3", two))
+    bench.record(invocation("r4", error_code="ThrottlingException"))
+    bench.record(call("r5", "9" * 32, event_ms=NOW_MS - KEPT_MS))
+    bench.record(invocation("r6", profile="globexprofile1"))
+    assert bench.announced.unreserved == []
+    assert bench.status(two) == "settled"
+
+
+def test_it_is_announced_before_it_is_recorded() -> None:
+    bench = reserving_all()
+    bench.announced.busy = 2
+    report = bench.record(invocation("r1"))
+    assert (report.recorded, report.conflicts, len(bench.announced.unreserved)) == (1, 2, 1)
+
+
+def test_a_recorder_learns_of_the_mark_from_a_refusal() -> None:
+    bench = Reserving()
+    bench.record(invocation("r1"))
+    layout = plan_change(bench.tables.gauges["acme"].layout, [], reserves=True).next
+    bench.tables.change_gauge("acme", layout=layout)
+    bench.record(invocation("r2"))
+    assert bench.announced.unreserved == [("acme", "none")]

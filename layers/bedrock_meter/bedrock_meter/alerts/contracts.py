@@ -17,6 +17,7 @@ from bedrock_meter.limits.gauge import Reading
 from bedrock_meter.limits.levels import Transition
 from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.status import amounts_document, limit_document
+from bedrock_meter.limits.suspension import SuspensionTransition
 
 SOURCE = "bedrock-meter"
 DETAIL_VERSION = "1"
@@ -30,6 +31,9 @@ TENANT_OVERSPEND_FORECAST = "Tenant Overspend Forecast"
 USAGE_UNATTRIBUTED = "Usage Unattributed"
 USAGE_UNPRICED = "Usage Unpriced"
 USAGE_ADJUSTED = "Usage Adjusted"
+TENANT_SUSPENDED = "Tenant Suspended"
+TENANT_RESUMED = "Tenant Resumed"
+UNRESERVED_USAGE_DETECTED = "Unreserved Usage Detected"
 
 _DETAIL_TYPES = {
     "throttled": TENANT_THROTTLED,
@@ -115,7 +119,7 @@ def adjustment_event(
         profiles: ARNs or ids of the tenant's profiles.
         installed: The calendar limit.
         window_start_ms: Start of the closed period.
-        amount: What was added, in the limit's meter.
+        amount: What was added, in the limit's meter; negative where rating anew took more cost away. Never 0.
         rev: The gauge's revision that showed it: tells one adjustment of a period from the next.
         now_ms: Time of evaluation.
     """
@@ -126,6 +130,25 @@ def adjustment_event(
         "window_start": iso(window_start_ms),
     }
     return Event(identity, USAGE_ADJUSTED, detail)
+
+
+def suspension_event(tenant: str, profiles: Sequence[str], transition: SuspensionTransition, *, now_ms: int) -> Event:
+    """Return the event that says: a person has stopped this tenant, or let it go. Who did so is not in it."""
+    identity = event_id(tenant, "suspension", transition.ordinal)
+    suspension = transition.suspension
+    detail = {
+        "version": DETAIL_VERSION,
+        "event_id": identity,
+        "tenant": tenant,
+        "profiles": list(profiles[:MAXIMUM_PROFILES]),
+        "reason": suspension.reason,
+        "suspended_at": iso(suspension.since_ms),
+        "ordinal": transition.ordinal,
+        "evaluated_at": iso(now_ms),
+    }
+    if not transition.is_start:
+        detail["resumed_at"] = iso(suspension.resumed_ms)
+    return Event(identity, TENANT_SUSPENDED if transition.is_start else TENANT_RESUMED, detail)
 
 
 def unattributed_event(
@@ -156,6 +179,30 @@ def unpriced_event(
     identity = event_id("unpriced", tenant, account_id, region, profile, model, day)
     sighting = _sighting(identity, account_id, region, profile, day, model, event_ms, now_ms)
     return Event(identity, USAGE_UNPRICED, sighting if tenant is None else {**sighting, "tenant": tenant})
+
+
+def unreserved_event(
+    tenant: str,
+    reason: str,
+    reservation: str,
+    *,
+    account_id: str,
+    region: str,
+    profile: str,
+    day: str,
+    model: str,
+    event_ms: int,
+    now_ms: int,
+) -> Event:
+    """Return the event that says: a tenant that reserves every call made one for which nothing was reserved.
+
+    One id per tenant and UTC day: the first such call that was seen stands for all. ``reservation`` is what it named,
+    or empty.
+    """
+    identity = event_id("unreserved", tenant, account_id, region, day)
+    sighting = _sighting(identity, account_id, region, profile, day, model, event_ms, now_ms)
+    named = {"reservation": reservation} if reservation else {}
+    return Event(identity, UNRESERVED_USAGE_DETECTED, {**sighting, "tenant": tenant, "reason": reason, **named})
 
 
 def _sighting(

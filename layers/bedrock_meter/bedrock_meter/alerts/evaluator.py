@@ -7,19 +7,22 @@ the bus accepted is cleared, the rest stays due.
 
 A verdict that changes nothing is not written. That is safe, because within one version of the limits usage only
 grows, and everything that can fall by itself (a throttle, a threshold that re-arms) carries the instant at which the
-sweep looks again.
+sweep looks again. Rating anew (``usage/rerating.py``) alone takes cost away: a slow worker that saw the higher cost can
+then announce what has passed by. It was true when it was read, and ends with the tenant's next usage, or when the sweep
+looks again at the latest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bedrock_meter.alerts.contracts import Event, adjustment_event, transition_event
+from bedrock_meter.alerts.contracts import Event, adjustment_event, suspension_event, transition_event
 from bedrock_meter.alerts.outbox import Pending, PublishOutcome, settle
 from bedrock_meter.errors import DeliverAgain
 from bedrock_meter.limits.gauge import Gauge, late_buckets, stale_buckets
 from bedrock_meter.limits.levels import States, Verdict, judge
 from bedrock_meter.limits.limit import InstalledLimit
+from bedrock_meter.limits.suspension import SuspensionTransition, unannounced
 
 ATTEMPTS = 5
 REPUBLISH_AFTER_MS = 60_000
@@ -40,6 +43,7 @@ class TenantState:
         levels: What has fired, by limit.
         pending: Events that the bus has not accepted yet.
         next_due_ms: When the sweep looks again; None = no need.
+        suspension: Ordinal of the last suspension or end of one that was announced.
     """
 
     version: int = 0
@@ -48,6 +52,7 @@ class TenantState:
     levels: States = field(default_factory=dict)
     pending: tuple[Pending, ...] = ()
     next_due_ms: int | None = None
+    suspension: int = 0
 
 
 class EvaluationStore(Protocol):
@@ -142,8 +147,9 @@ class Evaluator:
             now_ms = self._clock()
             verdict = judge(gauge.layout, gauge.buckets, before.levels, now_ms)
             late = late_buckets(gauge.layout, gauge.buckets)
-            if late or _is_news(gauge, before, verdict, now_ms):
-                events = self._events(gauge, verdict, late, now_ms)
+            stopped = unannounced(before.suspension, gauge.suspension)
+            if late or stopped or _is_news(gauge, before, verdict, now_ms):
+                events = self._events(gauge, verdict, late, stopped, now_ms)
                 pending = before.pending + tuple(Pending(event) for event in events)
                 state = TenantState(
                     version=before.version + 1,
@@ -152,6 +158,7 @@ class Evaluator:
                     levels=verdict.states,
                     pending=pending,
                     next_due_ms=_earliest(verdict.next_due_ms, now_ms + REPUBLISH_AFTER_MS if pending else None),
+                    suspension=stopped[-1].ordinal if stopped else before.suspension,
                 )
                 seen = {name: amount for _, name, _, amount in late}
                 if not self._store.save(tenant, state, before=before, events=events, late=seen):
@@ -166,12 +173,22 @@ class Evaluator:
             return
         raise DeliverAgain(f"the state of tenant {tenant} was changed by others {ATTEMPTS} times meanwhile")
 
-    def _events(self, gauge: Gauge, verdict: Verdict, late: Sequence[Late], now_ms: int) -> list[Event]:
-        if not verdict.transitions and not late:
+    def _events(
+        self,
+        gauge: Gauge,
+        verdict: Verdict,
+        late: Sequence[Late],
+        stopped: Sequence[SuspensionTransition],
+        now_ms: int,
+    ) -> list[Event]:
+        if not verdict.transitions and not late and not stopped:
             return []
         profiles = self._store.profiles(gauge.tenant)
-        events = [transition_event(gauge.tenant, profiles, one, now_ms=now_ms) for one in verdict.transitions]
+        events = [suspension_event(gauge.tenant, profiles, one, now_ms=now_ms) for one in stopped]
+        events += [transition_event(gauge.tenant, profiles, one, now_ms=now_ms) for one in verdict.transitions]
         for installed, _, window_start_ms, amount in late:
+            if not amount:  # what was added and what was taken away since are the same: the period has not changed
+                continue
             events.append(
                 adjustment_event(
                     gauge.tenant,
@@ -195,6 +212,13 @@ class Evaluator:
         waiting = report.note(outcome, pending)
         due_ms = _earliest(next_due_ms, now_ms + REPUBLISH_AFTER_MS if waiting else None)
         self._store.cleared(tenant, state, outcome, pending, due_ms)
+
+
+def is_unjudged(gauge: Gauge, before: TenantState, now_ms: int) -> bool:
+    """Whether judging ``gauge`` now would write something, given the last verdict. Pure; doing it changes nothing."""
+    if late_buckets(gauge.layout, gauge.buckets):
+        return True
+    return _is_news(gauge, before, judge(gauge.layout, gauge.buckets, before.levels, now_ms), now_ms)
 
 
 def _is_news(gauge: Gauge, before: TenantState, verdict: Verdict, now_ms: int) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 from bedrock_meter import clock
 from bedrock_meter.alerts.evaluator import Evaluator
 from bedrock_meter.alerts.publisher import EventBridgeBus
+from bedrock_meter.alerts.review import Review
 from bedrock_meter.alerts.sweep import Worklist
 from bedrock_meter.settings import Tables
+from bedrock_meter.storage.keys import GAUGE
 from bedrock_meter.storage.outboxes import DynamoDBOutboxStore, is_outbox
 from bedrock_meter.storage.states import DynamoDBEvaluationStore
 
@@ -22,3 +24,8 @@ def worklist(
     bus = EventBridgeBus(events, bus_name)
     evaluator = Evaluator(DynamoDBEvaluationStore(dynamodb, tables), bus, clock=now)
     return Worklist(evaluator, DynamoDBOutboxStore(dynamodb, tables), bus, is_outbox=is_outbox, clock=now)
+
+
+def review(dynamodb: Any, judging: Worklist, tables: Tables, *, now: Callable[[], int] = clock.now_ms) -> Review:
+    """Return what looks, part by part, for tenants that nobody judged, and gives them to ``judging``."""
+    return Review(DynamoDBEvaluationStore(dynamodb, tables), judging, gauge_key=GAUGE, clock=now)

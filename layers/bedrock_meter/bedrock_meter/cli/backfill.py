@@ -163,15 +163,15 @@ def read_range(start: str, end: str, now_ms: int) -> tuple[int, int]:
     return from_ms, to_ms
 
 
-def state_file(stack: str, start: str, end: str) -> Path:
-    """Return where the position of this backfill is kept: in the working folder's ``.local``, which git ignores."""
+def state_file(stack: str, start: str, end: str, *, command: str = "backfill") -> Path:
+    """Return where the position of a command is kept: in the working folder's ``.local``, which git ignores."""
     from bedrock_meter.local.project import STATE_VARIABLE
 
     folder = Path(os.environ.get(STATE_VARIABLE, "") or ".local")
     if not folder.is_dir():
         folder.mkdir(parents=True)
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    return folder / f"backfill_{stack}_{start}_{end}.json".translate(_UNSAFE)
+    return folder / f"{command}_{stack}_{start}_{end}.json".translate(_UNSAFE)
 
 
 def load(file: Path, fresh: Position) -> Position:

@@ -1,6 +1,7 @@
 """A deployed stack as the operator's commands reach it: by name on AWS, or the local one that `up` serves."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bedrock_meter.errors import ConfigurationError
 from bedrock_meter.settings import DAY_MS, Tables
@@ -48,3 +49,35 @@ def retention_ms(outputs: Mapping[str, str]) -> int:
     if not days.isdigit():
         raise ConfigurationError(f"function {name} has no LEDGER_RETENTION_DAYS: is it one of bedrock-meter?")
     return int(days) * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who runs the command, and where.
+
+    Attributes:
+        by: The caller's ARN, or the name that was given.
+        partition: ``aws``, ``aws-cn`` or the like.
+        account: Twelve digits.
+        region: Region of these AWS settings.
+    """
+
+    by: str
+    partition: str
+    account: str
+    region: str
+
+    @property
+    def here(self) -> str:
+        """Beginning of the ARNs of Bedrock's resources in this account and Region."""
+        return f"arn:{self.partition}:bedrock:{self.region}:{self.account}:"
+
+
+def caller(name: str | None = None) -> Caller:
+    """Return who the AWS settings say that we are; ``name`` stands for the ARN in audit entries."""
+    from bedrock_meter.storage.dynamodb import client
+
+    sts = client("sts")
+    identity = sts.get_caller_identity()
+    arn = str(identity["Arn"])
+    return Caller(name or arn, arn.split(":")[1], str(identity["Account"]), str(sts.meta.region_name))

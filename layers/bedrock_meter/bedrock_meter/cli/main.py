@@ -16,7 +16,18 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from bedrock_meter.cli import backfill, preflight, prices, quarantine, reattribute, rebuild, setup_logging
+from bedrock_meter.cli import (
+    backfill,
+    preflight,
+    prices,
+    profile_commands,
+    quarantine,
+    reattribute,
+    rebuild,
+    rerate,
+    setup_logging,
+    tenant_commands,
+)
 from bedrock_meter.errors import InvalidDefinition, MeterError
 
 app = typer.Typer(
@@ -26,17 +37,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-tenants_app = typer.Typer(help="Tenants, their profiles and their limits.", rich_markup_mode=None)
-app.add_typer(tenants_app, name="tenants")
+tenant_commands.register(app)
+profile_commands.register(app)
 rebuild.register(app)
 backfill.register(app)
 quarantine.register(app)
 prices.register(app)
 reattribute.register(app)
+rerate.register(app)
 preflight.register(app)
 setup_logging.register(app)
 
-LOCAL = "local"
 TERMINATED = 128 + signal.SIGTERM
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -132,50 +143,6 @@ def up() -> None:
     from bedrock_meter.cli.demonstration import demonstrate
 
     demonstrate(keep_serving=True)
-
-
-@tenants_app.command(
-    "apply",
-    short_help="Load a tenants file into a deployed stack.",
-    help="Load a tenants file into a deployed stack. Can be repeated: what is as wanted is left alone, tenants that "
-    "the file does not name stay as they are.",
-    epilog="Example: bedrock-meter tenants apply tenants.yaml --stack bedrock-meter",
-)
-def apply_file(
-    file: Annotated[Path, typer.Argument(help="Tenants, their profiles and limits (YAML).", show_default=False)],
-    stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-    ] = LOCAL,
-) -> None:
-    """Load tenants into a stack."""
-    from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_tenants, outputs_on_aws
-    from bedrock_meter.clock import iso
-    from bedrock_meter.local.failures import BadInput
-
-    definitions, gateways = load_tenants(file), load_gateways(file)
-    if stack == LOCAL:
-        from bedrock_meter.local.project import find_project
-        from bedrock_meter.local.stack import served_stack
-
-        served = served_stack(find_project())
-        if served is None:
-            raise BadInput("no local stack is being served (`bedrock-meter up`): name a stack on AWS with --stack")
-        served.endpoint.adopt()
-        outputs = dict(served.outputs)
-    else:
-        outputs = outputs_on_aws(stack)
-    if gateways is not None:
-        apply_gateways(gateways, outputs)
-    has_more = False
-    for applied in apply_tenants(definitions, outputs):
-        has_more = has_more or any(
-            one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in applied.changed
-        )
-        print(f"{applied.tenant}: {', '.join(applied.changed) or 'as it was'}; holds from {iso(applied.effective_ms)}")
-    if has_more:
-        said = f"bedrock-meter reattribute --all --dry-run --stack {stack}"
-        print(f"usage that was recorded without a tenant before: {said}", file=sys.stderr)
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -44,7 +44,7 @@ def onboard(
     """
     stack.endpoint.adopt()
     is_trust_new = gateways is not None and apply_gateways(gateways, stack.outputs)
-    changed = [one for one in apply_tenants(definitions, stack.outputs) if one.changed]
+    changed = [one for one in apply_tenants(definitions, stack.outputs, "bedrock-meter") if one.changed]
     # What the stack trusts is remembered for as long as a known answer.
     is_trust_new |= any(what.startswith("principal ") for one in changed for what in one.changed)
     if stack.is_served and (changed or is_trust_new):

@@ -59,15 +59,24 @@ def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> b
     return True
 
 
-def apply_tenants(definitions: Sequence[TenantDefinition], outputs: Mapping[str, str]) -> Iterator[Applied]:
-    """Apply definitions to the stack with these outputs, with this process's AWS settings."""
+def apply_tenants(definitions: Sequence[TenantDefinition], outputs: Mapping[str, str], by: str) -> Iterator[Applied]:
+    """Apply definitions to the stack with these outputs, with this process's AWS settings, in the name of ``by``."""
+    from bedrock_meter.storage.audit import DynamoDBAuditTrail
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.installation import DynamoDBInstallationStore
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
 
     tables = Tables(*(outputs[f"{name}Table"] for name in ("Ledger", "Usage", "Quotas", "Tenants")))
-    installation = DynamoDBInstallationStore(client("dynamodb"), tables)
-    return apply(definitions, PynamoDBTenantStore(tables), installation, clock=now_ms, new_id=lambda: uuid4().hex)
+    dynamodb = client("dynamodb")
+    return apply(
+        definitions,
+        PynamoDBTenantStore(tables),
+        DynamoDBInstallationStore(dynamodb, tables),
+        clock=now_ms,
+        new_id=lambda: uuid4().hex,
+        audit=DynamoDBAuditTrail(dynamodb, tables),
+        by=by,
+    )
 
 
 def outputs_on_aws(stack_name: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from bedrock_meter.limits.holds import NO_HOLDS, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window, base36
 
 CLOSING_GRACE_MS = 3_600_000
@@ -57,6 +58,7 @@ class Gauge:
         layout: The limits, and how to read the buckets.
         buckets: Sum by bucket name; only bucket attributes of the item.
         lease: A change of limits in progress, or None.
+        suspension: The last suspension of the tenant, in force or over; None if there never was one.
         holds: What open reservations hold, and the running totals of all charges: see ``limits/holds.py``.
         fail_policy: What the API answers for this tenant when the gauge cannot be read: ``open`` or ``closed``; None =
             the stack's default.
@@ -67,6 +69,7 @@ class Gauge:
     layout: Layout
     buckets: Mapping[str, int]
     lease: Lease | None = None
+    suspension: Suspension | None = None
     holds: Mapping[str, int] = field(default_factory=dict)
     fail_policy: str | None = None
 
@@ -117,7 +120,7 @@ class LateBucket(NamedTuple):
         installed: The calendar limit.
         name: Name of the bucket, ending in ``+``.
         window_start_ms: Start of the closed window.
-        amount: What arrived since the last report.
+        amount: What arrived since the last report; below 0 where rating anew took more cost away than arrived.
     """
 
     installed: InstalledLimit

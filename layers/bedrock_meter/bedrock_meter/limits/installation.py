@@ -58,6 +58,7 @@ def install_limits(
     *,
     clock: Callable[[], int],
     new_id: Callable[[], str],
+    reserves: bool | None = None,
 ) -> bool:
     """Make ``wanted`` the limits of a tenant, whole windows included. Doing it twice changes nothing.
 
@@ -67,6 +68,7 @@ def install_limits(
         wanted: All limits that the tenant is to have, in order.
         clock: Current time in milliseconds.
         new_id: Makes the lease's id; unique per call.
+        reserves: Whether the tenant reserves every call; None = as it is.
 
     Returns:
         Whether anything changed.
@@ -80,8 +82,8 @@ def install_limits(
         if gauge is None:
             store.create_gauge(tenant)
             continue
-        change = plan_change(gauge.layout, wanted)
-        if change.next.limits == gauge.layout.limits:
+        change = plan_change(gauge.layout, wanted, reserves=reserves)
+        if (change.next.limits, change.next.reserves) == (gauge.layout.limits, gauge.layout.reserves):
             # If we had sent it, then it was our reply that got lost and not our lease.
             return was_sent
         now_ms = clock()

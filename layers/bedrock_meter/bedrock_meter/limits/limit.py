@@ -154,6 +154,7 @@ class Layout:
     Attributes:
         version: Grows by one with every change; recorders condition their writes on it.
         limits: At most 18, in the order in which they were defined; names and slots are unique.
+        reserves: Whether the tenant reserves every call, so that usage without a reservation is worth an event.
 
     Raises:
         InvalidDefinition: There are too many limits, or two have the same name or slot.
@@ -161,6 +162,7 @@ class Layout:
 
     version: int
     limits: tuple[InstalledLimit, ...]
+    reserves: bool = False
 
     def __post_init__(self) -> None:
         if len(self.limits) > MAX_LIMITS:
@@ -196,8 +198,8 @@ def default_name(meter: Meter, window: Window) -> str:
     return f"{meter}-{window}".replace("@", "-")
 
 
-def plan_change(current: Layout, wanted: Sequence[Limit]) -> LayoutChange:
-    """Plan the change from ``current`` to exactly the ``wanted`` limits.
+def plan_change(current: Layout, wanted: Sequence[Limit], *, reserves: bool | None = None) -> LayoutChange:
+    """Plan the change from ``current`` to exactly the ``wanted`` limits; ``reserves`` None stays as it is.
 
     A wanted limit with the meter, window (zone and anchor included) and scope of a current one keeps that one's slot
     and buckets, whatever its name; where several would fit, the one of the same name. It keeps its version as well when
@@ -237,7 +239,7 @@ def plan_change(current: Layout, wanted: Sequence[Limit]) -> LayoutChange:
         else:
             limits.append(replace(match, limit=limit, version=version))
     return LayoutChange(
-        next=Layout(version, tuple(limits)),
+        next=Layout(version, tuple(limits), current.reserves if reserves is None else reserves),
         kept=tuple(installed.slot for installed in limits if installed.slot in used),
         seeded=tuple(installed for installed in limits if installed.slot not in used),
         dropped_slots=tuple(held),
@@ -252,16 +254,19 @@ def _counts(limit: Limit) -> tuple[object, ...]:
 def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
-    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope], ...]`` where defaults are
+    ``[zone, 1, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope], ...]`` where defaults are
     cut off from the end of each limit; a scope is ``[models, profiles]``. A window carries its own zone only where that
-    differs from the first one. Three limits take about 100 bytes. What earlier versions wrote lacks the later fields
-    and is read with their defaults.
+    differs from the first one. The 1 is there where the tenant reserves every call. Three limits take about 100 bytes.
+    What earlier versions wrote lacks the later fields and is read with their defaults.
     """
-    if not layout.limits:
+    if not layout.limits and not layout.reserves:
         return _EMPTY
     zones = [installed.window.timezone for installed in layout.limits if isinstance(installed.window, CalendarWindow)]
     shared = zones[0] if zones else ""
-    return json.dumps([shared, *(_pack(installed, shared) for installed in layout.limits)], separators=(",", ":"))
+    marked = [1] if layout.reserves else []
+    return json.dumps(
+        [shared, *marked, *(_pack(installed, shared) for installed in layout.limits)], separators=(",", ":")
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -275,7 +280,8 @@ def decode_layout(text: str, version: int) -> Layout:
         return Layout(version, ())
     try:
         shared, *packed = json.loads(text)
-        return Layout(version, tuple(_unpack(values, shared) for values in packed))
+        reserves = packed[:1] == [1]
+        return Layout(version, tuple(_unpack(values, shared) for values in packed[reserves:]), reserves)
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         raise InvalidDefinition("layout", f"version {version} cannot be read: {problem!r}") from problem
 

@@ -27,6 +27,9 @@ DEFAULT_LIFETIME_MS = 300_000
 
 LONGEST_LIFETIME_MS = 3_600_000
 
+KEPT_MS = 86_400_000
+"""For how long it is known, open or closed, after it expired."""
+
 _is_id = re.compile(r"[0-9a-f]{32}").fullmatch
 
 Status = Literal["open", "settled", "released"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from bedrock_meter.limits.counting import counted
 from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
-from bedrock_meter.limits.limit import InstalledLimit, Layout, LayoutChange
+from bedrock_meter.limits.limit import InstalledLimit, LayoutChange
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, RollingWindow, Window
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
@@ -75,7 +75,7 @@ def mark_unseeded(change: LayoutChange, now_ms: int) -> LayoutChange:
         for installed in change.seeded
     }
     limits = tuple(marked.get(installed.slot, installed) for installed in change.next.limits)
-    return replace(change, next=Layout(change.next.version, limits), seeded=tuple(marked.values()))
+    return replace(change, next=replace(change.next, limits=limits), seeded=tuple(marked.values()))
 
 
 def _counts_from_now(window: Window) -> bool:

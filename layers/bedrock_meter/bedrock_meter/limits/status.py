@@ -8,6 +8,7 @@ from bedrock_meter.limits.holds import RETRY_RESERVED_MS
 from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import WHOLE
+from bedrock_meter.limits.suspension import suspension_document
 
 
 def limit_document(installed: InstalledLimit) -> dict[str, Any]:
@@ -45,12 +46,14 @@ def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
 
     ``allowed`` is false as soon as one limit has nothing left; the limits that say so carry ``throttled_until`` (null
     where waiting does not help). Soft limits deny as well: soft says how the oldest part of a rolling window is
-    counted.
+    counted. It is false, too, while the tenant is suspended; ``suspended`` then says why, since when and by whom.
     """
     readings = read(gauge, now_ms)
+    suspended = suspension_document(gauge.suspension)
     return {
         "tenant": gauge.tenant,
-        "allowed": all(reading.allowed for reading in readings),
+        "allowed": suspended is None and all(reading.allowed for reading in readings),
+        "suspended": suspended,
         "as_of": iso(now_ms),
         "version": gauge.layout.version,
         "limits": [limit_status(reading) for reading in readings],
@@ -76,6 +79,8 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
         states.append(f'"{reading.limit.name}";r={reading.remaining // per}{free}')
     headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
     denying = [_allows_at_ms(reading, now_ms) for reading in readings if not reading.allowed]
+    if suspension_document(gauge.suspension) is not None:
+        denying.append(None)  # nobody knows when a person lets it go
     instants = [instant for instant in denying if instant is not None]
     if denying and len(instants) == len(denying):
         headers["Retry-After"] = str(_seconds_until(max(instants), now_ms))

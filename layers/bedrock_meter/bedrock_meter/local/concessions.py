@@ -1,7 +1,8 @@
-"""The two things that the template asks of AWS and that a local stack cannot give. All else is deployed as it is.
+"""The three things that the template asks of AWS and that a local stack cannot give. All else is deployed as it is.
 
 * It speaks plain HTTP (on loopback only), so no policy there may demand TLS.
 * It checks policies, but does not know the condition key ``events:source``: a statement with it would never allow.
+* It does not know what a request to Bedrock is about: a statement that names Bedrock's resources would never allow.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 SECURE_TRANSPORT = "aws:SecureTransport"
 UNKNOWN_KEYS = frozenset({"events:source"})
+UNKNOWN_RESOURCES = "bedrock:"
+"""Actions whose resources it cannot tell."""
 
 
 def concede(template: dict[str, Any]) -> None:
@@ -23,6 +26,7 @@ def concede(template: dict[str, Any]) -> None:
             document["Statement"] = statements
             for statement in statements:
                 _drop_unknown_keys(statement)
+                _drop_unknown_resources(statement)
 
 
 def _policy_documents(value: Any) -> Iterator[dict[str, Any]]:
@@ -54,3 +58,10 @@ def _drop_unknown_keys(statement: dict[str, Any]) -> None:
             del condition[operator]
     if not condition:
         statement.pop("Condition", None)
+
+
+def _drop_unknown_resources(statement: dict[str, Any]) -> None:
+    actions = statement.get("Action", [])
+    actions = [actions] if isinstance(actions, str) else actions
+    if actions and all(isinstance(one, str) and one.startswith(UNKNOWN_RESOURCES) for one in actions):
+        statement["Resource"] = "*"

@@ -9,6 +9,7 @@ said without holding recorders off: it is called *moving*, and is a difference o
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bedrock_meter.invocations.admission import MAX_FUTURE_MS
 from bedrock_meter.limits.gauge import LATE, Gauge, number_of, read_buckets
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, RollingWindow
@@ -178,9 +179,13 @@ def _compare_gauge(compared: Compared, before: Gauge | None, buckets: Buckets, a
 
 
 def _is_partial(installed: InstalledLimit, at_ms: int) -> bool:
+    """Whether a call may count at ``at_ms`` that was recorded before the limit began to count.
+
+    It can be dated ahead of its recording, by as much as is admitted.
+    """
     if installed.since_ms is None or not isinstance(installed.window, RollingWindow):
         return False
-    return at_ms < installed.since_ms + installed.window.length_ms + 2 * installed.window.sub_ms
+    return at_ms < installed.since_ms + MAX_FUTURE_MS + installed.window.length_ms + 2 * installed.window.sub_ms
 
 
 def _counting(installed: InstalledLimit, buckets: Mapping[str, int], at_ms: int) -> dict[str, int]:

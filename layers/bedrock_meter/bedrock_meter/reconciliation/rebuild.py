@@ -231,7 +231,7 @@ class Rebuild:
             repaired.refuse(compared.tenant, "its limits are being changed: try again in a few seconds")
             return False
         lease = Lease(self._new_id(), now_ms + LEASE_MS)
-        layout = Layout(gauge.layout.version + 1, gauge.layout.limits)
+        layout = replace(gauge.layout, version=gauge.layout.version + 1)
         if not self._store.begin(compared.tenant, layout, lease, gauge.lease):
             repaired.refuse(compared.tenant, "its limits were changed meanwhile: try again")
             return False
@@ -277,7 +277,7 @@ class Rebuild:
                 replace(installed, version=held.layout.version) if installed.slot in changed else installed
                 for installed in gauge.layout.limits
             )
-            layout = Layout(held.layout.version, limits)
+            layout = replace(held.layout, limits=limits)
             if self._store.finish(compared.tenant, layout, held.lease, buckets):
                 del self._held[compared.tenant]
                 repaired.limits += len(differences)

@@ -1,4 +1,4 @@
-"""Announcements of usage without a tenant or without a price: an outbox item for each profile (and model) and UTC day.
+"""Announcements of usage without a tenant, a price or a reservation: an outbox item for each UTC day and whom it is of.
 
 The item is put before the usage is recorded. A crash in between announces usage that the redelivery records.
 """
@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from bedrock_meter.alerts.contracts import Event, unattributed_event, unpriced_event
+from bedrock_meter.alerts.contracts import Event, unattributed_event, unpriced_event, unreserved_event
 from bedrock_meter.alerts.outbox import Pending
 from bedrock_meter.settings import DAY_MS, Tables
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, is_passing, number, text
-from bedrock_meter.storage.keys import due_shard, outbox_sort_key, unpriced_sort_key
+from bedrock_meter.storage.keys import due_shard, outbox_sort_key, unpriced_sort_key, unreserved_sort_key
 from bedrock_meter.storage.outboxes import OUT, item_key, pending_text
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import LedgerEntry
@@ -41,6 +41,12 @@ class DynamoDBAnnouncer:
         day = _day(entry)
         event_of = partial(unpriced_event, None if entry.tenant == UNATTRIBUTED else entry.tenant)
         return self._put(entry, unpriced_sort_key(entry.profile, entry.model, day), event_of, day, now_ms)
+
+    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+        """See ``Announcer.announce_unreserved``: once per tenant and UTC day."""
+        day = _day(entry)
+        event_of = partial(unreserved_event, entry.tenant, reason, entry.reservation)
+        return self._put(entry, unreserved_sort_key(day), event_of, day, now_ms)
 
     def _put(self, entry: LedgerEntry, sort_key: str, event_of: Callable[..., Event], day: str, now_ms: int) -> bool:
         place = entry.tenant, sort_key

@@ -53,14 +53,15 @@ def session() -> Session:
     return _session
 
 
-def client(service: str = "dynamodb", *, is_quick: bool = False) -> Any:
+def client(service: str = "dynamodb", config: Config | None = None, *, is_quick: bool = False) -> Any:
     """Return a client; the endpoint and Region come from the standard AWS settings.
 
     Args:
         service: Of AWS.
+        config: Instead of the usual settings.
         is_quick: Give up early, for functions whose caller waits.
     """
-    return session().create_client(service, config=_QUICK if is_quick else _CONFIG)
+    return session().create_client(service, config=config or (_QUICK if is_quick else _CONFIG))
 
 
 def text(value: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 ``rev``          raised by each write that adds usage or changes the limits
 ``v``            version of the layout; recorders condition on it
 ``limits``       the layout, compact JSON
+``suspension``   the last suspension, in force or over
 ``lease``        ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
 ``pending``      the layout being installed under that lease; nobody reads it but its owner
 ``fail_policy``  ``open`` or ``closed``: what the API answers when it cannot read this item; absent = the default
@@ -24,6 +25,7 @@ from typing import Any
 from bedrock_meter.limits.gauge import Gauge, Lease
 from bedrock_meter.limits.holds import charges, is_hold
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, decode_layout, encode_layout
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
 from bedrock_meter.storage.keys import GAUGE
 
@@ -45,13 +47,14 @@ def is_bucket(name: str) -> bool:
 def gauge_of(item: Item) -> Gauge:
     """Read a gauge item."""
     version = get_number(item, "v")
-    lease = get_text(item, "lease")
+    lease, suspension = get_text(item, "lease"), get_text(item, "suspension")
     return Gauge(
         tenant=get_text(item, "pk"),
         rev=get_number(item, "rev"),
         layout=decode_layout(get_text(item, "limits", NOTHING_INSTALLED), version),
         buckets={name: int(value["N"]) for name, value in item.items() if is_bucket(name)},
         lease=_lease_of(lease) if lease else None,
+        suspension=Suspension.decode(suspension) if suspension else None,
         fail_policy=get_text(item, "fail_policy") or None,
         holds={name: int(value["N"]) for name, value in item.items() if is_hold(name)},
     )
@@ -225,6 +228,34 @@ def cancel_change(client: Any, table: str, tenant: str, lease: Lease) -> bool:
         UpdateExpression="REMOVE lease, pending",
         ConditionExpression="lease = :lease",
         ExpressionAttributeValues={":lease": text(_lease_text(lease))},
+    )
+
+
+def put_suspension(client: Any, table: str, tenant: str, suspension: Suspension, seen: Suspension | None) -> bool:
+    """Suspend or resume a tenant. Raises ``rev``, so that the evaluator looks; recorders are not held up.
+
+    Args:
+        client: DynamoDB.
+        table: Quotas table.
+        tenant: Whose gauge.
+        suspension: What it is to hold.
+        seen: What it holds now, or None.
+
+    Returns:
+        False if there is no gauge, or it has changed meanwhile; nothing was written.
+    """
+    values = {":new": text(suspension.encode()), ":one": number(1)}
+    condition = "attribute_exists(pk) AND attribute_not_exists(suspension)"
+    if seen is not None:
+        condition = "suspension = :seen"
+        values[":seen"] = text(seen.encode())
+    return _conditionally(
+        client.update_item,
+        TableName=table,
+        Key=_key(tenant),
+        UpdateExpression="SET suspension = :new ADD rev :one",
+        ConditionExpression=condition,
+        ExpressionAttributeValues=values,
     )
 
 

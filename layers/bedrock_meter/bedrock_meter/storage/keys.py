@@ -11,6 +11,7 @@ Quotas      tenant, GAUGE                            every recording (update), e
             tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
             tenant, OUTBOX#profile#model#day         announcement of unpriced usage, same index
+            tenant, OUTBOX#day                       announcement of unreserved usage, same index
             PREFLIGHT, PROBE#nonce                   the preflight that sent a test line: GetItem; gone after an hour
 Tenants     TENANT#tenant, TENANT                    the tenant's definition
             TENANT#tenant, AUDIT#instant#id          who changed what of the tenant, newest first
@@ -114,6 +115,11 @@ def outbox_sort_key(profile: str, day: str) -> str:
 def unpriced_sort_key(profile: str, model: str, day: str) -> str:
     """Announcement of usage of ``model`` through ``profile`` without a price, on the UTC ``day``."""
     return f"{OUTBOX_PREFIX}{bounded(profile)}#{bounded(model)}#{day}"
+
+
+def unreserved_sort_key(day: str) -> str:
+    """Announcement of a tenant's usage without a reservation, on the UTC ``day``."""
+    return f"{OUTBOX_PREFIX}{day}"
 
 
 def probe_sort_key(nonce: str) -> str:

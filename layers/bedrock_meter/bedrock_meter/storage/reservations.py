@@ -23,7 +23,7 @@ from typing import Any, cast
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import Held, Reservation, Status, moved_holds
+from bedrock_meter.limits.reservations import KEPT_MS, Held, Reservation, Status, moved_holds
 from bedrock_meter.limits.reserving import Busy, Hold
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
@@ -31,7 +31,6 @@ from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_num
 from bedrock_meter.storage.keys import GAUGE, RESERVATION_PREFIX, reservation_sort_key
 
 RESERVATION_SCHEMA = 1
-FORGOTTEN_AFTER_S = 86_400
 _BUSY = frozenset(
     {
         gauges.CONFLICT,
@@ -55,7 +54,7 @@ def reservation_item(reservation: Reservation) -> Item:
         "generation": number(reservation.generation),
         "nonce": text(reservation.nonce),
         "status": text(reservation.status),
-        "expires": number(reservation.expires_ms // 1000 + FORGOTTEN_AFTER_S),
+        "expires": number((reservation.expires_ms + KEPT_MS) // 1000),
     }
     if reservation.key:
         item["key"] = text(reservation.key)
@@ -95,7 +94,7 @@ def change_request(table: str, before: Reservation, after: Reservation) -> dict[
         "ExpressionAttributeValues": {
             ":held": text(_held_text(after)),
             ":expires_ms": number(after.expires_ms),
-            ":expires": number(after.expires_ms // 1000 + FORGOTTEN_AFTER_S),
+            ":expires": number((after.expires_ms + KEPT_MS) // 1000),
             ":before": number(before.generation),
             ":after": number(after.generation),
             ":nonce": text(before.nonce),

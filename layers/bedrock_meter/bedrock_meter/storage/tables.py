@@ -19,7 +19,7 @@ from pynamodb.attributes import (
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
-from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL
 
 M = TypeVar("M", bound=Model)
 
@@ -133,6 +133,8 @@ class ProfileMap(MapAttribute[str, Any]):
     id = UnicodeAttribute()
     arn = UnicodeAttribute()
     model = UnicodeAttribute(default=UNKNOWN_MODEL)
+    routing = UnicodeAttribute(null=True)
+    tagged = BooleanAttribute(null=True)
 
 
 class TenantModel(Model):
@@ -152,6 +154,9 @@ class TenantModel(Model):
     profiles: ListAttribute[ProfileMap] = ListAttribute(of=ProfileMap)
     principals: ListAttribute[Any] = ListAttribute(of=UnicodeAttribute, null=True)
     updated_ms = NumberAttribute()
+    name = UnicodeAttribute(null=True)
+    removed_ms = NumberAttribute(null=True)
+    revision = VersionAttribute()
     fail_policy = UnicodeAttribute(null=True)
 
 
@@ -163,6 +168,7 @@ class PeriodMap(MapAttribute[str, Any]):
     to_ms = NumberAttribute(null=True)
     model = UnicodeAttribute(default=UNKNOWN_MODEL)
     routing = UnicodeAttribute(null=True)
+    by = UnicodeAttribute(default=BY_PERSON)
 
 
 class MappingModel(Model):

@@ -4,17 +4,20 @@ Two ways in: people's changes go through the pynamodb models; the recorder's que
 read.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, is_passing, number, text
 from bedrock_meter.storage.gauges import read_batch
 from bedrock_meter.storage.keys import MAPPING, TENANT, TRUST, principal_key, profile_key, tenant_key
-from bedrock_meter.tenants.attribution import UNKNOWN_MODEL, MappingPeriod
+from bedrock_meter.storage.patience import patiently
+from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.directory import Answer, Question
+from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.principals import is_pattern
 from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import (
@@ -51,7 +54,7 @@ class DynamoDBDirectoryStore:
         return Answer(
             {name: _periods(items[pk]) for pk, name in profiles.items() if pk in items},
             {name: _periods(items[pk]) for pk, name in principals.items() if pk in items},
-            {name for pk, name in tenants.items() if pk in items},
+            {name for pk, name in tenants.items() if pk in items and "removed_ms" not in items[pk]},
             (NO_TRUST if trust is None else _trust(trust)) if question.trust else None,
         )
 
@@ -91,6 +94,7 @@ def _period_item(period: MappingPeriod) -> Item:
         item["to_ms"] = number(period.to_ms)
     if period.routing is not None:
         item["routing"] = text(period.routing)
+    item["by"] = text(period.by)
     return item
 
 
@@ -119,6 +123,7 @@ def _periods(item: Item) -> tuple[MappingPeriod, ...]:
             to_ms=get_number(period, "to_ms") if "to_ms" in period else None,
             model=get_text(period, "model", UNKNOWN_MODEL),
             routing=get_text(period, "routing") or None,
+            by=get_text(period, "by", BY_PERSON),
         )
         for period in (entry["M"] for entry in item["periods"]["L"])
     )
@@ -137,7 +142,7 @@ def _trust(item: Item) -> Trust:
 
 def _period(period: Any) -> MappingPeriod:
     to_ms = None if period.to_ms is None else int(period.to_ms)
-    return MappingPeriod(period.tenant, int(period.from_ms), to_ms, period.model, period.routing)
+    return MappingPeriod(period.tenant, int(period.from_ms), to_ms, period.model, period.routing, period.by)
 
 
 class PynamoDBTenantStore:
@@ -155,6 +160,7 @@ class PynamoDBTenantStore:
             bound,
         )
 
+        self._table = tables.tenants
         self._tenants = bound(TenantModel, tables.tenants)
         self._mappings = bound(MappingModel, tables.tenants)
         self._trusts = bound(TrustModel, tables.tenants)
@@ -168,31 +174,52 @@ class PynamoDBTenantStore:
             found = self._tenants.get(tenant_key(tenant), TENANT, consistent_read=True)
         except self._tenants.DoesNotExist:
             return None
-        profiles = tuple(ProfileReference(one.id, one.arn, one.model) for one in found.profiles)
-        principals = tuple(found.principals or ())
-        return TenantDefinition(
-            found.tenant,
-            found.timezone,
-            found.plan,
-            profiles,
-            principals=principals,
-            fail_policy=found.fail_policy,
-        )
+        return _definition(found)
 
-    def put_tenant(self, definition: TenantDefinition, now_ms: int) -> None:
-        """Write a tenant's definition."""
+    def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
+        """Write a tenant's definition over that of ``definition.revision``; False if it changed meanwhile."""
         new_profile: Any = self._profile_map
-        self._tenants(
+        tenant = self._tenants(
             tenant_key(definition.id),
             TENANT,
             tenant=definition.id,
             timezone=definition.timezone,
             plan=definition.plan,
-            profiles=[new_profile(id=one.id, arn=one.arn, model=one.model) for one in definition.profiles],
+            profiles=[
+                new_profile(
+                    id=one.id, arn=one.arn, model=one.model, routing=one.routing, tagged=True if one.tagged else None
+                )
+                for one in definition.profiles
+            ],
             principals=list(definition.principals) or None,
             updated_ms=now_ms,
             fail_policy=definition.fail_policy,
-        ).save()
+            name=definition.name,
+            removed_ms=definition.removed_ms,
+        )
+        if definition.revision:
+            tenant.revision = definition.revision
+        return _saved(tenant)
+
+    def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
+        """Yield all definitions and all mappings, consistently, in no order.
+
+        Reads the whole table, audit entries included: one read unit for each 4 KB.
+        """
+        from bedrock_meter.storage.dynamodb import client
+
+        scanning, request = client("dynamodb"), {"TableName": self._table, "ConsistentRead": True}
+        while True:
+            page = patiently(partial(scanning.scan, **request))
+            for item in page.get("Items", []):
+                if get_text(item, "sk") == TENANT:
+                    yield _definition(self._tenants.from_raw_data(item))
+                elif get_text(item, "sk") == MAPPING and get_text(item, "pk").startswith(profile_key("")):
+                    profile = get_text(item, "pk").removeprefix(profile_key(""))
+                    yield ProfileMapping(profile, get_number(item, "version"), _periods(item))
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
         """Read (version, periods) of a profile's mapping."""
@@ -229,6 +256,34 @@ class PynamoDBTenantStore:
         return self._change_trust(lambda trust: replace(trust, names_principals=True)) and self._write(
             principal_key(principal), version, periods
         )
+
+    def forget_principal(self, principal: str, tenant: str) -> None:
+        """Take a tenant's periods out of the mapping of a principal or a pattern."""
+        for _ in range(_ATTEMPTS):
+            version, periods = self.principal_periods(principal)
+            kept = tuple(one for one in periods if one.tenant != tenant)
+            if len(kept) == len(periods) or self._forget(principal, version, kept):
+                return
+        raise LeaseLost(f"the mapping of principal {principal} was changed by others {_ATTEMPTS} times meanwhile")
+
+    def _forget(self, principal: str, version: int, kept: Sequence[MappingPeriod]) -> bool:
+        """Write what is kept over the mapping of ``version``, or take it away; False if it changed meanwhile."""
+        if kept:
+            return self.put_principal_periods(principal, version, kept)
+        if is_pattern(principal):
+            trust = self.trust()
+            patterns = {name: periods for name, periods in trust.patterns.items() if name != principal}
+            return trust.version == version and self._put_trust(replace(trust, patterns=patterns))
+        from pynamodb.exceptions import DeleteError
+
+        mapping = self._mappings(principal_key(principal), MAPPING, periods=[], version=version)
+        try:
+            mapping.delete()
+        except DeleteError as error:
+            if error.cause_response_code == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
 
     def trust(self) -> Trust:
         """Read what the stack trusts."""
@@ -286,21 +341,47 @@ class PynamoDBTenantStore:
     def _period_maps(self, periods: Sequence[MappingPeriod]) -> list[Any]:
         new_period: Any = self._period_map
         return [
-            new_period(tenant=one.tenant, from_ms=one.from_ms, to_ms=one.to_ms, model=one.model, routing=one.routing)
+            new_period(
+                tenant=one.tenant, from_ms=one.from_ms, to_ms=one.to_ms, model=one.model, routing=one.routing, by=one.by
+            )
             for one in periods
         ]
 
     @staticmethod
     def _save(item: Any, version: int) -> bool:
         """Write an item over the one of ``version``, 0 = none; False if it changed meanwhile."""
-        from pynamodb.exceptions import PutError
-
         if version:
             item.version = version
-        try:
-            item.save()
-        except PutError as error:
-            if error.cause_response_code == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
+        return _saved(item)
+
+
+def _definition(found: Any) -> TenantDefinition:
+    profiles = tuple(
+        ProfileReference(one.id, one.arn, one.model, one.routing, bool(one.tagged)) for one in found.profiles
+    )
+    removed_ms = None if found.removed_ms is None else int(found.removed_ms)
+    revision = int(found.revision or 0)
+    return TenantDefinition(
+        found.tenant,
+        found.timezone,
+        found.plan,
+        profiles,
+        principals=tuple(found.principals or ()),
+        fail_policy=found.fail_policy,
+        name=found.name,
+        removed_ms=removed_ms,
+        revision=revision,
+    )
+
+
+def _saved(item: Any) -> bool:
+    """Write an item over its own version; False if it changed meanwhile."""
+    from pynamodb.exceptions import PutError
+
+    try:
+        item.save()
+    except PutError as error:
+        if error.cause_response_code == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True

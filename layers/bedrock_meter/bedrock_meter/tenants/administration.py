@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from bedrock_meter.limits.installation import InstallationStore
-from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.limit import NO_LIMITS, Limit
 from bedrock_meter.limits.windows import CalendarWindow
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.file import parse
 from bedrock_meter.tenants.onboarding import TenantStore, apply
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
-KEYS = ("id", "timezone", "plan", "fail", "profiles", "principals", "limits")
+KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits", "reserves")
 
 
 class Changed(Exception):
@@ -119,14 +119,15 @@ class Administration:
         gauge = self._installation.gauge(tenant)
         if definition is None or updated_ms is None:
             return None
-        limits = tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
+        layout = gauge.layout if gauge is not None else NO_LIMITS
+        limits = tuple(one.limit for one in layout.limits)
         version = f"{updated_ms}-{gauge.layout.version if gauge is not None else 0}"
-        return Described(document_of(replace(definition, limits=limits)), version, updated_ms)
+        return Described(document_of(replace(definition, limits=limits, reserves=layout.reserves)), version, updated_ms)
 
     def put(
         self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
     ) -> Described:
-        """Make a tenant what ``document`` says; what it leaves out gets its default. Twice is once.
+        """Make a tenant what ``document`` says; what it leaves out gets its default, but a name stays. Twice is once.
 
         Args:
             tenant: Which.
@@ -176,12 +177,14 @@ def document_of(definition: TenantDefinition) -> dict[str, Any]:
     """Return a definition as an entry of a tenants file, which ``file.parse`` reads to the same definition."""
     return {
         "id": definition.id,
+        **({"name": definition.name} if definition.name is not None else {}),
         "timezone": definition.timezone,
         "plan": definition.plan,
         "fail": definition.fail_policy,
         "profiles": [_profile(one) for one in definition.profiles],
         "principals": list(definition.principals),
         "limits": [_limit(one, definition.timezone) for one in definition.limits],
+        "reserves": definition.reserves,
     }
 
 

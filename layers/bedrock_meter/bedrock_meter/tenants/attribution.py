@@ -29,6 +29,10 @@ RULE_METADATA = "metadata"
 RULE_NONE = "none"
 UNKNOWN_MODEL = "-"
 
+BY_PERSON = "person"
+BY_TAG = "tag"
+"""Who made a period of ownership: a person through the command, or ``sync_profiles`` from a tag in Bedrock."""
+
 
 @dataclass(frozen=True, slots=True)
 class MappingPeriod:
@@ -40,6 +44,7 @@ class MappingPeriod:
         to_ms: First instant that no longer belongs to it; None = open.
         model: Base model that the profile stands for (the record does not say), or ``-``. Always ``-`` for a principal.
         routing: ``in-region``, ``geo``, ``global`` or None where not known yet.
+        by: Who made the period, ``person`` or ``tag`` (``tenants/ownership.py``); decides nothing about attribution.
     """
 
     tenant: str
@@ -47,6 +52,7 @@ class MappingPeriod:
     to_ms: int | None = None
     model: str = UNKNOWN_MODEL
     routing: str | None = None
+    by: str = BY_PERSON
 
     def covers(self, event_ms: int) -> bool:
         """Whether the period holds at ``event_ms``."""

@@ -5,6 +5,7 @@
     tenants:
       - id: acme
         timezone: Europe/Berlin            # optional, UTC by default
+        name: Acme Limited                 # optional, for lists only
         fail: closed                       # optional: what the API answers while the tables are down
         profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6}]
         principals: [arn:aws:iam::123456789012:role/acme-worker]
@@ -46,7 +47,8 @@ T = TypeVar("T")
 
 _FILE_KEYS = ("tenants", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
-_TENANT_KEYS = ("id", "timezone", "plan", "profiles", "principals", "limits", "fail")
+_TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
+MAXIMUM_NAME = 200
 _PROFILE_KEYS = ("id", "model")
 
 
@@ -137,17 +139,24 @@ def _tenant(entry: object) -> TenantDefinition:
     _refuse_unknown_keys("", entry, _TENANT_KEYS)
     tenant = checked_tenant_id(entry.get("id"))
     timezone = entry.get("timezone", DEFAULT_TIMEZONE)
-    _check_timezone(timezone)
-    plan = entry.get("plan")
+    check_timezone(timezone)
+    plan, name = entry.get("plan"), entry.get("name")
     if plan is not None and not isinstance(plan, str):
         raise InvalidDefinition("plan", "must be the name of a plan")
+    if name is not None:
+        check_name(name)
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
     _check_scopes(profiles, limits)
     fail_policy = entry.get("fail")
     if fail_policy is not None and fail_policy not in FAIL_POLICIES:
         raise InvalidDefinition("fail", "must be open or closed: what the API answers while the tables are down")
-    return TenantDefinition(tenant, timezone, plan, profiles, limits, _principals(entry), fail_policy)
+    reserves = entry.get("reserves", False)
+    if not isinstance(reserves, bool):
+        raise InvalidDefinition("reserves", f"{reserves!r}: write true or false")
+    return TenantDefinition(
+        tenant, timezone, plan, profiles, limits, _principals(entry), name, fail_policy, reserves=reserves
+    )
 
 
 def _check_scopes(profiles: Sequence[ProfileReference], limits: Sequence[Limit]) -> None:
@@ -188,7 +197,22 @@ def _list(entry: Mapping[object, object], key: str) -> list[object]:
     return value
 
 
-def _check_timezone(timezone: object) -> None:
+def check_name(name: object) -> None:
+    """Check what people call a tenant.
+
+    Raises:
+        InvalidDefinition: It is no text of 1 to 200 printable characters.
+    """
+    if not isinstance(name, str) or not 1 <= len(name) <= MAXIMUM_NAME or not name.isprintable():
+        raise InvalidDefinition("name", f"must be 1 to {MAXIMUM_NAME} printable characters")
+
+
+def check_timezone(timezone: object) -> None:
+    """Check a time zone.
+
+    Raises:
+        InvalidDefinition: It is no zone of the IANA database.
+    """
     try:
         ZoneInfo(timezone if isinstance(timezone, str) else "")
     except (KeyError, ValueError, OSError) as problem:

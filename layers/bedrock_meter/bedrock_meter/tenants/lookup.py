@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bedrock_meter.invocations.identifiers import application_profile
-from bedrock_meter.tenants.attribution import UNKNOWN_MODEL, MappingPeriod
+from bedrock_meter.tenants.attribution import BY_TAG, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.tenant import is_tenant_id
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class LiveLookup:
             tenant = "" if answer is None else answer.tags.get(self._tag_key, "")
             if answer is not None and is_tenant_id(tenant):
                 # From the beginning of time: nobody owned it before.
-                found[profile] = MappingPeriod(tenant, 0, None, answer.model, answer.routing)
+                found[profile] = MappingPeriod(tenant, 0, None, answer.model, answer.routing, BY_TAG)
             else:
                 self._remember_useless(profile)
         return self._adopt(found)

@@ -6,16 +6,16 @@ points to it. All of it can be repeated; what is as wanted already is left alone
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from bedrock_meter.errors import LeaseLost
 from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
-from bedrock_meter.tenants.attribution import UNKNOWN_MODEL, MappingPeriod
-from bedrock_meter.tenants.directory import KNOWN_FOR_MS
-from bedrock_meter.tenants.tenant import TenantDefinition
-
-HANDOVER_MS = KNOWN_FOR_MS + 10_000
-"""A profile that changes hands does so this far ahead, when no recorder can hold an answer from before."""
+from bedrock_meter.limits.limit import NO_LIMITS
+from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
+from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
+from bedrock_meter.tenants.ownership import ProfileMapping, end, give
+from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 ATTEMPTS = 5
 
@@ -24,10 +24,10 @@ class TenantStore(Protocol):
     """The Tenants table."""
 
     def tenant(self, tenant: str) -> TenantDefinition | None:
-        """Read a tenant's definition; its limits are not part of the answer, they live on the gauge."""
+        """Read a tenant's definition; its limits, and whether it reserves, live on the gauge."""
 
-    def put_tenant(self, definition: TenantDefinition, now_ms: int) -> None:
-        """Write a tenant's definition."""
+    def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
+        """Write a tenant's definition over that of ``definition.revision``; False if it changed meanwhile."""
 
     def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
         """Read (version, periods) of a profile's mapping; version 0 = none yet."""
@@ -41,14 +41,23 @@ class TenantStore(Protocol):
     def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
         """Write such a mapping over the one of ``version``; False if it changed meanwhile."""
 
+    def forget_principal(self, principal: str, tenant: str) -> None:
+        """Take a tenant's periods out of such a mapping, and the mapping away if none is left.
+
+        Raises:
+            LeaseLost: Others kept changing it.
+        """
+
+    def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
+        """Yield all definitions and all mappings, in no order."""
+
 
 @dataclass(frozen=True, slots=True)
-class _Mapping:
+class _Owned:
     """What can change hands: a profile or a principal, and how its periods are read and written."""
 
     kind: str
     name: str
-    model: str
     read: Callable[[str], tuple[int, Sequence[MappingPeriod]]]
     write: Callable[[str, int, Sequence[MappingPeriod]], bool]
 
@@ -75,11 +84,23 @@ def apply(
     *,
     clock: Callable[[], int],
     new_id: Callable[[], str],
+    audit: AuditTrail | None = None,
+    by: str = "",
 ) -> Iterator[Applied]:
     """Apply definitions one by one, yielding what each changed. Applying them again changes nothing.
 
     Tenants that are not among ``definitions`` are left alone. A profile that a definition no longer names leaves its
-    tenant, ``HANDOVER_MS`` from now.
+    tenant, ``HANDOVER_MS`` from now, unless it is the tenant's by a tag in Bedrock only. What a definition does not say
+    of a profile (its model or routing) and is known stays.
+
+    Args:
+        definitions: What is to be true.
+        tenants: Definitions and mappings.
+        installation: Gauges and limits.
+        clock: Current time in milliseconds.
+        new_id: Makes ids of leases.
+        audit: Where each change is noted first; None = nowhere.
+        by: Who applies.
 
     Raises:
         LeaseLost: Somebody else keeps changing the same tenant.
@@ -89,70 +110,162 @@ def apply(
         changed: list[str] = []
         effective_ms = now_ms
         known = tenants.tenant(definition.id)
-        if install_limits(installation, definition.id, definition.limits, clock=clock, new_id=new_id):
+        wanted = _completed(definition, known)
+        if audit is not None:
+            gauge = installation.gauge(definition.id)
+            layout = gauge.layout if gauge is not None else NO_LIMITS
+            before, after = difference(
+                definition_document(known, [one.limit for one in layout.limits], layout.reserves),
+                definition_document(wanted, definition.limits, definition.reserves),
+            )
+            if after is not None:
+                audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
+        if install_limits(
+            installation,
+            definition.id,
+            definition.limits,
+            clock=clock,
+            new_id=new_id,
+            reserves=definition.reserves,
+        ):
             changed.append("limits")
         if install_fail_policy(installation, definition.id, definition.fail_policy):
             changed.append("fail policy")
-        wanted = _mappings(definition, tenants)
-        for mapping in wanted:
-            from_ms = _map(mapping, definition.id, now_ms)
-            if from_ms is not None:
-                changed.append(f"{mapping.kind} {mapping.name}")
-                effective_ms = max(effective_ms, from_ms)
-        named = {(mapping.kind, mapping.name) for mapping in wanted}
-        for mapping in _mappings(known, tenants) if known is not None else ():
-            to_ms = None if (mapping.kind, mapping.name) in named else _unmap(mapping, definition.id, now_ms)
-            if to_ms is not None:
-                changed.append(f"{mapping.kind} {mapping.name} removed")
-                effective_ms = max(effective_ms, to_ms)
-        if known != replace(definition, limits=()):
-            tenants.put_tenant(definition, now_ms)
+        for kind, name, from_ms in _given(tenants, definition, wanted, now_ms):
+            changed.append(f"{kind} {name}")
+            effective_ms = max(effective_ms, from_ms)
+        for kind, name, to_ms in _taken(tenants, known, wanted, now_ms):
+            changed.append(f"{kind} {name} removed")
+            effective_ms = max(effective_ms, to_ms)
+        if known != wanted:
+            update_definition(tenants, definition.id, now_ms, partial(_completed, definition))
             changed.append("tenant")
         yield Applied(definition.id, tuple(changed), effective_ms)
 
 
-def _mappings(definition: TenantDefinition, tenants: TenantStore) -> list[_Mapping]:
-    profiles = [
-        _Mapping("profile", one.id, one.model, tenants.periods, tenants.put_periods) for one in definition.profiles
-    ]
-    return profiles + [
-        _Mapping("principal", one, UNKNOWN_MODEL, tenants.principal_periods, tenants.put_principal_periods)
-        for one in definition.principals
-    ]
+def _given(
+    tenants: TenantStore, definition: TenantDefinition, wanted: TenantDefinition, now_ms: int
+) -> Iterator[tuple[str, str, int]]:
+    """Give the tenant what its definition names; yields kind, name and from when on of each change."""
+    named = {profile.id for profile in definition.profiles}
+    for profile in wanted.profiles:
+        from_ms = map_profile(tenants, profile, definition.id, now_ms) if profile.id in named else None
+        if from_ms is not None:
+            yield "profile", profile.id, from_ms
+    for principal in wanted.principals:
+        from_ms = _map_principal(tenants, principal, definition.id, now_ms)
+        if from_ms is not None:
+            yield "principal", principal, from_ms
 
 
-def _map(mapping: _Mapping, tenant: str, now_ms: int) -> int | None:
-    """Give a profile or principal to a tenant; returns from when on, or None if it is the tenant's already."""
+def _taken(
+    tenants: TenantStore, known: TenantDefinition | None, wanted: TenantDefinition, now_ms: int
+) -> Iterator[tuple[str, str, int]]:
+    """Take from the tenant what it had and its definition does not name any more."""
+    if known is None:
+        return
+    kept = {profile.id for profile in wanted.profiles}
+    for profile in known.profiles:
+        to_ms = None if profile.id in kept else unmap_profile(tenants, profile.id, wanted.id, now_ms)
+        if to_ms is not None:
+            yield "profile", profile.id, to_ms
+    for principal in known.principals:
+        to_ms = None if principal in wanted.principals else unmap_principal(tenants, principal, wanted.id, now_ms)
+        if to_ms is not None:
+            yield "principal", principal, to_ms
+
+
+def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> TenantDefinition:
+    """Return what is to be stored: the definition, with what it leaves open and tags have brought."""
+    held = {one.id: one for one in known.profiles} if known is not None else {}
+    profiles = []
+    for profile in definition.profiles:
+        before = held.get(profile.id)
+        if before is not None:
+            model = before.model if profile.model == UNKNOWN_MODEL else profile.model
+            arn = before.arn if profile.arn == profile.id else profile.arn
+            profile = replace(profile, arn=arn, model=model, routing=profile.routing or before.routing)
+        profiles.append(profile)
+    named = {one.id for one in profiles}
+    profiles += [one for one in held.values() if one.tagged and one.id not in named]
+    name = definition.name or (known.name if known is not None else None)
+    return replace(definition, profiles=tuple(profiles), limits=(), name=name, reserves=False)
+
+
+def update_definition(
+    tenants: TenantStore, tenant: str, now_ms: int, change: Callable[[TenantDefinition | None], TenantDefinition | None]
+) -> bool:
+    """Change a definition where it stands: read, change, write; again if somebody else wrote in between.
+
+    Args:
+        tenants: Definitions.
+        tenant: Whose.
+        now_ms: When.
+        change: Makes the new definition from the one that is there; None = leave it.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        LeaseLost: Others changed it each time.
+    """
     for _ in range(ATTEMPTS):
-        version, periods = mapping.read(mapping.name)
-        last = periods[-1] if periods else None
-        start_ms = now_ms + HANDOVER_MS
-        kept: tuple[MappingPeriod, ...] = ()
-        if last is None:
-            # Whatever used it before anybody owned it can only have been its first owner.
-            start_ms = 0
-        elif last.tenant == tenant and last.to_ms is None:
-            if last.model == mapping.model:
-                return None
-            start_ms, kept = last.from_ms, tuple(periods[:-1])
-        else:
-            # An end that is still ahead moves to the new beginning: nobody's minute in between.
-            to_ms = start_ms if last.to_ms is None or last.to_ms > now_ms else last.to_ms
-            kept = (*periods[:-1], replace(last, to_ms=to_ms))
-        if mapping.write(mapping.name, version, (*kept, MappingPeriod(tenant, start_ms, None, mapping.model))):
-            return max(start_ms, now_ms)
-    raise LeaseLost(f"the mapping of {mapping.kind} {mapping.name} was changed by others {ATTEMPTS} times meanwhile")
+        held = tenants.tenant(tenant)
+        wanted = change(held)
+        if wanted is None or wanted == held:
+            return False
+        if tenants.put_tenant(replace(wanted, limits=(), revision=held.revision if held else 0), now_ms):
+            return True
+    raise LeaseLost(f"the definition of {tenant} was changed by others {ATTEMPTS} times meanwhile")
 
 
-def _unmap(mapping: _Mapping, tenant: str, now_ms: int) -> int | None:
-    """Take a profile or principal from a tenant; returns from when on, or None if it is not the tenant's any more."""
+def map_profile(
+    tenants: TenantStore, profile: ProfileReference, tenant: str, now_ms: int, by: str = BY_PERSON
+) -> int | None:
+    """Give a profile to a tenant; returns from when on, or None if it is the tenant's already."""
+    return _map(_profile(tenants, profile.id), tenant, now_ms, model=profile.model, routing=profile.routing, by=by)
+
+
+def unmap_profile(tenants: TenantStore, profile: str, tenant: str, now_ms: int, by: str = BY_PERSON) -> int | None:
+    """Take a profile from a tenant; returns from when on, or None if it is not the tenant's any more."""
+    return _unmap(_profile(tenants, profile), tenant, now_ms, by)
+
+
+def unmap_principal(tenants: TenantStore, principal: str, tenant: str, now_ms: int) -> int | None:
+    """Take a principal or pattern from a tenant; returns from when on, or None if it is not the tenant's any more."""
+    return _unmap(_principal(tenants, principal), tenant, now_ms, BY_PERSON)
+
+
+def _map_principal(tenants: TenantStore, principal: str, tenant: str, now_ms: int) -> int | None:
+    owned = _principal(tenants, principal)
+    return _map(owned, tenant, now_ms, model=UNKNOWN_MODEL, routing=None, by=BY_PERSON)
+
+
+def _profile(tenants: TenantStore, profile: str) -> _Owned:
+    return _Owned("profile", profile, tenants.periods, tenants.put_periods)
+
+
+def _principal(tenants: TenantStore, principal: str) -> _Owned:
+    return _Owned("principal", principal, tenants.principal_periods, tenants.put_principal_periods)
+
+
+def _map(owned: _Owned, tenant: str, now_ms: int, *, model: str, routing: str | None, by: str) -> int | None:
     for _ in range(ATTEMPTS):
-        version, periods = mapping.read(mapping.name)
-        last = periods[-1] if periods else None
-        if last is None or last.tenant != tenant or last.to_ms is not None:
+        version, periods = owned.read(owned.name)
+        given = give(periods, tenant, now_ms, model=model, routing=routing, by=by)
+        if given is None:
             return None
-        to_ms = now_ms + HANDOVER_MS
-        ended = replace(last, to_ms=to_ms)
-        if mapping.write(mapping.name, version, (*periods[:-1], ended)):
-            return to_ms
-    raise LeaseLost(f"the mapping of {mapping.kind} {mapping.name} was changed by others {ATTEMPTS} times meanwhile")
+        if owned.write(owned.name, version, given[0]):
+            return given[1]
+    raise LeaseLost(f"the mapping of {owned.kind} {owned.name} was changed by others {ATTEMPTS} times meanwhile")
+
+
+def _unmap(owned: _Owned, tenant: str, now_ms: int, by: str) -> int | None:
+    for _ in range(ATTEMPTS):
+        version, periods = owned.read(owned.name)
+        ended = end(periods, tenant, now_ms, by=by)
+        if ended is None:
+            return None
+        if owned.write(owned.name, version, ended[0]):
+            return ended[1]
+    raise LeaseLost(f"the mapping of {owned.kind} {owned.name} was changed by others {ATTEMPTS} times meanwhile")

@@ -1,7 +1,7 @@
 """What a person defines of a tenant."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.limit import Limit
@@ -41,26 +41,34 @@ class ProfileReference:
         id: Last segment of the ARN: what records and metrics are joined on.
         arn: The ARN where it was given, else the id.
         model: Base model that the profile stands for, or ``-`` where nobody said.
+        routing: ``in-region``, ``geo``, ``global`` or None where nobody said.
+        tagged: Owned because a tag in Bedrock says so, and not because a person did.
     """
 
     id: str
     arn: str
     model: str = UNKNOWN_MODEL
+    routing: str | None = None
+    tagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TenantDefinition:
-    """A tenant as written in a tenants file.
+    """A tenant as a person defined it.
 
     Attributes:
-        id: Name in keys, events and the API.
+        id: Name in keys, events and the API. It stays in usage for ever, so it should say nothing about a person.
         timezone: IANA zone of its calendar windows.
         plan: Name of its plan; kept, not interpreted yet.
         profiles: Profiles that it owns.
         limits: Its limits, in order.
         principals: Canonical principals and patterns that call for it alone.
+        name: What people call it, for lists only; forgotten by ``tenants erase``.
         fail_policy: What the API answers for it while the tables are down: ``open``, ``closed``, or None for the
             stack's default.
+        removed_ms: When it was removed, or None.
+        revision: Of the stored definition that this one was made from; 0 = there was none.
+        reserves: Whether it reserves every call, so that usage without a reservation is announced.
     """
 
     id: str
@@ -69,4 +77,8 @@ class TenantDefinition:
     profiles: tuple[ProfileReference, ...] = ()
     limits: tuple[Limit, ...] = ()
     principals: tuple[str, ...] = ()
+    name: str | None = None
     fail_policy: str | None = None
+    removed_ms: int | None = None
+    revision: int = field(default=0, compare=False)
+    reserves: bool = False

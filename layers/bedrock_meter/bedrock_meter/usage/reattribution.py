@@ -1,9 +1,8 @@
 """Usage that nobody owned when it was recorded, moved to its tenant: entry by entry, each once.
 
-The decision: one transaction an entry. It takes the entry from ``unattributed``, provided that the entry is as it was
-read, and moves exactly its sums: minus on the roll-up row of ``unattributed``, plus on the tenant's row, plus on the
-buckets of the tenant's gauge under the layout that is known, as in recording. So there is no instant at which a call
-counts twice or not at all, whatever dies or runs beside it:
+The decision: one transaction an entry (``rewriting.py``). It takes the entry from ``unattributed``, provided that the
+entry is as it was read, and moves exactly its sums: minus on the roll-up row of ``unattributed``, plus on the tenant's
+row, plus on the buckets of the tenant's gauge.
 
 * The index of unattributed entries is the list of what is left to do. A moved entry leaves it in the same transaction,
   so that a run that was stopped goes on by starting again, and a second run finds nothing.
@@ -13,9 +12,8 @@ counts twice or not at all, whatever dies or runs beside it:
   that was held, what arrives is the new one, so that sums stay equal to the nano-dollar.
 * Two runs at once move each entry once: the condition of the second fails.
 
-What is moved counts at its event time: in the quarter-hour and in the buckets of that time, in a late bucket where its
-calendar window has closed, so that ``Usage Adjusted`` tells of it. Entries whose retention has ended stay: DynamoDB may
-forget them at any moment. Only *into* a tenant is moved: that can raise a level and never lift one.
+What is moved counts at its event time, so that ``Usage Adjusted`` tells of a calendar window that has closed. Only
+*into* a tenant is moved: that can raise a level and never lift one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,21 +22,11 @@ from typing import Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from bedrock_meter.limits.limit import NO_LIMITS, Layout
 from bedrock_meter.tenants.attribution import RULE_PROFILE, UNATTRIBUTED, Claim, Evidence, claims_at
-from bedrock_meter.usage.ledger import Change, LedgerEntry, Rater
-from bedrock_meter.usage.packing import Chunk, Writes, writes_of
-from bedrock_meter.usage.recorder import (
-    BACKOFF_BASE_MS,
-    BACKOFF_CAP_MS,
-    RecordingStore,
-    Refused,
-    UnacceptableWrites,
-)
+from bedrock_meter.usage.ledger import LedgerEntry, Rater
+from bedrock_meter.usage.recorder import RecordingStore
+from bedrock_meter.usage.rewriting import Outcome, Rewriter
 from bedrock_meter.usage.rollup import NOTHING, Sums
-
-ATTEMPTS = 30
-"""Of one entry, against other writers: with full backoff that is twice as long as a change of limits holds on."""
 
 TOLD_EVERY = 200
 
@@ -96,20 +84,6 @@ class Reattributed(Struct):
         return moved + sum(self.left.values()) + self.elsewhere + self.expired + self.refused
 
 
-def move_writes(held: LedgerEntry, moved: LedgerEntry, layout: Layout, now_ms: int) -> Writes:
-    """Return all that moving one entry writes: from the sums of ``held`` to those of ``moved``.
-
-    Args:
-        held: The entry as the ledger holds it, ``unattributed``.
-        moved: What it is to be, of a tenant.
-        layout: Of that tenant's gauge.
-        now_ms: Now.
-    """
-    arriving = writes_of(Chunk((Change(moved),)), {moved.tenant: layout}, now_ms)
-    rollups = {**arriving.rollups, held.rollup: NOTHING - held.sums}
-    return Writes((Change(moved, held),), rollups, arriving.gauges)
-
-
 class Reattribution:
     """Moves entries."""
 
@@ -138,14 +112,11 @@ class Reattribution:
             tell: Told how far it is.
         """
         self._worklist = worklist
-        self._store = store
         self._sources = sources
-        self._clock = clock
-        self._sleep_ms = sleep_ms
-        self._uniform = uniform
         self._rater = rater
+        self._clock = clock
         self._tell = tell
-        self._layouts: dict[str, Layout] = {}
+        self._rewriter = Rewriter(store, clock=clock, sleep_ms=sleep_ms, uniform=uniform)
 
     def run(self, profiles: Iterable[str], report: Reattributed, *, dry_run: bool = False) -> None:
         """Move what waits under these names and belongs to somebody today. Doing it again changes nothing.
@@ -164,34 +135,22 @@ class Reattribution:
 
     def _look_at(self, held: LedgerEntry, report: Reattributed, *, dry_run: bool) -> None:
         moved_ms = self._clock()
-        for attempt in range(ATTEMPTS):
-            now_ms = self._clock()
-            if held.tenant != UNATTRIBUTED:
-                report.elsewhere += 1
-                return
-            if held.expires_s * 1000 <= now_ms:
-                report.expired += 1
-                return
-            claim = self._owner(held, now_ms)
-            if claim is None:
-                report.left[held.profile] = report.left.get(held.profile, 0) + 1
-                return
-            moved = self._moved(held, claim, moved_ms)
-            try:
-                refused = None if dry_run else self._commit(held, moved, now_ms)
-            except UnacceptableWrites:
-                break
-            found = held if refused is None else refused.held.get(held.key, held)
-            if refused is None or found == moved:  # refused by what we wrote ourselves: only the reply was lost
-                self._report(moved, claim, report)
-                return
-            if found is None:
-                report.expired += 1
-                return
-            held = found
-            if not self._learn(refused, moved.tenant):
-                self._wait(attempt)
-        report.refused += 1
+
+        def decide(found: LedgerEntry, now_ms: int) -> LedgerEntry | None:
+            claim = self._owner(found, now_ms) if found.tenant == UNATTRIBUTED else None
+            return self._moved(found, claim, moved_ms) if claim is not None else None
+
+        done = self._rewriter.rewrite(held, decide, dry_run=dry_run)
+        if done.outcome is Outcome.EXPIRED:
+            report.expired += 1
+        elif done.outcome is Outcome.REFUSED:
+            report.refused += 1
+        elif done.wanted is not None:
+            self._report(done.wanted, report)
+        elif done.held.tenant != UNATTRIBUTED:
+            report.elsewhere += 1
+        else:
+            report.left[held.profile] = report.left.get(held.profile, 0) + 1
 
     def _owner(self, entry: LedgerEntry, now_ms: int) -> Claim | None:
         claims = claims_at(entry.event_ms, self._sources.evidence(_named(entry), entry.principal, now_ms))
@@ -203,37 +162,9 @@ class Reattribution:
         moved = replace(held, tenant=claim.tenant, rule=claim.rule, model=model, routing=routing)
         return replace(moved, was=held.tenant, moved_ms=moved_ms).rated(self._rater)
 
-    def _commit(self, held: LedgerEntry, moved: LedgerEntry, now_ms: int) -> Refused | None:
-        layout = self._layouts.get(moved.tenant)
-        if layout is None:
-            head = self._store.heads([moved.tenant]).get(moved.tenant)
-            layout = self._layouts[moved.tenant] = head.layout if head is not None else NO_LIMITS
-        return self._store.commit(move_writes(held, moved, layout, now_ms))
-
-    def _learn(self, refused: Refused, tenant: str) -> bool:
-        """Take in what a refusal shows; False if it has to be waited for."""
-        if tenant not in refused.gauges:
-            return bool(refused.held)
-        head = refused.gauges[tenant]
-        if head is None:
-            self._store.create_gauge(tenant)
-            return True
-        is_news = self._layouts.get(tenant) != head.layout
-        self._layouts[tenant] = head.layout
-        if head.lease is None:
-            return is_news
-        if head.lease.is_held(self._clock()):
-            return False
-        self._store.cancel_lease(tenant, head.lease)
-        return True
-
-    def _wait(self, attempt: int) -> None:
-        ceiling = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** min(attempt, 10))
-        self._sleep_ms(1 + int(self._uniform() * ceiling))
-
     @staticmethod
-    def _report(moved: LedgerEntry, claim: Claim, report: Reattributed) -> None:
-        sums = report.moved.setdefault((moved.profile, moved.tenant, claim.rule), Moved())
+    def _report(moved: LedgerEntry, report: Reattributed) -> None:
+        sums = report.moved.setdefault((moved.profile, moved.tenant, moved.rule), Moved())
         sums.entries += 1
         sums.sums += moved.sums
 

@@ -29,8 +29,12 @@ from bedrock_meter.usage.ledger import Change, LedgerEntry, Rater, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, pack, writes_of
 from bedrock_meter.usage.settlement import NO_SETTLEMENTS, ReservationKey, Settlements, named_by
 
-BACKOFF_BASE_MS = 25
-BACKOFF_CAP_MS = 2_000
+BACKOFF_BASE_MS = 10
+BACKOFF_CAP_MS = 1_000
+"""Measured (tests/faults/contention.py): at 100 transactions a second of one tenant, the slowest hundredth takes half
+as long as with 25 ms and 2 s, for as many conflicts. Shorter ones cost conflicts, and a store that throttles its rest.
+"""
+
 LAST_CALL_MS = 1_500
 """Time kept back to report and return; an invocation that is killed reports nothing."""
 
@@ -91,7 +95,7 @@ class Directory(Protocol):
 
 
 class Announcer(Protocol):
-    """Says that usage without a tenant, or without a price, was seen.
+    """Says that usage without a tenant, a price or a reservation was seen.
 
     Called before the usage is recorded. Makes sure that the event is or will be published, at least once, under one id
     per day. False means that the store is busy and nothing is sure yet.
@@ -102,6 +106,9 @@ class Announcer(Protocol):
 
     def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         """Say that a model is used, through a profile, and has no price."""
+
+    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+        """Say that a tenant which reserves every call has used something that nothing was reserved for."""
 
 
 class UnacceptableWrites(Exception):
@@ -265,17 +272,22 @@ class Recorder:
         if refused is None:
             report.settled += len(writes.settled)
             for reservation in writes.settled:
-                self._settlements.learn((reservation.tenant, reservation.id), None)
+                self._settlements.learn((reservation.tenant, reservation.id), reservation.closed("settled"))
             for change in chunk.changes:
                 report.committed(change)
         return refused
 
     def _is_announced(self, change: Change, now_ms: int) -> bool:
-        """Say what the change newly brings without a tenant or a price; False if the announcer is busy."""
+        """Say what the change brings without tenant, price or reservation; False if the announcer is busy."""
         entry, sums = change.entry, change.sums
         if entry.tenant == UNATTRIBUTED and sums.requests and not self._announcer.announce(entry, now_ms):
             return False
-        return sums.unpriced <= 0 or self._announcer.announce_unpriced(entry, now_ms)
+        if sums.unpriced > 0 and not self._announcer.announce_unpriced(entry, now_ms):
+            return False
+        if not self._layouts.get(entry.tenant, NO_LIMITS).reserves:
+            return True
+        reason = self._settlements.uncovered(change, now_ms)
+        return not reason or self._announcer.announce_unreserved(entry, reason, now_ms)
 
     def _after_refusal(self, chunk: Chunk, refused: Refused, report: Recorded) -> list[Chunk]:
         """Turn what the refusal showed into the chunks that are still to be sent."""

@@ -10,7 +10,7 @@ What a reservation looks like is learned from one read for each batch, and from 
 
 from collections.abc import Iterable, Mapping
 
-from bedrock_meter.limits.reservations import Reservation
+from bedrock_meter.limits.reservations import KEPT_MS, Reservation
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import Change
 
@@ -41,6 +41,25 @@ class Settlements:
         if reservation is None or reservation.is_lease or not reservation.is_open(now_ms):
             return None
         return reservation
+
+    def uncovered(self, change: Change, now_ms: int) -> str:
+        """Return why nothing was reserved for the usage of a change: ``none``, ``unknown``, ``expired``, ``released``.
+
+        Empty where something was, and where that cannot be told: a settled reservation may have been settled by this
+        very call, delivered before; one that is not there any more may have been forgotten; and as long as no record of
+        a call bears tokens, another one may.
+        """
+        if not change.reservation:
+            return "none" if change.sums.requests > 0 else ""
+        key = named_by(change)
+        if key is None:
+            return ""
+        reservation = self._seen.get(key)
+        if reservation is None:
+            return "unknown" if now_ms < change.entry.event_ms + KEPT_MS else ""
+        if reservation.status == "open":
+            return "" if reservation.is_open(now_ms) else "expired"
+        return "released" if reservation.status == "released" else ""
 
     def of_all(self, changes: Iterable[Change], now_ms: int) -> tuple[Reservation, ...]:
         """Return the reservations that changes settle together, each once."""

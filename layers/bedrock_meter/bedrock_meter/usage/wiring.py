@@ -77,10 +77,19 @@ def redrive(
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = _sleep_ms,
     uniform: Callable[[], float] = random.random,
+    rater: Rater | None = None,
 ) -> Redrive:
     """Return what takes in again the failed deliveries of ``function`` that lie in ``bucket``."""
     taking_in = ingestion(
-        dynamodb, s3, tables, bucket, retention_ms=retention_ms, now=now, sleep_ms=sleep_ms, uniform=uniform
+        dynamodb,
+        s3,
+        tables,
+        bucket,
+        retention_ms=retention_ms,
+        now=now,
+        sleep_ms=sleep_ms,
+        uniform=uniform,
+        rater=rater,
     )
     return Redrive(S3FailureStore(s3, bucket, function), taking_in, function, clock=now, shuffle=random.shuffle)
 

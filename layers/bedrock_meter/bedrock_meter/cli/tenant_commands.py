@@ -1,0 +1,247 @@
+"""``tenants``: what a stack knows of its tenants, and changes of it. Adding and removing have modules of their own."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bedrock_meter.cli import adding, removing
+from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
+
+if TYPE_CHECKING:
+    from bedrock_meter.tenants.tenant import TenantDefinition
+
+_WIDTH_WITHOUT_TERMINAL = 200
+
+Stack = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
+]
+Tenant = Annotated[str, typer.Argument(help="Id of the tenant.", show_default=False)]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who does it.  [default: your ARN, from STS]", show_default=False),
+]
+Output = Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    tenants = typer.Typer(help="Tenants, their profiles and their limits.", rich_markup_mode=None)
+    adding.register(tenants)
+    tenants.command(
+        "apply",
+        short_help="Load a tenants file into a deployed stack.",
+        help="Load a tenants file into a deployed stack. Can be repeated: what is as wanted is left alone, tenants "
+        "that the file does not name stay as they are.",
+        epilog="Example: bedrock-meter tenants apply tenants.yaml --stack bedrock-meter",
+    )(apply_file)
+    tenants.command(
+        "show",
+        short_help="Show a tenant: limits and what is used, profiles, suspension.",
+        help="Show a tenant: definition, limits and what is used of them now, profiles with their periods, suspension.",
+        epilog="Example: bedrock-meter tenants show acme --stack bedrock-meter",
+    )(show)
+    tenants.command(
+        "list",
+        short_help="List all tenants.",
+        help="List all tenants. Reads the whole Tenants table.",
+        epilog="Example: bedrock-meter tenants list --output json --stack bedrock-meter",
+    )(list_all)
+    tenants.command(
+        "history",
+        short_help="Show who changed what of a tenant.",
+        help="Show who changed what of a tenant, newest first. An entry is written before its change.",
+        epilog="Example: bedrock-meter tenants history acme --stack bedrock-meter",
+    )(history)
+    tenants.command(
+        "suspend",
+        short_help="Answer that a tenant may not call, until it is resumed.",
+        help="Let the quota API answer that a tenant may not call, until it is resumed. Usage goes on being recorded. "
+        "Publishes `Tenant Suspended`.",
+        epilog='Example: bedrock-meter tenants suspend acme --reason "invoice unpaid" --stack bedrock-meter',
+    )(suspend)
+    tenants.command(
+        "resume",
+        short_help="End a suspension.",
+        help="End a suspension. Publishes `Tenant Resumed`.",
+        epilog="Example: bedrock-meter tenants resume acme --stack bedrock-meter",
+    )(resume)
+    removing.register(tenants)
+    app.add_typer(tenants, name="tenants")
+
+
+def apply_file(
+    file: Annotated[Path, typer.Argument(help="Tenants, their profiles and limits (YAML).", show_default=False)],
+    stack: Stack = LOCAL,
+    by: By = None,
+) -> None:
+    """Load tenants into a stack."""
+    from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_tenants
+    from bedrock_meter.clock import iso
+
+    definitions, gateways = load_tenants(file), load_gateways(file)
+    outputs = outputs_of_stack(stack)
+    if gateways is not None:
+        apply_gateways(gateways, outputs)
+    has_more = False
+    for applied in apply_tenants(definitions, outputs, caller(by).by):
+        has_more = has_more or any(
+            one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in applied.changed
+        )
+        print(f"{applied.tenant}: {', '.join(applied.changed) or 'as it was'}; holds from {iso(applied.effective_ms)}")
+    if has_more:
+        said = f"bedrock-meter reattribute --all --dry-run --stack {stack}"
+        print(f"usage that was recorded without a tenant before: {said}", file=sys.stderr)
+
+
+def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None:
+    """Show one tenant."""
+    from bedrock_meter.clock import iso, now_ms
+    from bedrock_meter.limits.status import quota_status
+    from bedrock_meter.local.failures import BadInput
+    from bedrock_meter.storage import gauges
+    from bedrock_meter.storage.dynamodb import client
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
+
+    tables = tables_of(outputs_of_stack(stack))
+    store = PynamoDBTenantStore(tables)
+    definition = store.tenant(tenant)
+    if definition is None:
+        raise BadInput(f"there is no tenant {tenant}")
+    gauge = gauges.load_one(client("dynamodb"), tables.quotas, tenant)
+    status = quota_status(gauge, now_ms()) if gauge is not None else {}
+    document = {
+        **summary(definition),
+        "suspended": status.get("suspended"),
+        "allowed": status.get("allowed"),
+        "limits": status.get("limits", []),
+        "profiles": [
+            {
+                "id": one.id,
+                "arn": one.arn,
+                "model": one.model,
+                "routing": one.routing,
+                "by": "tag" if one.tagged else "person",
+                "periods": [
+                    {"tenant": period.tenant, "from": iso(period.from_ms), "to": iso(period.to_ms)}
+                    for period in store.periods(one.id)[1]
+                ],
+            }
+            for one in definition.profiles
+        ],
+    }
+    if output == "json":
+        print(json.dumps(document, indent=2))
+        return
+    for name in ("tenant", "name", "timezone", "plan", "removed", "allowed"):
+        if document[name] is not None:
+            print(f"{name}: {document[name]}")
+    if document["suspended"]:
+        print(f"suspended: since {document['suspended']['since']}: {document['suspended']['reason']}")
+    print_rows(
+        [
+            {name: one[name] for name in ("name", "used", "max", "remaining", "throttled_until")}
+            for one in document["limits"]
+        ],
+        "limits",
+    )
+    print_rows(
+        [{name: one[name] for name in ("arn", "model", "routing", "by")} for one in document["profiles"]], "profiles"
+    )
+
+
+def list_all(stack: Stack = LOCAL, output: Output = "table") -> None:
+    """List all tenants."""
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
+    from bedrock_meter.tenants.tenant import TenantDefinition
+
+    store = PynamoDBTenantStore(tables_of(outputs_of_stack(stack)))
+    found = [one for one in store.everything() if isinstance(one, TenantDefinition)]
+    rows = [{**summary(one), "profiles": len(one.profiles)} for one in sorted(found, key=lambda one: one.id)]
+    if output == "json":
+        print(json.dumps(rows, indent=2))
+    else:
+        print_rows(rows, "tenants")
+
+
+def history(
+    tenant: Tenant,
+    stack: Stack = LOCAL,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show this many entries at most.")] = 50,
+    output: Output = "table",
+) -> None:
+    """Show who changed what."""
+    from bedrock_meter.clock import iso
+    from bedrock_meter.storage.audit import DynamoDBAuditTrail
+    from bedrock_meter.storage.dynamodb import client
+
+    tables = tables_of(outputs_of_stack(stack))  # before any client: the local stack's settings come with it
+    trail = DynamoDBAuditTrail(client("dynamodb"), tables)
+    rows: list[dict[str, Any]] = [
+        {"at": iso(one.at_ms), "by": one.by, "what": one.what, "before": one.before, "after": one.after}
+        for one in trail.history(tenant, limit)
+    ]
+    if output == "json":
+        print(json.dumps(rows, indent=2))
+    else:
+        print_rows(
+            [{**row, **{side: json.dumps(row[side]) for side in ("before", "after") if row[side]}} for row in rows],
+            "entries",
+        )
+
+
+def suspend(
+    tenant: Tenant,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; shown in the quota answer and event.")],
+    stack: Stack = LOCAL,
+    by: By = None,
+) -> None:
+    """Suspend a tenant."""
+    from bedrock_meter.tenants.offboarding import suspend_tenant
+
+    store, actor = removing.suspensions(outputs_of_stack(stack), by)
+    done = suspend_tenant(store, tenant, reason, actor)
+    print(f"{tenant}: {'suspended' if done else 'was suspended already; its reason stays'}")
+
+
+def resume(tenant: Tenant, stack: Stack = LOCAL, by: By = None) -> None:
+    """End a suspension."""
+    from bedrock_meter.tenants.offboarding import resume_tenant
+
+    store, actor = removing.suspensions(outputs_of_stack(stack), by)
+    done = resume_tenant(store, tenant, actor)
+    print(f"{tenant}: {'resumed' if done else 'was not suspended'}")
+
+
+def summary(definition: "TenantDefinition") -> dict[str, Any]:
+    """Return what a list says of a tenant."""
+    from bedrock_meter.clock import iso
+
+    return {
+        "tenant": definition.id,
+        "name": definition.name,
+        "timezone": definition.timezone,
+        "plan": definition.plan,
+        "removed": iso(definition.removed_ms),
+    }
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], noun: str) -> None:
+    """Print rows as a table, and how many there are."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    if rows:
+        table = Table(*rows[0], box=box.SIMPLE_HEAD)
+        for row in rows:
+            # Names come from outside: nothing in them is a mark for the table.
+            table.add_row(*[Text("" if value is None else str(value)) for value in row.values()])
+        console.print(table)
+    console.print(f"{len(rows):,} {noun}", soft_wrap=True)

@@ -1,0 +1,148 @@
+"""What the guard raises.
+
+::
+
+    MeterError
+    ├── TenantThrottled      the tenant may not make this call now; carries the answer
+    ├── QuotaUnavailable     nobody could decide, and the policy is `closed`
+    ├── QuotaRefused         the quota API understood the question and refused it: fix it, do not repeat it
+    ├── NoProfile            the tenant has no application inference profile for this model
+    └── InvalidMetadata      the caller's request metadata leave no room for the reservation's id, or are none
+
+None of them is a botocore ``ClientError``, so that neither botocore's retries nor a caller's ``except ClientError``
+takes a denial for an error of Bedrock.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from bedrock_meter.errors import MeterError
+
+
+class TenantThrottled(MeterError):
+    """The tenant may not make this call now.
+
+    Attributes:
+        tenant: Whom it concerns.
+        limit: Name of the limit that denied; None where the tenant is suspended.
+        meter: What that limit counts.
+        maximum: Its maximum, in the meter's unit; US dollars as ``Decimal`` where it counts cost.
+        remaining: What is left of it, reservations taken off; never negative. Less than was asked for, not always 0.
+        requested: What this call would have taken of it.
+        retry_after: Whole seconds after which asking again can help; None where waiting does not help.
+        throttled_until: The same as an instant, ISO 8601 in UTC, where the quota API named one.
+        suspended: Whether the tenant is suspended rather than out of quota.
+        remembered: Whether the answer is one that the guard remembered, without asking again.
+    """
+
+    def __init__(self, tenant: str, document: Mapping[str, Any], retry_after: int | None, *, remembered: bool) -> None:
+        limit = document.get("limit") or {}
+        self.tenant = tenant
+        self.limit: str | None = limit.get("name")
+        self.meter: str | None = limit.get("meter")
+        self.maximum = amount(limit.get("max"))
+        self.remaining = amount(limit.get("remaining"))
+        self.requested = amount(document.get("requested"))
+        self.retry_after = retry_after
+        self.throttled_until: str | None = document.get("throttled_until")
+        self.suspended = not limit
+        self.remembered = remembered
+        self._document = document
+        self._limit: Mapping[str, Any] = limit
+        super().__init__(self._sentence())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _throttled, (self.tenant, dict(self._document), self.retry_after, self.remembered)
+
+    def problem(self) -> dict[str, Any]:
+        """Return an RFC 9457 problem document, for a service that answers its own caller with 429."""
+        return {
+            "type": "about:blank",
+            "title": "Tenant suspended" if self.suspended else "Quota used up",
+            "status": 429,
+            "detail": str(self),
+            "tenant": self.tenant,
+            **({"limit": dict(self._limit)} if self._limit else {}),
+            "retry_after_seconds": self.retry_after,
+            "throttled_until": self.throttled_until,
+        }
+
+    def _sentence(self) -> str:
+        if self.suspended:
+            return f"tenant {self.tenant} is suspended"
+        left = (
+            f"{self.remaining:,} of {self.maximum:,} left" if None not in (self.remaining, self.maximum) else "used up"
+        )
+        wanted = f", {self.requested:,} wanted" if self.requested is not None else ""
+        wait = "waiting does not help" if self.retry_after is None else f"try again in {self.retry_after} s"
+        return f"tenant {self.tenant}: limit {self.limit} ({self.meter}) has {left}{wanted}; {wait}"
+
+
+def _throttled(tenant: str, document: Mapping[str, Any], retry_after: int | None, remembered: bool) -> TenantThrottled:
+    return TenantThrottled(tenant, document, retry_after, remembered=remembered)
+
+
+class QuotaUnavailable(MeterError):
+    """Nobody could say whether the call may be made.
+
+    Attributes:
+        closed: Whether the tenant's own policy says that this means no. The guard's policy cannot open it.
+        retry_after: Seconds after which asking again is worth it, where somebody said so.
+    """
+
+    def __init__(self, why: str, *, closed: bool = False, retry_after: int | None = None) -> None:
+        super().__init__(why)
+        self.closed = closed
+        self.retry_after = retry_after
+
+
+class QuotaRefused(MeterError):
+    """The quota API answered that the question itself is wrong: no such tenant, no right to ask, no valid estimate.
+
+    Attributes:
+        status: HTTP status of the answer, or the one that it would have had.
+        title: The kind of problem.
+        detail: What is wrong here.
+    """
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(status, title, detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.detail}" if self.detail else self.title
+
+
+class NoProfile(MeterError):
+    """The tenant has no application inference profile for the model, so that the call could not be attributed to it."""
+
+    def __init__(self, tenant: str, model: str) -> None:
+        super().__init__(tenant, model)
+        self.tenant = tenant
+        self.model = model
+
+    def __str__(self) -> str:
+        return (
+            f"tenant {self.tenant} has no application inference profile for {self.model}: add one to the tenant, or "
+            'pass missing_profile="pass" to let such calls go out as they are'
+        )
+
+
+class InvalidMetadata(MeterError, ValueError):
+    """The call's own request metadata cannot carry the reservation's id."""
+
+
+def amount(value: object) -> int | Decimal | None:
+    """Return an amount of a document: an integer, or US dollars from a decimal string; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        try:
+            dollars = Decimal(value)
+        except InvalidOperation:
+            return None
+        return dollars if dollars.is_finite() else None
+    return None

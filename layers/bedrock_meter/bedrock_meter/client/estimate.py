@@ -1,0 +1,159 @@
+"""What a call may use at most, from its parameters alone. Numbers leave the process, the prompt does not.
+
+Three facts: a token of a byte-level vocabulary stands for at least one byte, so the bytes of a text bound its tokens,
+about four times too high for English (the quota API bounds a Converse body in the same way); the output is bounded by
+what the caller allows the model to write, and reserved in full; what is held too much is given back as soon as the
+answer says what was used.
+
+Unconfirmed: that the vocabularies of all models are byte-level, and that providers add no more than the margins. Bytes
+do not bound media: what is taken for them is an assumption. Who knows better gives the guard an estimator of their own,
+or ``functools.partial(estimate, bytes_per_token=3)``.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bedrock_meter.client.quota import Amounts
+
+Estimator = Callable[[str, Mapping[str, Any]], Amounts]
+"""From an operation's name, such as ``Converse``, and its parameters. Called once a call, in the caller's thread."""
+
+MARGIN_TOKENS = 64
+TOOL_MARGIN_TOKENS = 1_024
+"""What a provider's template may add around the messages, and in order to explain tools to the model."""
+
+OUTPUT_TOKENS = 4_096
+"""Reserved where the call sets no maximum: the model's own may be higher. Set one, and the reservation is a bound."""
+
+IMAGE_TOKENS = 5_000
+MEDIA_TOKENS = 50_000
+"""A picture; a document, video or sound, whose tokens its size does not tell."""
+
+AGENT_INPUT_TOKENS = 8_000
+"""What a knowledge base or an agent adds to the question: passages, instructions, its own steps."""
+
+_CONVERSE_INPUT = (
+    "messages",
+    "system",
+    "toolConfig",
+    "promptVariables",
+    "additionalModelRequestFields",
+    "outputConfig",
+)
+_TOOLS = ("toolConfig", "outputConfig", "tools")
+_MAXIMA = frozenset(
+    {
+        "maxTokenCount",
+        "maxTokens",
+        "max_completion_tokens",
+        "max_gen_len",
+        "max_new_tokens",
+        "max_tokens",
+        "max_tokens_to_sample",
+    }
+)
+_SETTINGS = ("inferenceConfig", "textGenerationConfig", "additionalModelRequestFields")
+_MEDIA = ("document", "video", "audio")
+
+
+def estimate(operation: str, params: Mapping[str, Any], *, bytes_per_token: int = 1) -> Amounts:
+    """Return upper bounds for one call of any operation that the guard knows.
+
+    Args:
+        operation: Name of the operation, such as ``Converse``.
+        params: Its parameters.
+        bytes_per_token: How many bytes of text a token stands for at least; above 1 it is a guess and no bound.
+    """
+    if operation in {"Converse", "ConverseStream"}:
+        content: Any = {name: params[name] for name in _CONVERSE_INPUT if name in params}
+        return _bound(content, _maximum(params), bytes_per_token)
+    if operation in {"InvokeModel", "InvokeModelWithResponseStream"}:
+        return _of_body(params.get("body"), str(params.get("modelId", "")), bytes_per_token)
+    question = _bound(params.get("input") or params.get("inputText"), _anywhere(params), bytes_per_token)
+    return Amounts(1, AGENT_INPUT_TOKENS + question.input_tokens, question.output_tokens)
+
+
+def _of_body(body: object, model_id: str, bytes_per_token: int) -> Amounts:
+    """Bound a provider's own request body: JSON in bytes or text. A file is not read, since it can be read once."""
+    default = 0 if "embed" in model_id else OUTPUT_TOKENS
+    if not isinstance(body, bytes | bytearray | str):
+        return Amounts(1, MEDIA_TOKENS, default)
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return Amounts(1, MARGIN_TOKENS + -(-_length(body) // bytes_per_token), default)
+    maximum = _maximum(document) if isinstance(document, dict) else None
+    return _bound(document, default if maximum is None else maximum, bytes_per_token)
+
+
+def _bound(content: object, maximum: int | None, bytes_per_token: int) -> Amounts:
+    size, media = _size(content)
+    explained = isinstance(content, Mapping) and any(content.get(name) for name in _TOOLS)
+    read = -(-size // bytes_per_token) + media + (TOOL_MARGIN_TOKENS if explained else MARGIN_TOKENS)
+    return Amounts(1, read, OUTPUT_TOKENS if maximum is None else maximum)
+
+
+def _maximum(document: Mapping[str, Any]) -> int | None:
+    """Return the largest maximum of output that a request sets, at its top or in its settings."""
+    found = [count for name in _MAXIMA if (count := _count(document.get(name))) is not None]
+    for name in _SETTINGS:
+        if isinstance(inner := document.get(name), Mapping) and (deeper := _maximum(inner)) is not None:
+            found.append(deeper)
+    return max(found, default=None)
+
+
+def _anywhere(params: object) -> int | None:
+    """Return the largest maximum of output anywhere in a request: agents and knowledge bases hold it deep inside."""
+    found, waiting = [], [params]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Mapping):
+            found += [count for name in _MAXIMA if (count := _count(one.get(name))) is not None]
+            waiting.extend(one.values())
+        elif isinstance(one, list | tuple):
+            waiting.extend(one)
+    return max(found, default=None)
+
+
+def _size(content: object) -> tuple[int, int]:
+    """Return (bytes of text, tokens of media) of a document; names and punctuation count like text."""
+    size, media, waiting = 0, 0, [content]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            size += _length(one) + 3
+        elif isinstance(one, Mapping):
+            if (tokens := _media_tokens(one)) is not None:
+                media += tokens
+                continue
+            size += 3
+            waiting.extend(one.keys())
+            waiting.extend(one.values())
+        elif isinstance(one, list | tuple):
+            size += 3
+            waiting.extend(one)
+        elif isinstance(one, bytes | bytearray):
+            media += MEDIA_TOKENS
+        else:
+            size += len(str(one)) + 2
+    return size, media
+
+
+def _media_tokens(block: Mapping[str, Any]) -> int | None:
+    """Tokens of a content block that is a medium, None if it is none: Converse's blocks, and base64 in bodies."""
+    if isinstance(block.get("image"), Mapping):
+        return IMAGE_TOKENS
+    if any(isinstance(block.get(name), Mapping) for name in _MEDIA):
+        return MEDIA_TOKENS
+    if block.get("type") == "base64" and isinstance(block.get("data"), str):
+        return IMAGE_TOKENS if str(block.get("media_type", "")).startswith("image/") else MEDIA_TOKENS
+    return None
+
+
+def _length(text: str | bytes | bytearray) -> int:
+    return len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else len(text)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,275 @@
+"""Leases: a block of quota that one process holds and many calls draw from, without asking anybody.
+
+Four facts:
+
+* A block is a reservation of kind ``lease``. Log records count as usage and do not settle it: its holder shrinks it.
+* A block is used for a part of its time only. What was drawn in its last moment is in no log yet, so that the hold
+  outlives the use by the log's lag: usable for ``seconds``, held for ``seconds + log_lag_seconds``.
+* It is renewed by the calls themselves: when a quarter is left, or a quarter of its time, a call that has just come
+  back fetches the next block. No thread. A lease that nobody uses ends by itself.
+* What is left of a block is given back when the next one is there, on ``close``, and when the interpreter ends; in a
+  process that dies it is given back by time.
+"""
+
+import atexit
+import logging
+import threading
+import uuid
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+
+from bedrock_meter.client.admission import Admission, Admitted
+from bedrock_meter.client.errors import NoProfile, QuotaUnavailable, TenantThrottled
+from bedrock_meter.client.forking import tell_after_fork
+from bedrock_meter.client.memory import Subject
+from bedrock_meter.client.quota import Amounts, Denial, Reservation, ReservationRequest, named_by
+from bedrock_meter.errors import MeterError
+from bedrock_meter.invocations.identifiers import last_segment
+
+logger = logging.getLogger("bedrock_meter.client")
+
+ATTEMPTS = 3
+"""Blocks that a call waits for, where others draw them empty before it."""
+
+AGAIN_SECONDS = 5
+"""No other block is asked for so soon after one could not be had."""
+
+LOW = 4
+"""A block is low when less than one part in so many is left of an amount or of its time."""
+
+
+_leases: "weakref.WeakSet[Lease]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for lease in tuple(_leases):
+        lease.close()
+
+
+class _Block:
+    """What is left of one reservation. Guarded by the lease's lock."""
+
+    __slots__ = ("input_left", "low_at", "output_left", "requests_left", "reservation", "usable_until")
+
+    def __init__(self, reservation: Reservation, size: Amounts, low_at: float, usable_until: float) -> None:
+        self.reservation = reservation
+        self.requests_left = size.requests
+        self.input_left = size.input_tokens
+        self.output_left = size.output_tokens
+        self.low_at = low_at
+        self.usable_until = usable_until
+
+
+class Lease:
+    """A block for one tenant and one model. Safe to use from many threads; a forked child has none of it.
+
+    Calls of guarded clients draw from it as long as it is open. ``input_tokens`` of the block are what calls read in
+    any way: with or without a cache.
+
+    Args:
+        admission: Whom to ask.
+        tenant: Whose quota.
+        model_id: For calls of which model.
+        size: How much to hold at a time: requests, input and output tokens.
+        seconds: For how long a block is drawn from.
+    """
+
+    def __init__(self, admission: Admission, tenant: str, model_id: str, size: Amounts, seconds: int) -> None:
+        self.tenant = tenant
+        self.size = size
+        self._admission = admission
+        self._clock: Callable[[], float] = admission.clock
+        self._model, self._profile = named_by(model_id)
+        self.subject: Subject = (tenant, last_segment(model_id))
+        self._seconds = seconds
+        self._closed = False
+        self._renewal_at = float("-inf")
+        self._is_denied = False
+        self.forget_parent()
+
+        tell_after_fork(self)
+        _leases.add(self)
+
+    def forget_parent(self) -> None:
+        """Drop the block in a forked child: it is the parent's, and was reserved once."""
+        self._lock = threading.Lock()
+        self._renewing = threading.Lock()
+        self._block: _Block | None = None
+
+    # --- calls
+
+    def admit(self, estimate: Amounts) -> Admitted | None:
+        """Admit a call from memory; fetch a block if there is none.
+
+        Returns:
+            None if the call has to be asked for by itself: it is too large, or there is no other block to be had.
+        """
+        block = self.take(estimate)
+        for _ in range(ATTEMPTS):
+            if block is not None or self._closed or not self._could_hold(estimate) or not self._renew(waiting=True):
+                break
+            block = self.take(estimate)
+        if block is None:
+            return None
+        return Admitted(
+            self.tenant,
+            block.reservation,
+            leased=True,
+            used=lambda amounts: self._give_back(block, estimate, amounts),
+            refused=lambda: self._give_back(block, estimate, Amounts()),
+        )
+
+    def take(self, estimate: Amounts) -> _Block | None:
+        """Draw from the block without network; None if it does not hold so much, or is too old."""
+        with self._lock:
+            block = self._block
+            if (
+                block is None
+                or estimate.requests > block.requests_left
+                or estimate.read_tokens > block.input_left
+                or estimate.output_tokens > block.output_left
+                or self._clock() >= block.usable_until
+            ):
+                return None
+            block.requests_left -= estimate.requests
+            block.input_left -= estimate.read_tokens
+            block.output_left -= estimate.output_tokens
+            return block
+
+    def _give_back(self, block: _Block, estimate: Amounts, usage: Amounts) -> None:
+        """Put back what a call did not use, or take what it used beyond its estimate; then renew if it is time."""
+        with self._lock:
+            block.requests_left += estimate.requests - usage.requests
+            block.input_left += estimate.read_tokens - usage.read_tokens
+            block.output_left += estimate.output_tokens - usage.output_tokens
+        if block is self._block and self._is_low(block):
+            self._renew(waiting=False)
+
+    # --- blocks
+
+    def open(self) -> "Lease":
+        """Fetch the first block.
+
+        Raises:
+            TenantThrottled: So much cannot be had.
+            NoProfile: The tenant has no profile for the model.
+            QuotaUnavailable: Nobody can say; calls would be asked for one by one then, under the guard's policy.
+            QuotaRefused: The question is wrong.
+        """
+        try:
+            with self._renewing:
+                self._fetch()
+        except MeterError:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Give back what is left. Calls in flight stay covered by what they drew. Repeating it does nothing."""
+        self._closed = True
+        self._admission.detach(self.subject, self)
+        with self._renewing:
+            self._drop()
+
+    @property
+    def left(self) -> Amounts:
+        """What can still be drawn; nothing where there is no block."""
+        with self._lock:
+            block = self._block
+            if block is None or self._clock() >= block.usable_until:
+                return Amounts()
+            return Amounts(*(max(0, one) for one in (block.requests_left, block.input_left, block.output_left)))
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _could_hold(self, estimate: Amounts) -> bool:
+        return (
+            estimate.requests <= self.size.requests
+            and estimate.read_tokens <= self.size.input_tokens
+            and estimate.output_tokens <= self.size.output_tokens
+        )
+
+    def _is_low(self, block: _Block) -> bool:
+        return (
+            block.requests_left * LOW < self.size.requests
+            or block.input_left * LOW < self.size.input_tokens
+            or block.output_left * LOW < self.size.output_tokens
+            or self._clock() >= block.low_at
+        )
+
+    def _renew(self, *, waiting: bool) -> bool:
+        """Fetch the next block if it is still time to; one thread does, others wait for it or go on.
+
+        Returns:
+            Whether there is another block than before.
+        """
+        before = self._block
+        if not self._renewing.acquire(blocking=waiting):
+            return False
+        try:
+            if self._block is before and not self._closed and self._clock() >= self._renewal_at:
+                self._fetch()
+                self._is_denied = False
+        except MeterError as problem:  # the next call asks for itself, and is told
+            self._renewal_at = self._clock() + AGAIN_SECONDS
+            self._is_denied = isinstance(problem, TenantThrottled)
+            logger.info("the lease of tenant %s was not renewed: %s", self.tenant, problem)
+        finally:
+            if waiting and self._is_denied and self._block is before:
+                self._drop()  # a call does not fit in, and its rest would stand in that call's way
+            self._renewing.release()
+        return self._block is not None and self._block is not before
+
+    def _drop(self) -> None:
+        with self._lock:
+            block, self._block = self._block, None
+        if block is not None:
+            self._retire(block)
+
+    def _fetch(self) -> None:
+        """Reserve a block, then give back the rest of the one before."""
+        old = self._block
+        if old is not None and self._clock() >= old.usable_until:
+            self._drop()  # first: its rest would stand in the way of the next
+            old = None
+        held_for = self._seconds + self._admission.log_lag_seconds
+        request = ReservationRequest(uuid.uuid4().hex, self.size, self._model, self._profile, held_for, "lease")
+        asked_at = self._clock()
+        answer = self._admission.ask(self.subject, request)
+        if isinstance(answer, Denial):
+            raise TenantThrottled(self.tenant, answer.document, answer.retry_after, remembered=False)
+        if answer.degraded or answer.id is None:
+            raise QuotaUnavailable("the meter's storage is down: it holds no block")
+        if self._model is not None and answer.profile is None and self._admission.missing_profile == "refuse":
+            self._admission.release(self.tenant, answer.id)
+            raise NoProfile(self.tenant, self._model)
+        low_at = asked_at + self._seconds * (LOW - 1) / LOW
+        block = _Block(answer, self.size, low_at, asked_at + self._seconds)
+        with self._lock:
+            self._block = block
+        if old is not None:
+            self._retire(old)
+
+    def _retire(self, block: _Block) -> None:
+        """Hold of a block only what was drawn from it; the rest is free at once."""
+        with self._lock:
+            spent = replace(
+                self.size,
+                requests=_between(self.size.requests - block.requests_left, self.size.requests),
+                input_tokens=_between(self.size.input_tokens - block.input_left, self.size.input_tokens),
+                output_tokens=_between(self.size.output_tokens - block.output_left, self.size.output_tokens),
+            )
+        if spent.requests or spent.input_tokens or spent.output_tokens:
+            self._admission.shrink(self.tenant, block.reservation.id, spent)
+        else:
+            self._admission.release(self.tenant, block.reservation.id)
+
+
+def _between(amount: int, maximum: int) -> int:
+    return max(0, min(amount, maximum))

@@ -1,0 +1,102 @@
+"""Who changed what of a tenant, in the tenant's own partition of the Tenants table: ``AuditTrail``.
+
+Written and read by the operator's command and by ``sync_profiles`` alike; botocore only. Nothing overwrites an entry;
+``forget`` takes a person's words out of them and leaves who, when and what.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from bedrock_meter.clock import iso
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage.dynamodb import Item, get_number, get_text, number, text
+from bedrock_meter.storage.keys import AUDIT_PREFIX, audit_sort_key, tenant_key
+from bedrock_meter.storage.patience import patiently
+from bedrock_meter.tenants.audit import AuditEntry
+
+AUDIT_SCHEMA = 1
+
+
+class DynamoDBAuditTrail:
+    """See ``AuditTrail``."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._client = client
+        self._table = tables.tenants
+
+    def record(self, entry: AuditEntry) -> None:
+        """Keep an entry."""
+        item = {
+            "pk": text(tenant_key(entry.tenant)),
+            "sk": text(audit_sort_key(iso(entry.at_ms), uuid4().hex[:12])),
+            "schema": number(AUDIT_SCHEMA),
+            "tenant": text(entry.tenant),
+            "at_ms": number(entry.at_ms),
+            "by": text(entry.by),
+            "what": text(entry.what),
+            **{name: _json(value) for name, value in (("before", entry.before), ("after", entry.after)) if value},
+        }
+        # Sent again with the same key where only the answer got lost: one entry.
+        patiently(partial(self._client.put_item, TableName=self._table, Item=item))
+
+    def history(self, tenant: str, limit: int | None = None) -> Iterator[AuditEntry]:
+        """Yield a tenant's entries, newest first."""
+        for number_of, item in enumerate(self._items(tenant)):
+            if limit is not None and number_of >= limit:
+                return
+            yield AuditEntry(
+                tenant=tenant,
+                at_ms=get_number(item, "at_ms"),
+                by=get_text(item, "by"),
+                what=get_text(item, "what"),
+                before=_parsed(item, "before"),
+                after=_parsed(item, "after"),
+            )
+
+    def forget(self, tenant: str, names: frozenset[str]) -> int:
+        """Take the values called ``names`` out of a tenant's entries; returns how many entries held one."""
+        changed = 0
+        for item in self._items(tenant):
+            kept: dict[str, Mapping[str, Any] | None] = {}
+            for side in ("before", "after"):
+                value = _parsed(item, side)
+                if value and names & value.keys():
+                    kept[side] = {name: one for name, one in value.items() if name not in names}
+            if kept:
+                request = {
+                    "TableName": self._table,
+                    "Key": {"pk": item["pk"], "sk": item["sk"]},
+                    "UpdateExpression": "SET " + ", ".join(f"#{side} = :{side}" for side in kept),
+                    "ExpressionAttributeNames": {f"#{side}": side for side in kept},
+                    "ExpressionAttributeValues": {f":{side}": _json(value) for side, value in kept.items()},
+                }
+                patiently(partial(self._client.update_item, **request))
+                changed += 1
+        return changed
+
+    def _items(self, tenant: str) -> Iterator[Item]:
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :audit)",
+            "ExpressionAttributeValues": {":pk": text(tenant_key(tenant)), ":audit": text(AUDIT_PREFIX)},
+            "ConsistentRead": True,
+            "ScanIndexForward": False,
+        }
+        while True:
+            page = patiently(partial(self._client.query, **request))
+            yield from page.get("Items", [])
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def _json(value: Mapping[str, Any] | None) -> dict[str, Any]:
+    return text(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+
+
+def _parsed(item: Item, name: str) -> Mapping[str, Any] | None:
+    found = get_text(item, name)
+    return json.loads(found) if found else None

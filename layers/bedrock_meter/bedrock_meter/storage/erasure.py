@@ -1,0 +1,64 @@
+"""Principals in the ledger, found and forgotten: ``PrincipalStore``.
+
+The ledger has no index by tenant, on purpose: one would cost a write more for every call for ever, and this question is
+asked once in a tenant's life. So the whole ledger is scanned, consistently (what is recorded meanwhile is of a tenant
+without profiles): one read unit for each 4 KB, and one write unit for each entry that changes.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, get_text, text
+from bedrock_meter.storage.patience import patiently
+
+
+class DynamoDBPrincipalStore:
+    """See ``PrincipalStore``."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._client = client
+        self._table = tables.ledger
+
+    def read_units(self) -> int:
+        """Return about how many read units ``pages`` takes, by the size that DynamoDB last measured (six-hourly)."""
+        described = self._client.describe_table(TableName=self._table)["Table"]
+        return -(-int(described.get("TableSizeBytes", 0)) // 4096)
+
+    def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
+        """Scan the ledger from a position on."""
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "FilterExpression": "tenant = :tenant AND attribute_exists(principal)",
+            "ExpressionAttributeValues": {":tenant": text(tenant)},
+            "ProjectionExpression": "pk",
+            "ConsistentRead": True,
+        }
+        while True:
+            if position is not None:
+                request["ExclusiveStartKey"] = json.loads(position)
+            page = patiently(partial(self._client.scan, **request))
+            last = page.get("LastEvaluatedKey")
+            position = json.dumps(last) if last else None
+            yield [get_text(item, "pk") for item in page.get("Items", [])], int(page.get("ScannedCount", 0)), position
+            if position is None:
+                return
+
+    def forget(self, tenant: str, key: str) -> bool:
+        """Take the principal out of an entry, provided that it is the tenant's."""
+        request = {
+            "TableName": self._table,
+            "Key": {"pk": text(key)},
+            "UpdateExpression": "REMOVE principal",
+            "ConditionExpression": "tenant = :tenant AND attribute_exists(principal)",
+            "ExpressionAttributeValues": {":tenant": text(tenant)},
+        }
+        try:
+            patiently(partial(self._client.update_item, **request))
+        except AWS_ERRORS as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True

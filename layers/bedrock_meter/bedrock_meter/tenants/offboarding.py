@@ -1,0 +1,308 @@
+"""Stopping a tenant, letting it go, removing it, and forgetting the persons behind it.
+
+Usage is never touched: what was used was used. ``suspend`` and ``resume`` are a conditional update of the gauge, which
+the evaluator turns into an event. ``remove`` ends the tenant's mappings ahead of the recorders' caches, like every
+other change of hands. ``erase`` takes out what can point to a person and leaves the sums.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
+from bedrock_meter.limits.suspension import MAXIMUM_REASON, Suspension, resume, suspend
+from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
+from bedrock_meter.tenants.directory import DirectoryStore, Question
+from bedrock_meter.tenants.onboarding import (
+    ATTEMPTS,
+    TenantStore,
+    unmap_principal,
+    unmap_profile,
+    update_definition,
+)
+from bedrock_meter.tenants.ownership import owner_of
+from bedrock_meter.tenants.profiles import ControlPlane, InferenceProfile
+from bedrock_meter.tenants.tenant import TenantDefinition
+
+PERSONAL = frozenset({"name", "reason", "principals"})
+"""What of audit entries can be a person's words or name."""
+
+ERASED = "erased"
+
+
+class SuspensionStore(Protocol):
+    """The part of gauges that suspensions need."""
+
+    def suspension(self, tenant: str) -> tuple[bool, Suspension | None]:
+        """Read (whether there is a gauge, its last suspension) consistently."""
+
+    def put_suspension(self, tenant: str, suspension: Suspension, seen: Suspension | None) -> bool:
+        """Write it over ``seen``; False if it changed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, when, and where that is noted."""
+
+    by: str
+    now_ms: int
+    audit: AuditTrail
+
+
+def suspend_tenant(store: SuspensionStore, tenant: str, reason: str, actor: Actor) -> bool:
+    """Suspend a tenant; False if it is suspended already.
+
+    Raises:
+        InvalidDefinition: There is no such tenant, or the reason is no text of 1 to 200 printable characters.
+    """
+    if not 1 <= len(reason) <= MAXIMUM_REASON or not reason.isprintable():
+        raise InvalidDefinition("reason", f"must be 1 to {MAXIMUM_REASON} printable characters")
+    return _change(store, tenant, "suspend", actor, lambda held: suspend(held, reason, actor.by, actor.now_ms))
+
+
+def resume_tenant(store: SuspensionStore, tenant: str, actor: Actor) -> bool:
+    """Let a tenant go; False if it is not suspended.
+
+    Raises:
+        InvalidDefinition: There is no such tenant.
+    """
+    return _change(store, tenant, "resume", actor, lambda held: resume(held, actor.by, actor.now_ms))
+
+
+def _change(
+    store: SuspensionStore,
+    tenant: str,
+    what: str,
+    actor: Actor,
+    change: Callable[[Suspension | None], Suspension | None],
+) -> bool:
+    noted = False
+    for _ in range(ATTEMPTS):
+        exists, held = store.suspension(tenant)
+        if not exists:
+            raise InvalidDefinition("", f"there is no tenant {tenant}")
+        wanted = change(held)
+        if wanted is None:
+            # If we had sent it, then it was our reply that got lost.
+            return noted
+        if not noted:
+            actor.audit.record(
+                AuditEntry(tenant, actor.now_ms, actor.by, what, _suspension_words(held), _suspension_words(wanted))
+            )
+            noted = True
+        if store.put_suspension(tenant, wanted, held):
+            return True
+    raise LeaseLost(f"the gauge of {tenant} was changed by others {ATTEMPTS} times meanwhile")
+
+
+def _suspension_words(suspension: Suspension | None) -> dict[str, object]:
+    if suspension is None or not suspension.is_in_force:
+        return {"suspended": False}
+    return {"suspended": True, "reason": suspension.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What removing a tenant changed.
+
+    Attributes:
+        ended: Profiles and principals whose mapping ends.
+        deleted: ARNs of profiles that are gone from Bedrock.
+        kept: ARNs of profiles that were to be deleted and carry no tag of the tenant.
+        effective_ms: From when on nothing is attributed to the tenant.
+        changed: Whether anything did.
+    """
+
+    ended: tuple[str, ...]
+    deleted: tuple[str, ...]
+    kept: tuple[str, ...]
+    effective_ms: int
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Profiles to delete in Bedrock, provided that their tag still names the tenant.
+
+    Attributes:
+        profiles: Which.
+        control: Bedrock's control plane.
+        tag_key: Key of the tag.
+    """
+
+    profiles: Sequence[InferenceProfile]
+    control: ControlPlane
+    tag_key: str
+
+
+def deletable(control: ControlPlane, directory: DirectoryStore, tenant: str) -> list[InferenceProfile]:
+    """Return the Region's profiles whose last owner is the tenant, removed already or not."""
+    listed = {one.id: one for one in control.application_profiles()}
+    mappings = directory.ask(Question(profiles=list(listed))).profiles
+    return [listed[one] for one, periods in mappings.items() if periods and periods[-1].tenant == tenant]
+
+
+def remove_tenant(
+    tenants: TenantStore,
+    tenant: str,
+    actor: Actor,
+    deletion: Deletion | None = None,
+) -> Removed:
+    """Remove a tenant: its mappings end, its definition says so, its usage and its gauge stay. Safe to repeat.
+
+    Args:
+        tenants: Definitions and mappings.
+        tenant: Whom.
+        actor: Who does it.
+        deletion: What is to be deleted in Bedrock as well; None = nothing.
+
+    Raises:
+        InvalidDefinition: There is no such tenant.
+    """
+    known = tenants.tenant(tenant)
+    if known is None:
+        raise InvalidDefinition("", f"there is no tenant {tenant}")
+    delete = deletion.profiles if deletion is not None else ()
+    open_ids = [one.id for one in known.profiles if owner_of(tenants.periods(one.id)[1]) == tenant]
+    open_ids += [one for one in known.principals if owner_of(tenants.principal_periods(one)[1]) == tenant]
+    changed = known.removed_ms is None or bool(open_ids) or bool(delete)
+    if changed:
+        before = {"removed": known.removed_ms is not None, "profiles": [one.id for one in known.profiles]}
+        after = {"removed": True, "profiles": [], "delete_profiles": [one.arn for one in delete]}
+        actor.audit.record(AuditEntry(tenant, actor.now_ms, actor.by, "remove", before, after))
+    effective_ms = actor.now_ms
+    ended = []
+    for profile in known.profiles:
+        to_ms = unmap_profile(tenants, profile.id, tenant, actor.now_ms)
+        if to_ms is not None:
+            ended.append(profile.id)
+            effective_ms = max(effective_ms, to_ms)
+    for principal in known.principals:
+        to_ms = unmap_principal(tenants, principal, tenant, actor.now_ms)
+        if to_ms is not None:
+            ended.append(principal)
+            effective_ms = max(effective_ms, to_ms)
+
+    def as_removed(held: TenantDefinition | None) -> TenantDefinition | None:
+        if held is None or (held.removed_ms is not None and not held.profiles):
+            return held
+        return replace(held, profiles=(), removed_ms=held.removed_ms or actor.now_ms)
+
+    update_definition(tenants, tenant, actor.now_ms, as_removed)
+    deleted, kept = _deleted(tenant, deletion) if deletion is not None else ([], [])
+    return Removed(tuple(ended), tuple(deleted), tuple(kept), effective_ms, changed)
+
+
+def _deleted(tenant: str, deletion: Deletion) -> tuple[list[str], list[str]]:
+    """Delete what is the tenant's by its tag; returns the ARNs of what is gone and of what is not the tenant's."""
+    deleted, kept = [], []
+    for one in deletion.profiles:
+        tags = deletion.control.tags(one.arn)
+        if tags is not None and tags.get(deletion.tag_key) != tenant:
+            kept.append(one.arn)
+        else:
+            deletion.control.delete(one.id)
+            deleted.append(one.arn)
+    return deleted, kept
+
+
+class PrincipalStore(Protocol):
+    """Callers' identities in the ledger."""
+
+    def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
+        """Read the whole ledger from a position on.
+
+        Yields (keys of the tenant's entries that name a principal, entries read, position after the page or None at
+        the end).
+        """
+
+    def forget(self, tenant: str, key: str) -> bool:
+        """Take the principal out of an entry if it is the tenant's; False if there was none."""
+
+
+@dataclass(slots=True)
+class Erased:
+    """Progress of an erasure.
+
+    Attributes:
+        read: Ledger entries read.
+        principals: Entries that named a principal and do not any more.
+        position: Where to go on; None = at the beginning, or done.
+    """
+
+    read: int = 0
+    principals: int = 0
+    position: str | None = None
+
+
+def check_erasable(tenants: TenantStore, tenant: str, now_ms: int) -> TenantDefinition:
+    """Return the definition of a tenant whose persons can be forgotten for good.
+
+    Raises:
+        InvalidDefinition: There is no such tenant, or calls could still be recorded for it.
+    """
+    known = tenants.tenant(tenant)
+    if known is None:
+        raise InvalidDefinition("", f"there is no tenant {tenant}")
+    if known.removed_ms is None:
+        raise InvalidDefinition("", f"{tenant} is still there: `bedrock-meter tenants remove {tenant}` first")
+    for principal in known.principals:
+        _, periods = tenants.principal_periods(principal)
+        last = periods[-1] if periods else None
+        if last is not None and last.tenant == tenant and (last.to_ms is None or last.to_ms > now_ms):
+            raise InvalidDefinition(
+                "", f"principal {principal} calls for {tenant} for another minute at least: wait, run this again"
+            )
+    for found in tenants.everything():
+        if isinstance(found, TenantDefinition) or not found.periods:
+            continue
+        last = found.periods[-1]
+        if last.tenant == tenant and (last.to_ms is None or last.to_ms > now_ms):
+            raise InvalidDefinition(
+                "",
+                f"profile {found.profile} is {tenant}'s for another minute at least: remove it, wait, run this again",
+            )
+    return known
+
+
+class ForgettingTrail(AuditTrail, Protocol):
+    """An audit trail that can lose people's words."""
+
+    def forget(self, tenant: str, names: frozenset[str]) -> int:
+        """Take the values called ``names`` out of a tenant's entries; returns how many entries held one."""
+
+
+def erase_definition(
+    tenants: TenantStore, suspensions: SuspensionStore, trail: ForgettingTrail, tenant: str, actor: Actor
+) -> int:
+    """Forget a tenant's name and what people wrote about it; returns how many entries of its history changed.
+
+    The last suspension stays without its reason: its ordinal keeps events apart. Principals that called for the tenant
+    are forgotten with their periods: what of theirs is recorded later belongs to nobody.
+    """
+    actor.audit.record(AuditEntry(tenant, actor.now_ms, actor.by, "erase", None, {"erased": True}))
+    known = tenants.tenant(tenant)
+    for principal in known.principals if known is not None else ():
+        tenants.forget_principal(principal, tenant)
+
+    def nameless(held: TenantDefinition | None) -> TenantDefinition | None:
+        return None if held is None else replace(held, name=None, principals=())
+
+    update_definition(tenants, tenant, actor.now_ms, nameless)
+    for _ in range(ATTEMPTS):
+        _, held = suspensions.suspension(tenant)
+        if held is None or held.reason == ERASED:
+            return trail.forget(tenant, PERSONAL)
+        if suspensions.put_suspension(tenant, replace(held, reason=ERASED), held):
+            return trail.forget(tenant, PERSONAL)
+    raise LeaseLost(f"the gauge of {tenant} was changed by others {ATTEMPTS} times meanwhile")
+
+
+def erase_principals(store: PrincipalStore, tenant: str, progress: Erased, done: Callable[[Erased], None]) -> None:
+    """Take the principals out of all ledger entries of a tenant; ``done`` hears after each page. Safe to repeat."""
+    for keys, read, position in store.pages(tenant, progress.position):
+        for key in keys:
+            progress.principals += store.forget(tenant, key)
+        progress.read += read
+        progress.position = position
+        done(progress)

@@ -1,0 +1,105 @@
+"""A command's process that is killed, disturbed or told nothing at any of its calls, and what it works on."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel, UsageModel
+from bedrock_meter.usage.ledger import LedgerEntry
+from tests.faults.dynamodb import DynamoDB
+from tests.faults.expressions import Bindings, holds, parse_condition
+
+
+class Killed(BaseException):
+    """The command's process is gone; nothing catches this."""
+
+
+class Interposed:
+    """A client that does something before or after its n-th call; calls that are not told are passed on."""
+
+    def __init__(self, client: Any, act: Callable[[int, bool], None]) -> None:
+        self._client, self._act = client, act
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._client, name)
+
+        def call(**request: Any) -> Any:
+            at, self.calls = self.calls, self.calls + 1
+            self._act(at, False)
+            try:
+                return real(**request)
+            finally:
+                self._act(at, True)
+
+        return call
+
+
+def nothing(at: int, after: bool) -> None:
+    """Do nothing."""
+
+
+class Alone:
+    """The double by itself, as the backend of a client. It also scans, in the order of keys."""
+
+    def __init__(self) -> None:
+        self._double = DynamoDB()
+
+    def call(self, service: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        return self._scan(request) if operation == "Scan" else self._double.call(operation, request)
+
+    def _scan(self, request: dict[str, Any]) -> dict[str, Any]:
+        table = self._double.table(request["TableName"])
+        start = table.key_of(request["ExclusiveStartKey"]) if "ExclusiveStartKey" in request else None
+        keys = [key for key in sorted(table.items) if start is None or key > start]
+        page = keys[: request["Limit"]]
+        bindings = Bindings(request)
+        condition, used = parse_condition(request["FilterExpression"])
+        bindings.use(used)
+        bindings.finish()
+        found = [table.items[key] for key in page if holds(condition, table.items[key], bindings)]
+        more = {"LastEvaluatedKey": {"pk": table.items[page[-1]]["pk"]}} if len(page) < len(keys) else {}
+        return {"Items": found, "Count": len(found), "ScannedCount": len(page), **more}
+
+
+class Announced:
+    """Announces nothing."""
+
+    def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
+        return True
+
+    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
+        return True
+
+    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+        return True
+
+
+def create_tables(client: Any, tables: Tables) -> None:
+    """Make the tables as their models say, by any client."""
+    models = (LedgerModel, UsageModel, QuotasModel, MappingModel)
+    for model, name in zip(models, (tables.ledger, tables.usage, tables.quotas, tables.tenants), strict=True):
+        hash_key, range_key = model._hash_keyname, model._range_keyname
+        schema = [{"AttributeName": hash_key, "KeyType": "HASH"}]
+        schema += [{"AttributeName": range_key, "KeyType": "RANGE"}] if range_key else []
+        types = {one["AttributeName"]: "S" for one in schema}
+        request: dict[str, Any] = {}
+        if model is LedgerModel:
+            types |= {"unattributed_profile": "S", "event_ms": "N"}
+            index_schema = [
+                {"AttributeName": "unattributed_profile", "KeyType": "HASH"},
+                {"AttributeName": "event_ms", "KeyType": "RANGE"},
+            ]
+            index = {
+                "IndexName": "unattributed",
+                "KeySchema": index_schema,
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+            request["GlobalSecondaryIndexes"] = [index]
+        client.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=schema,
+            AttributeDefinitions=[{"AttributeName": one, "AttributeType": kind} for one, kind in types.items()],
+            **request,
+        )

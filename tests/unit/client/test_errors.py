@@ -1,0 +1,50 @@
+import pickle
+from decimal import Decimal
+
+import pytest
+
+from bedrock_meter.client import InvalidMetadata, NoProfile, QuotaRefused, QuotaUnavailable, TenantThrottled
+from bedrock_meter.client.errors import amount
+from bedrock_meter.errors import MeterError
+
+DOCUMENT = {
+    "limit": {"name": "spend", "meter": "cost_usd", "max": "5.00", "used": "4.10", "remaining": "0.20"},
+    "requested": "0.25",
+    "throttled_until": "2026-11-24T12:10:00.000Z",
+}
+
+
+def test_dollars_are_exact() -> None:
+    denied = TenantThrottled("acme", DOCUMENT, 312, remembered=False)
+    assert (denied.maximum, denied.remaining, denied.requested) == (Decimal("5.00"), Decimal("0.20"), Decimal("0.25"))
+    assert str(denied) == "tenant acme: limit spend (cost_usd) has 0.20 of 5.00 left, 0.25 wanted; try again in 312 s"
+
+
+def test_a_suspended_tenant_has_no_limit() -> None:
+    denied = TenantThrottled("acme", {}, None, remembered=True)
+    assert (denied.suspended, denied.limit, denied.remaining) == (True, None, None)
+    assert denied.problem()["title"] == "Tenant suspended"
+    assert "limit" not in denied.problem()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TenantThrottled("acme", DOCUMENT, 312, remembered=True),
+        QuotaUnavailable("why"),
+        QuotaRefused(404, "Tenant not found", "so it is"),
+        NoProfile("acme", "model"),
+        InvalidMetadata("why"),
+    ],
+)
+def test_errors_travel_between_processes(error: MeterError) -> None:
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (type(copy), str(copy)) == (type(error), str(error))
+    assert {k: v for k, v in vars(copy).items() if k != "_document"} == {
+        k: v for k, v in vars(error).items() if k != "_document"
+    }
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, "x", "NaN", "Infinity", [], {}])
+def test_what_is_no_amount(value: object) -> None:
+    assert amount(value) is None

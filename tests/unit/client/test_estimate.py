@@ -1,0 +1,120 @@
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bedrock_meter.client import Amounts, estimate
+from bedrock_meter.client.estimate import (
+    AGENT_INPUT_TOKENS,
+    IMAGE_TOKENS,
+    MARGIN_TOKENS,
+    MEDIA_TOKENS,
+    OUTPUT_TOKENS,
+    TOOL_MARGIN_TOKENS,
+)
+
+
+def converse(text: str = "hello", **more: Any) -> dict[str, Any]:
+    return {"modelId": "m", "messages": [{"role": "user", "content": [{"text": text}]}], **more}
+
+
+def test_the_output_is_reserved_in_full() -> None:
+    assert estimate("Converse", converse(inferenceConfig={"maxTokens": 7})).output_tokens == 7
+    assert estimate("ConverseStream", converse()).output_tokens == OUTPUT_TOKENS
+    both = converse(inferenceConfig={"maxTokens": 7}, additionalModelRequestFields={"max_tokens": 900})
+    assert estimate("Converse", both).output_tokens == 900
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"max_tokens": 77},
+        {"max_gen_len": 77},
+        {"textGenerationConfig": {"maxTokenCount": 77}},
+        {"inferenceConfig": {"maxTokens": 77}},
+        {"max_completion_tokens": 77, "max_tokens": 5},
+    ],
+)
+def test_each_providers_maximum_is_known(body: dict[str, Any]) -> None:
+    assert estimate("InvokeModel", {"modelId": "m", "body": json.dumps(body).encode()}).output_tokens == 77
+    assert estimate("InvokeModel", {"modelId": "m", "body": json.dumps(body)}).output_tokens == 77
+
+
+def test_embeddings_write_nothing() -> None:
+    found = estimate("InvokeModel", {"modelId": "amazon.titan-embed-text-v2:0", "body": b'{"inputText": "hello"}'})
+    assert found.output_tokens == 0
+    assert found.input_tokens > 0
+
+
+def test_a_file_is_not_read() -> None:
+    body = io.BytesIO(b'{"max_tokens": 5}')
+    assert estimate("InvokeModel", {"modelId": "m", "body": body}) == Amounts(1, MEDIA_TOKENS, OUTPUT_TOKENS)
+    assert body.tell() == 0
+
+
+def test_a_body_that_is_no_json_counts_by_its_bytes() -> None:
+    found = estimate("InvokeModel", {"modelId": "m", "body": b"\xff" * 100})
+    assert found == Amounts(1, MARGIN_TOKENS + 100, OUTPUT_TOKENS)
+
+
+def test_media_count_by_kind_and_not_by_size() -> None:
+    image = {"image": {"format": "png", "source": {"bytes": b"x" * 900_000}}}
+    document = {"document": {"format": "pdf", "name": "d", "source": {"s3Location": {"uri": "s3://b/k"}}}}
+    few = estimate("Converse", {"messages": [{"role": "user", "content": [image, document]}]})
+    none = estimate("Converse", {"messages": [{"role": "user", "content": []}]})
+    assert few.input_tokens - none.input_tokens == IMAGE_TOKENS + MEDIA_TOKENS
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(b"x" * 90_000).decode()}
+    body = {"messages": [{"role": "user", "content": [{"type": "image", "source": source}]}]}
+    assert estimate("InvokeModel", {"modelId": "m", "body": json.dumps(body)}).input_tokens < IMAGE_TOKENS + 300
+
+
+def test_tools_are_explained_to_the_model() -> None:
+    tools = {"tools": [{"toolSpec": {"name": "n", "inputSchema": {"json": {"type": "object"}}}}]}
+    with_tools = estimate("Converse", converse(toolConfig=tools))
+    assert with_tools.input_tokens - estimate("Converse", converse()).input_tokens > TOOL_MARGIN_TOKENS - MARGIN_TOKENS
+
+
+def test_agents_add_to_the_question() -> None:
+    found = estimate("InvokeInlineAgent", {"foundationModel": "m", "inputText": "why"})
+    assert found.input_tokens > AGENT_INPUT_TOKENS + 3
+    assert found.output_tokens == OUTPUT_TOKENS
+
+
+def test_who_knows_better_says_how_many_bytes_a_token_has() -> None:
+    text = "word " * 10_000
+    bound = estimate("Converse", converse(text)).input_tokens
+    guess = estimate("Converse", converse(text), bytes_per_token=4).input_tokens
+    assert bound > 50_000
+    assert guess < bound / 3
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters='"\\', exclude_categories=["Cc"]), max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(JSON)
+def test_the_bytes_of_the_request_bound_its_tokens(content: Any) -> None:
+    """As the quota API bounds the same request: a token per byte of its JSON."""
+    params = {"additionalModelRequestFields": {"x": content}}
+    text = json.dumps(params, ensure_ascii=False, separators=(",", ":"))
+    is_media = any(f'"{name}":{{' in text for name in ("image", "document", "video", "audio"))
+    assert is_media or estimate("Converse", params).input_tokens >= len(text.encode()) + MARGIN_TOKENS
+
+
+@given(JSON, JSON)
+def test_more_is_never_estimated_lower(content: Any, more: Any) -> None:
+    less = estimate("Converse", {"messages": [content]}).input_tokens
+    assert estimate("Converse", {"messages": [content, more]}).input_tokens >= less
+
+
+@given(st.binary() | st.text())
+def test_any_body_is_estimated(body: bytes | str) -> None:
+    assert estimate("InvokeModel", {"modelId": "m", "body": body}).requests == 1

@@ -1,0 +1,260 @@
+"""Suspending, removing and erasing: safe twice, safe to stop anywhere, and usage stays."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.limits.suspension import Suspension
+from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, MappingPeriod
+from bedrock_meter.tenants.offboarding import (
+    ERASED,
+    Actor,
+    Deletion,
+    Erased,
+    check_erasable,
+    deletable,
+    erase_definition,
+    erase_principals,
+    remove_tenant,
+    resume_tenant,
+    suspend_tenant,
+)
+from bedrock_meter.tenants.ownership import HANDOVER_MS
+from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+from tests.doubles.records import NOW_MS
+from tests.doubles.tenants import HAIKU, Killed, MemoryAudit, MemoryControlPlane, MemoryTenantStore
+
+
+class MemorySuspensions:
+    """``SuspensionStore`` of one tenant; ``between`` runs before each write."""
+
+    def __init__(self) -> None:
+        self.held: Suspension | None = None
+        self.between: Callable[[], None] = lambda: None
+
+    def suspension(self, tenant: str) -> tuple[bool, Suspension | None]:
+        return tenant == "acme", self.held
+
+    def put_suspension(self, tenant: str, suspension: Suspension, seen: Suspension | None) -> bool:
+        self.between()
+        if self.held != seen:
+            return False
+        self.held = suspension
+        return True
+
+
+class Scene:
+    """A tenant with two profiles, one of them by a tag."""
+
+    def __init__(self) -> None:
+        self.tenants = MemoryTenantStore()
+        self.control = MemoryControlPlane()
+        self.audit = MemoryAudit()
+        self.suspensions = MemorySuspensions()
+        references = []
+        for profile, by in (("p1", BY_PERSON), ("p2", BY_TAG)):
+            made = self.control.add(profile, HAIKU, tenantId="acme")
+            references.append(ProfileReference(profile, made.arn, tagged=by == BY_TAG))
+            self.tenants.put_periods(profile, 0, [MappingPeriod("acme", by=by)])
+        self.tenants.put_tenant(TenantDefinition("acme", name="Acme", profiles=tuple(references)), NOW_MS)
+
+    def actor(self, now_ms: int = NOW_MS) -> Actor:
+        return Actor("somebody", now_ms, self.audit)
+
+    def last(self, profile: str) -> MappingPeriod:
+        return self.tenants.periods(profile)[1][-1]
+
+
+def test_suspending_twice_keeps_the_first_reason_and_is_noted_once() -> None:
+    scene = Scene()
+    assert suspend_tenant(scene.suspensions, "acme", "unpaid", scene.actor())
+    assert not suspend_tenant(scene.suspensions, "acme", "other", scene.actor())
+    assert scene.suspensions.held is not None
+    assert scene.suspensions.held.reason == "unpaid"
+    assert resume_tenant(scene.suspensions, "acme", scene.actor(NOW_MS + 1))
+    assert not resume_tenant(scene.suspensions, "acme", scene.actor())
+    assert [(one.what, one.after) for one in scene.audit.entries] == [
+        ("suspend", {"suspended": True, "reason": "unpaid"}),
+        ("resume", {"suspended": False}),
+    ]
+
+
+def test_a_lost_reply_is_still_a_suspension_by_us() -> None:
+    scene = Scene()
+
+    def lose_the_reply() -> None:
+        scene.suspensions.between = lambda: None
+        scene.suspensions.held = Suspension(1, "unpaid", NOW_MS, "somebody")
+
+    scene.suspensions.between = lose_the_reply
+    assert suspend_tenant(scene.suspensions, "acme", "unpaid", scene.actor())
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 201, "two\nlines", "\x1b[31m"])
+def test_a_reason_is_a_line_of_text(reason: str) -> None:
+    with pytest.raises(InvalidDefinition, match="reason: must be 1 to 200 printable characters"):
+        suspend_tenant(MemorySuspensions(), "acme", reason, Scene().actor())
+
+
+def test_nobody_else_can_be_suspended_removed_or_erased() -> None:
+    scene = Scene()
+    for attempt in (
+        lambda: suspend_tenant(scene.suspensions, "nobody", "x", scene.actor()),
+        lambda: resume_tenant(scene.suspensions, "nobody", scene.actor()),
+        lambda: remove_tenant(scene.tenants, "nobody", scene.actor()),
+        lambda: check_erasable(scene.tenants, "nobody", NOW_MS),
+    ):
+        with pytest.raises(InvalidDefinition, match="there is no tenant nobody"):
+            attempt()
+    assert scene.audit.entries == []
+
+
+def test_removing_ends_mappings_ahead_and_locks_them_against_tags() -> None:
+    scene = Scene()
+    removed = remove_tenant(scene.tenants, "acme", scene.actor())
+    assert (removed.ended, removed.deleted, removed.effective_ms) == (("p1", "p2"), (), NOW_MS + HANDOVER_MS)
+    assert [(scene.last(one).to_ms, scene.last(one).by) for one in ("p1", "p2")] == [
+        (NOW_MS + HANDOVER_MS, BY_PERSON)
+    ] * 2
+    definition = scene.tenants.tenant("acme")
+    assert definition is not None
+    assert (definition.profiles, definition.removed_ms, definition.name) == ((), NOW_MS, "Acme")
+    assert len(scene.control.profiles) == 2
+    again = remove_tenant(scene.tenants, "acme", scene.actor(NOW_MS + 5))
+    assert (again.changed, again.ended) == (False, ())
+    assert len(scene.audit.entries) == 1
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_removing_can_stop_at_any_write_and_go_on(writes: int) -> None:
+    scene = Scene()
+    left = [writes]
+
+    def die(what: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    scene.tenants.before_write = die
+    with pytest.raises(Killed):
+        remove_tenant(scene.tenants, "acme", scene.actor())
+    scene.tenants.before_write = lambda what: None
+    remove_tenant(scene.tenants, "acme", scene.actor())
+    definition = scene.tenants.tenant("acme")
+    assert definition is not None
+    assert (definition.profiles, definition.removed_ms) == ((), NOW_MS)
+    assert {scene.last(one).to_ms for one in ("p1", "p2")} == {NOW_MS + HANDOVER_MS}
+
+
+def test_profiles_are_deleted_if_they_still_carry_the_tenants_tag_also_later() -> None:
+    scene = Scene()
+    remove_tenant(scene.tenants, "acme", scene.actor())
+    scene.control.tags_by_arn[scene.control.profiles["p2"].arn] = {"tenantId": "globex"}
+    scene.control.add("stranger", HAIKU, tenantId="acme")
+    found = deletable(scene.control, scene.tenants, "acme")
+    assert [one.id for one in found] == ["p1", "p2"]
+    deletion = Deletion(found, scene.control, "tenantId")
+    removed = remove_tenant(scene.tenants, "acme", scene.actor(), deletion=deletion)
+    assert ([arn[-2:] for arn in removed.deleted], [arn[-2:] for arn in removed.kept]) == (["p1"], ["p2"])
+    assert set(scene.control.profiles) == {"p2", "stranger"}
+
+
+class MemoryPrincipals:
+    """``PrincipalStore``: pages of entries by key, each with (tenant, principal)."""
+
+    def __init__(self, entries: dict[str, tuple[str, str | None]], page: int = 2) -> None:
+        self.entries = entries
+        self.page = page
+        self.die_at: str | None = None
+
+    def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
+        keys = sorted(self.entries)
+        start = int(position or 0)
+        while start < len(keys):
+            page = keys[start : start + self.page]
+            start += self.page
+            wanted = [key for key in page if self.entries[key][0] == tenant and self.entries[key][1]]
+            yield wanted, len(page), str(start) if start < len(keys) else None
+
+    def forget(self, tenant: str, key: str) -> bool:
+        if key == self.die_at:
+            raise Killed
+        owner, principal = self.entries[key]
+        if owner != tenant or principal is None:
+            return False
+        self.entries[key] = (owner, None)
+        return True
+
+
+def test_callers_are_forgotten_of_this_tenant_only_and_from_where_it_stopped() -> None:
+    entries = {f"k{number}": ("acme" if number % 2 else "globex", "arn") for number in range(9)}
+    ledger = MemoryPrincipals(dict(entries))
+    ledger.die_at = "k5"
+    saved: list[tuple[int, str | None]] = []
+    progress = Erased()
+
+    def done(erased: Erased) -> None:
+        saved.append((erased.read, erased.position))
+
+    with pytest.raises(Killed):
+        erase_principals(ledger, "acme", progress, done)
+    assert saved == [(2, "2"), (4, "4")]
+    ledger.die_at = None
+    rest = Erased(read=4, principals=2, position="4")
+    erase_principals(ledger, "acme", rest, done)
+    assert (rest.read, rest.principals, rest.position) == (9, 4, None)
+    assert {key for key, (_, principal) in ledger.entries.items() if principal} == {
+        key for key, (tenant, _) in entries.items() if tenant == "globex"
+    }
+    again = Erased()
+    erase_principals(ledger, "acme", again, done)
+    assert (again.read, again.principals) == (9, 0)
+
+
+def test_only_a_tenant_for_whom_nothing_is_recorded_any_more_can_be_erased() -> None:
+    scene = Scene()
+    with pytest.raises(InvalidDefinition, match="still there: `bedrock-meter tenants remove acme` first"):
+        check_erasable(scene.tenants, "acme", NOW_MS)
+    remove_tenant(scene.tenants, "acme", scene.actor())
+    with pytest.raises(InvalidDefinition, match="for another minute at least"):
+        check_erasable(scene.tenants, "acme", NOW_MS + HANDOVER_MS - 1)
+    assert check_erasable(scene.tenants, "acme", NOW_MS + HANDOVER_MS).id == "acme"
+
+
+def test_names_and_peoples_words_are_forgotten_and_who_did_what_stays() -> None:
+    scene = Scene()
+    suspend_tenant(scene.suspensions, "acme", "Mr Smith did not pay", scene.actor())
+    ordinal = scene.suspensions.held.ordinal if scene.suspensions.held else 0
+    remove_tenant(scene.tenants, "acme", scene.actor())
+    changed = erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor())
+    assert changed == 1
+    definition = scene.tenants.tenant("acme")
+    assert definition is not None
+    assert definition.name is None
+    assert scene.suspensions.held is not None
+    assert (scene.suspensions.held.reason, scene.suspensions.held.ordinal) == (ERASED, ordinal)
+    assert "Smith" not in repr(scene.audit.entries)
+    assert [one.what for one in scene.audit.entries] == ["suspend", "remove", "erase"]
+    assert erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor()) == 0
+
+
+def test_principals_leave_with_their_tenant_and_are_forgotten_with_it() -> None:
+    scene = Scene()
+    role = "arn:aws:iam::123456789012:role/mr-smith"
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    scene.tenants.put_principal_periods(role, 0, [MappingPeriod("acme")])
+    scene.tenants.put_tenant(replace(held, principals=(role,)), NOW_MS)
+    removed = remove_tenant(scene.tenants, "acme", scene.actor())
+    assert role in removed.ended
+    assert scene.tenants.principal_periods(role)[1][-1].to_ms == NOW_MS + HANDOVER_MS
+    assert not remove_tenant(scene.tenants, "acme", scene.actor()).changed
+    with pytest.raises(InvalidDefinition, match="for another minute at least"):
+        check_erasable(scene.tenants, "acme", NOW_MS + HANDOVER_MS - 1)
+    erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor())
+    definition = scene.tenants.tenant("acme")
+    assert definition is not None
+    assert definition.principals == ()
+    assert scene.tenants.principals_by_name == {}
