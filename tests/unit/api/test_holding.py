@@ -17,6 +17,7 @@ from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reserving import ATTEMPTS, Busy, Reservations
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.money import NANO
 from bedrock_meter.tenants.tenant import ProfileReference
 from tests.doubles.http import Answer, World, gauge
@@ -284,6 +285,22 @@ def test_one_that_was_made_in_a_process_of_its_own_is_shown_as_well() -> None:
 )
 def test_the_profile_that_a_call_goes_through(model: str | None, profile: str | None, expected: object) -> None:
     assert Desk().reserve(model=model, profile=profile).document["profile"] == expected
+
+
+def test_a_suspended_tenant_holds_nothing_however_old_what_is_remembered_of_it_is() -> None:
+    desk = Desk()
+    desk.reserve()
+    desk.tables.change_gauge("acme", suspension=Suspension(1, "unpaid", NOW_MS, "arn:aws:iam::123456789012:user/a"))
+    answer = desk.reserve({"input_tokens": 10}, key="k2")
+    assert (answer.status, answer.document["title"]) == (429, "Tenant suspended")
+    assert "Retry-After" not in answer.headers
+    assert desk.reserved() == [400]
+    assert desk.reserve({"input_tokens": 9_000}, key="k3").document["title"] == "Tenant suspended"
+    assert desk.reserve().document["title"] == "Tenant suspended"
+    assert desk.reserved() == [400]
+    suspension = Suspension(2, "unpaid", NOW_MS, "a", NOW_MS, "b")
+    desk.tables.change_gauge("acme", suspension=suspension)
+    assert desk.reserve({"input_tokens": 10}, key="k4").status == 201
 
 
 def test_other_writers_open_nothing_and_a_throttle_that_lasts_is_an_outage() -> None:

@@ -6,6 +6,7 @@ the first one, so that a function that only answers quotas does not pay for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,12 @@ class Holding:
             raise KeyUsed(self._status_under(tenant, wanted.key, now_ms)) from taken
         except Contended as contended:
             raise _cause(contended) from contended
+        if _is_suspended(answer.gauge):
+            # The hold brought the gauge of its own instant, so that no suspension before it goes unseen.
+            if answer.reservation is not None and answer.is_new:
+                with suppress(Contended):  # It expires.
+                    self._reserving.release(tenant, answer.reservation.id, known=answer.reservation)
+            return Denied(None, 0, None, answer.gauge)
         if answer.reservation is None:
             return _denied(answer, now_ms)
         held = _reserved(answer.reservation, profile, now_ms, is_new=answer.is_new, gauge=answer.gauge)
@@ -149,6 +156,10 @@ def _reserved(
         is_new=is_new,
         gauge=gauge,
     )
+
+
+def _is_suspended(gauge: "Gauge | None") -> bool:
+    return gauge is not None and gauge.suspension is not None and gauge.suspension.is_in_force
 
 
 def _denied(answer: "Answer", now_ms: int) -> Denied:

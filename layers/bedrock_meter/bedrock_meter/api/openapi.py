@@ -166,10 +166,16 @@ def _schemas() -> dict[str, Schema]:
                 "allowed": {"type": "boolean"},
                 "as_of": INSTANT,
                 "version": AMOUNT,
+                "suspended": nullable(
+                    {
+                        **answered({"reason": string(), "since": INSTANT, "by": string()}),
+                        "description": "a person stopped the tenant; null: nobody did",
+                    }
+                ),
                 "degraded": _DEGRADED,
                 "limits": array(reference("Limit")),
             },
-            optional=("version",),
+            optional=("version", "suspended"),
         ),
         "Explanation": answered(
             {
