@@ -17,6 +17,7 @@ from bedrock_meter.limits.gauge import Gauge, Reading, falls_below_ms, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_bucket, held_name, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.suspension import Suspension
 
 if TYPE_CHECKING:  # as in ``meters``: who only looks need not load what reads records
     from bedrock_meter.invocations.record import TokenCounts
@@ -114,12 +115,13 @@ class Decision:
 
     Attributes:
         allowed: Whether every limit has room for it.
-        denied_by: The limit that stands longest in its way; None when allowed.
+        denied_by: The limit that stands longest in its way; None when allowed, or suspended.
         retry_after_ms: How long to wait until all limits have room if nothing more is used. 0 when allowed, None when
-            waiting does not help: the amount is larger than the maximum.
+            waiting does not help: the amount is larger than the maximum, or a person has stopped the tenant.
         by_used: Whether what is used denies it alone, so that it will be denied until then, whatever is given back.
         readings: What each limit says.
         room: How much more each limit could take, by its charge's name; below 0 where it denies.
+        suspended: The suspension in force, with its reason; it denies whatever the limits say.
     """
 
     allowed: bool
@@ -128,6 +130,7 @@ class Decision:
     by_used: bool
     readings: tuple[Reading, ...]
     room: Mapping[str, int]
+    suspended: Suspension | None = None
 
 
 def amounts_of(tokens: "TokenCounts", requests: int = 1) -> dict[Meter, int]:
@@ -213,6 +216,8 @@ def decide(gauge: Gauge, amounts: Amounts, now_ms: int, image_ms: int) -> Decisi
             free_ms = falls_below_ms(limit, gauge.buckets, limit.maximum - need + 1, now_ms)
             wait_ms = math.inf if free_ms is None else free_ms - now_ms
         denying.append((wait_ms, reading))
+    if gauge.suspension is not None and gauge.suspension.is_in_force:
+        return Decision(False, None, None, False, readings, room, gauge.suspension)
     if not denying:
         return Decision(True, None, 0, False, readings, room)
     wait_ms, denied_by = max(denying, key=lambda one: one[0])

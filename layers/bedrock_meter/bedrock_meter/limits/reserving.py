@@ -5,8 +5,9 @@ after it leaves something held that nobody settles, until its expiry bucket pass
 reservation that holds nothing. Who holds a second time for a reservation that exists (the same key again) gives that
 back.
 
-Images of gauges are remembered without an age: a hold is conditioned on what was charged since its image, and a
-refusal brings the current one. Only a denial asks how old it is, because what was reserved may be given back.
+Images of gauges are remembered without an age: a hold is conditioned on what was charged since its image and on the
+image's suspension, and a refusal brings the current one. Only a denial asks how old it is, because what was reserved
+may be given back.
 """
 
 from collections.abc import Callable
@@ -30,10 +31,11 @@ from bedrock_meter.limits.reservations import (
     held_for,
     reservation_id,
 )
+from bedrock_meter.limits.suspension import Suspension
 
 ATTEMPTS = 12
 REMEMBER_MS = 3_000
-"""For how long a denial needs no request: an adjustment, a boost or another plan is noticed that much later."""
+"""For how long a denial needs no request: another limit or a resumed tenant is noticed that much later."""
 
 REMEMBERED_TENANTS = 1_000
 MOST_KEY = 200
@@ -57,6 +59,7 @@ class Hold:
         ceilings: Charges that must not be passed, by name: a missing one is 0.
         charges: What is added to charges.
         passed: Holds that nobody counts any more: removed by the way.
+        suspension: What the gauge must hold of a suspension: the image's, which is over; None = there was none.
     """
 
     reservation: Reservation
@@ -64,6 +67,7 @@ class Hold:
     ceilings: dict[str, int]
     charges: dict[str, int]
     passed: tuple[str, ...]
+    suspension: Suspension | None = None
 
 
 class ReservationStore(Protocol):
@@ -111,7 +115,7 @@ class Answer:
 
     @property
     def denied_by(self) -> Reading | None:
-        """The limit that denied it."""
+        """The limit that denied it; None also where the tenant is suspended (``decision.suspended``)."""
         return self.decision.denied_by if self.decision is not None else None
 
 
@@ -159,7 +163,7 @@ class Reservations:
         lifetime_ms: int = DEFAULT_LIFETIME_MS,
         is_lease: bool = False,
     ) -> Answer:
-        """Hold ``amounts`` for a call, or say which limit denies it.
+        """Hold ``amounts`` for a call, or say which limit denies it, or that the tenant is suspended.
 
         The same key again returns the same reservation, whatever became of it and whatever amounts come with it, for
         at least a day. A denial writes nothing.
@@ -192,7 +196,8 @@ class Reservations:
             now_ms = self._clock()
             decision = decide(image.gauge, amounts, now_ms, image.at_ms)
             if not decision.allowed:
-                is_remembered = decision.by_used and 0 <= now_ms - image.at_ms <= REMEMBER_MS
+                is_lasting = decision.by_used or decision.suspended is not None
+                is_remembered = is_lasting and 0 <= now_ms - image.at_ms <= REMEMBER_MS
                 if looked and (is_current or is_remembered):
                     return Answer(None, decision)
                 image = None
@@ -212,6 +217,7 @@ class Reservations:
                 admitting_charges(image.gauge, decision),
                 charged_for(layout, amounts),
                 passed(image.gauge.holds, now_ms),
+                image.gauge.suspension,
             )
             try:
                 is_held, gauge = self._store.hold(hold)
