@@ -28,7 +28,13 @@ from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel,
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import RecordingStore
 from bedrock_meter.usage.rollup import NOTHING, Sums
-from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
+from tests.doubles.memory import (
+    MemoryEvaluationStore,
+    MemoryInstallationStore,
+    MemoryRecordingStore,
+    MemorySuspensionStore,
+    MemoryTables,
+)
 from tests.doubles.reservations import MemoryReservationStore
 
 _numbers = itertools.count()
@@ -97,10 +103,9 @@ class Stores:
 
     def suspend(self, tenant: str, suspension: Suspension, seen: Suspension | None) -> bool:
         """Put a suspension over the one seen."""
-        if self.client is not None:
-            return DynamoDBSuspensionStore(self.client, self.tables).put_suspension(tenant, suspension, seen)
-        self.tables.change_gauge(tenant, suspension=suspension)
-        return True
+        if self.client is None:
+            return MemorySuspensionStore(self.tables).put_suspension(tenant, suspension, seen)
+        return DynamoDBSuspensionStore(self.client, self.tables).put_suspension(tenant, suspension, seen)
 
     def used(self, tenant: str) -> Sums:
         """Sum of a tenant's roll-ups."""

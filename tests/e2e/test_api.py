@@ -79,7 +79,12 @@ def test_administrators_change_tenants_under_versions_and_callers_of_the_quota_a
     assert (status, changed["limits"][0]["max"]) == (200, 9)
     assert call(f"{tenant}/limits", "PUT", body=limits, headers={"If-Match": headers["ETag"]})[0] == 412
     assert get(api, "/v1/tenants/by-admin/quota")[2]["allowed"] is True
+    stopped = call(f"{tenant}/suspension", "PUT", body={"reason": "invoice 7 is open"})[2]["suspended"]
+    status, answered, quota = get(api, "/v1/tenants/by-admin/quota")
+    assert (quota["allowed"], quota["suspended"], "Retry-After" in answered) == (False, stopped, False)
+    assert ask(admin, f"{api.admin_url}{tenant}/suspension", "DELETE")[0] == 204
+    assert get(api, "/v1/tenants/by-admin/quota")[2]["allowed"] is True
     log = call(f"{tenant}/audit")[2]["changes"]
-    assert [one["what"] for one in log] == ["put limits", "put"]
+    assert [one["what"] for one in log] == ["resume", "suspend", "put limits", "put"]
     assert all(one["by"].startswith("arn:") for one in log)
     assert "by-admin" in {one["id"] for one in call("/v1/admin/tenants?limit=200")[2]["tenants"]}

@@ -25,6 +25,7 @@ from bedrock_meter.api.contract import (
     string,
 )
 from bedrock_meter.limits.scope import MOST
+from bedrock_meter.limits.suspension import MAXIMUM_REASON
 from bedrock_meter.tenants.tenant import FAIL_POLICIES
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
@@ -95,7 +96,7 @@ def _paths() -> dict[str, Any]:
                 "Stop a tenant, whatever its limits say; one that is stopped keeps its reason",
                 {200: answer("Stopped", suspended)},
                 parameters=_PATH,
-                body=strict({"reason": string(minLength=1, maxLength=admin.MAX_REASON)}, ["reason"]),
+                body=strict({"reason": string(minLength=1, maxLength=MAXIMUM_REASON)}, ["reason"]),
                 statuses=(*COMMON, 409, 413),
             ),
             "delete": operation(

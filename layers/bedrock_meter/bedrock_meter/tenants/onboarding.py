@@ -4,13 +4,15 @@ The order makes every step safe to be the last one: a tenant's gauge and limits 
 points to it. All of it can be repeated; what is as wanted already is left alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from bedrock_meter.errors import LeaseLost
+from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
+from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.ownership import ProfileMapping, end, give
@@ -111,11 +113,7 @@ def apply(
         known = tenants.tenant(definition.id)
         wanted = _completed(definition, known)
         if audit is not None:
-            gauge = installation.gauge(definition.id)
-            present = tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
-            before, after = difference(
-                definition_document(known, present), definition_document(wanted, definition.limits)
-            )
+            before, after = planned(definition, known, limits_of(installation.gauge(definition.id)))
             if after is not None:
                 audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
         if install_limits(installation, definition.id, definition.limits, clock=clock, new_id=new_id):
@@ -132,6 +130,25 @@ def apply(
             update_definition(tenants, definition.id, now_ms, partial(_completed, definition))
             changed.append("tenant")
         yield Applied(definition.id, tuple(changed), effective_ms)
+
+
+def planned(
+    definition: TenantDefinition, known: TenantDefinition | None, present: Sequence[Limit]
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """Return what applying a definition changes, before and after, as audit entries say it; (None, None): nothing.
+
+    Args:
+        definition: What is to be true.
+        known: The tenant's definition as it is; None = there is none.
+        present: The tenant's limits as they are.
+    """
+    wanted = _completed(definition, known)
+    return difference(definition_document(known, present), definition_document(wanted, definition.limits))
+
+
+def limits_of(gauge: Gauge | None) -> tuple[Limit, ...]:
+    """Return the limits that are installed."""
+    return () if gauge is None else tuple(one.limit for one in gauge.layout.limits)
 
 
 def _given(
