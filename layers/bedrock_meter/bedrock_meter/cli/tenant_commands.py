@@ -80,6 +80,7 @@ def apply_file(
     by: By = None,
 ) -> None:
     """Load tenants into a stack."""
+    from bedrock_meter.cli.reattribute import point_to_reattribution
     from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_tenants
     from bedrock_meter.clock import iso
 
@@ -94,8 +95,7 @@ def apply_file(
         )
         print(f"{applied.tenant}: {', '.join(applied.changed) or 'as it was'}; holds from {iso(applied.effective_ms)}")
     if has_more:
-        said = f"bedrock-meter reattribute --all --dry-run --stack {stack}"
-        print(f"usage that was recorded without a tenant before: {said}", file=sys.stderr)
+        point_to_reattribution(stack)
 
 
 def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None:
