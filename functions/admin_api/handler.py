@@ -11,8 +11,10 @@ from bedrock_meter.clock import now_ms
 from bedrock_meter.observability import logger
 from bedrock_meter.settings import Tables, required
 from bedrock_meter.storage.administration import DynamoDBAdministrationStore
+from bedrock_meter.storage.audit import DynamoDBAuditTrail
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
+from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
 from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.administration import Administration
 
@@ -27,10 +29,11 @@ _api = admin_api(
         DynamoDBAdministrationStore(_client, _tables),
         PynamoDBTenantStore(_tables),
         DynamoDBInstallationStore(_client, _tables),
+        DynamoDBSuspensionStore(_client, _tables),
+        DynamoDBAuditTrail(_client, _tables),
         clock=now_ms,
         new_id=lambda: uuid4().hex,
     ),
-    None,
     telling=out_loud(),
     tenant_claim=required("JWT_TENANT_CLAIM"),
 )

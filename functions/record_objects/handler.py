@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.observability import MILLISECONDS, count, logger, metrics
 from bedrock_meter.reporting import count_ingested
-from bedrock_meter.settings import Tables, required, required_days_ms
+from bedrock_meter.settings import Tables, optional, required, required_days_ms
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.usage.objects import ObjectReport
 from bedrock_meter.usage.wiring import object_intake
@@ -23,6 +23,7 @@ _intake = object_intake(
     required("FAILURE_BUCKET"),
     required("OBJECT_QUEUE"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
+    tag_key=optional("PROFILE_TAG_KEY"),
 )
 
 

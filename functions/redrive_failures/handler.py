@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.observability import count, logger, metrics
 from bedrock_meter.reporting import count_ingested
-from bedrock_meter.settings import Tables, required, required_days_ms
+from bedrock_meter.settings import Tables, optional, required, required_days_ms
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.usage.redrive import Redriven
 from bedrock_meter.usage.wiring import redrive
@@ -22,6 +22,7 @@ _redrive = redrive(
     required("FAILURE_BUCKET"),
     required("RECORD_USAGE_FUNCTION"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
+    tag_key=optional("PROFILE_TAG_KEY"),
 )
 
 

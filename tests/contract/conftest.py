@@ -12,6 +12,7 @@ import pytest
 
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.installation import InstallationStore
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.local.project import find_project
 from bedrock_meter.local.server import serving
@@ -22,11 +23,18 @@ from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.recording import DynamoDBRecordingStore, entry_of
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
 from bedrock_meter.storage.states import DynamoDBEvaluationStore
+from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
 from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel, UsageModel, bound
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import RecordingStore
 from bedrock_meter.usage.rollup import NOTHING, Sums
-from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
+from tests.doubles.memory import (
+    MemoryEvaluationStore,
+    MemoryInstallationStore,
+    MemoryRecordingStore,
+    MemorySuspensionStore,
+    MemoryTables,
+)
 from tests.doubles.reservations import MemoryReservationStore
 
 _numbers = itertools.count()
@@ -92,6 +100,12 @@ class Stores:
         gauge = self.installation.gauge(tenant)
         assert gauge is not None
         return gauge
+
+    def suspend(self, tenant: str, suspension: Suspension, seen: Suspension | None) -> bool:
+        """Put a suspension over the one seen."""
+        if self.client is None:
+            return MemorySuspensionStore(self.tables).put_suspension(tenant, suspension, seen)
+        return DynamoDBSuspensionStore(self.client, self.tables).put_suspension(tenant, suspension, seen)
 
     def used(self, tenant: str) -> Sums:
         """Sum of a tenant's roll-ups."""

@@ -7,71 +7,76 @@ import pytest
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.administration import DynamoDBAdministrationStore
+from bedrock_meter.storage.audit import DynamoDBAuditTrail
 from bedrock_meter.storage.tenants import PynamoDBTenantStore
-from bedrock_meter.tenants.administration import AdministrationStore, Change
+from bedrock_meter.tenants.administration import AdministrationStore
 from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
 from bedrock_meter.tenants.onboarding import TenantStore
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.doubles.administration import MemoryTenants
 from tests.doubles.records import NOW_MS
 
+Both = tuple[AdministrationStore, TenantStore, AuditTrail]
+
 
 @pytest.fixture(params=["memory", "dynamodb"])
-def both(request: pytest.FixtureRequest) -> tuple[AdministrationStore, TenantStore]:
+def both(request: pytest.FixtureRequest) -> Both:
     if request.param == "memory":
         memory = MemoryTenants()
-        return memory, memory
+        return memory, memory, memory.audit
     endpoint: Endpoint = request.getfixturevalue("endpoint")
     tables: Tables = request.getfixturevalue("tables")
-    return DynamoDBAdministrationStore(endpoint.client("dynamodb"), tables), PynamoDBTenantStore(tables)
+    client = endpoint.client("dynamodb")
+    return DynamoDBAdministrationStore(client, tables), PynamoDBTenantStore(tables), DynamoDBAuditTrail(client, tables)
 
 
-def change(tenant: str, at_ms: int = NOW_MS, **after: Any) -> Change:
-    return Change(tenant, at_ms, "arn:aws:iam::123456789012:user/admin", "put", None, after or {"plan": "gold"})
+def change(tenant: str, at_ms: int = NOW_MS, **after: Any) -> AuditEntry:
+    return AuditEntry(tenant, at_ms, "arn:aws:iam::123456789012:user/admin", "put", None, after or {"plan": "gold"})
 
 
-def test_a_new_tenant_is_claimed_once(both: tuple[AdministrationStore, TenantStore]) -> None:
-    store, tenants = both
+def test_a_new_tenant_is_claimed_once(both: Both) -> None:
+    store, tenants, trail = both
     assert store.updated_ms("acme") is None
     assert store.claim(None, "Asia/Tokyo", change("acme"))
     assert not store.claim(None, "UTC", change("acme"))
     assert tenants.tenant("acme") == TenantDefinition("acme", "Asia/Tokyo")
     assert store.updated_ms("acme") == NOW_MS
-    assert store.changes("acme", None, 10) == ([change("acme")], None)
+    assert trail.page("acme", None, 10) == ([change("acme")], None)
 
 
 def test_of_two_claims_on_one_state_one_holds_and_only_it_is_noted(
-    both: tuple[AdministrationStore, TenantStore],
+    both: Both,
 ) -> None:
-    store, tenants = both
+    store, tenants, trail = both
     tenants.put_tenant(TenantDefinition("acme", plan="old"), NOW_MS)
     assert store.claim(NOW_MS, "UTC", change("acme", NOW_MS, plan="first"))
     assert not store.claim(NOW_MS, "UTC", change("acme", NOW_MS, plan="second"))
     # Another version also where the clock has not moved on.
     assert store.updated_ms("acme") == NOW_MS + 1
     assert not store.claim(7, "UTC", change("globex"))
-    found, _ = store.changes("acme", None, 10)
+    found, _ = trail.page("acme", None, 10)
     assert [one.after for one in found] == [{"plan": "first"}]
-    assert store.changes("globex", None, 10) == ([], None)
+    assert trail.page("globex", None, 10) == ([], None)
     assert tenants.tenant("acme") == TenantDefinition("acme", plan="old")
 
 
-def test_changes_are_newest_first_and_in_pages(both: tuple[AdministrationStore, TenantStore]) -> None:
-    store, _ = both
+def test_changes_are_newest_first_and_in_pages(both: Both) -> None:
+    store, _, trail = both
     assert store.claim(None, "UTC", change("acme", NOW_MS, step=0))
     for step in range(1, 5):
         seen_ms = store.updated_ms("acme")
         assert store.claim(seen_ms, "UTC", change("acme", NOW_MS + step, step=step))
-    first, after = store.changes("acme", None, 3)
+    first, after = trail.page("acme", None, 3)
     assert after is not None
-    second, end = store.changes("acme", after, 3)
+    second, end = trail.page("acme", after, 3)
     assert [(one.after or {})["step"] for one in (*first, *second)] == [4, 3, 2, 1, 0]
     assert end is None
     assert first[0] == change("acme", NOW_MS + 4, step=4)
 
 
-def test_tenants_are_listed_among_everything_else(both: tuple[AdministrationStore, TenantStore]) -> None:
-    store, tenants = both
+def test_tenants_are_listed_among_everything_else(both: Both) -> None:
+    store, tenants, _ = both
     wanted = {}
     for number in range(8):
         definition = TenantDefinition(

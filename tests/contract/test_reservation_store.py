@@ -11,6 +11,7 @@ from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import Reservation, charged_for, held_for
 from bedrock_meter.limits.reserving import Hold
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, writes_of
@@ -66,6 +67,19 @@ def test_a_hold_is_refused_under_another_layout(stores: Stores) -> None:
     gauge = installed(stores)
     hold = replace(hold_of(gauge), version=gauge.layout.version - 1)
     assert stores.reservations.hold(hold) == (False, gauge)
+
+
+def test_a_hold_is_refused_under_another_suspension(stores: Stores) -> None:
+    hold = hold_of(installed(stores))
+    suspended = Suspension(1, "unpaid: \u20ac 5", NOW_MS, "somebody")
+    over = replace(suspended, ordinal=2, resumed_ms=NOW_MS + 1, resumed_by="another")
+    for seen, now in ((None, suspended), (suspended, over), (over, replace(suspended, ordinal=3))):
+        assert stores.suspend("acme", now, seen)
+        assert stores.reservations.hold(replace(hold, suspension=seen)) == (False, stores.gauge("acme"))
+        assert stores.gauge("acme").suspension == now
+    assert reserved(stores) == [0, 0]
+    assert stores.reservations.hold(replace(hold, suspension=now))[0]
+    assert reserved(stores) == [300, 1]
 
 
 def test_a_tenant_without_limits_holds_nothing(stores: Stores) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bedrock_meter.tenants.administration import Change, Listed
+from bedrock_meter.tenants.administration import Listed
 from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.tenant import TenantDefinition
+from tests.doubles.tenants import MemoryAudit
 
 
 @dataclass
@@ -15,8 +17,13 @@ class MemoryTenants:
 
     definitions: dict[str, tuple[TenantDefinition, int]] = field(default_factory=dict)
     mappings: dict[str, tuple[int, Sequence[MappingPeriod]]] = field(default_factory=dict)
-    notes: list[Change] = field(default_factory=list)
+    audit: MemoryAudit = field(default_factory=MemoryAudit)
     error: Exception | None = None
+
+    @property
+    def notes(self) -> list[AuditEntry]:
+        """What the audit log holds, oldest first."""
+        return self.audit.entries
 
     def tenant(self, tenant: str) -> TenantDefinition | None:
         self._fail()
@@ -64,25 +71,17 @@ class MemoryTenants:
         self._fail()
         return self.definitions[tenant][1] if tenant in self.definitions else None
 
-    def claim(self, seen_ms: int | None, timezone: str, change: Change) -> bool:
+    def claim(self, seen_ms: int | None, timezone: str, entry: AuditEntry) -> bool:
         self._fail()
-        if self.updated_ms(change.tenant) != seen_ms:
+        if self.updated_ms(entry.tenant) != seen_ms:
             return False
-        self.notes.append(change)
+        self.audit.entries.append(entry)
         if seen_ms is None:
-            self.definitions[change.tenant] = TenantDefinition(change.tenant, timezone), change.at_ms
+            self.definitions[entry.tenant] = TenantDefinition(entry.tenant, timezone), entry.at_ms
         else:
-            present = self.definitions[change.tenant][0]
-            self.definitions[change.tenant] = present, max(change.at_ms, seen_ms + 1)
+            present = self.definitions[entry.tenant][0]
+            self.definitions[entry.tenant] = present, max(entry.at_ms, seen_ms + 1)
         return True
-
-    def changes(
-        self, tenant: str, after: tuple[str, ...] | None, limit: int
-    ) -> tuple[Sequence[Change], tuple[str, ...] | None]:
-        self._fail()
-        found = [one for one in reversed(self.notes) if one.tenant == tenant]
-        start = int(after[0]) if after is not None and after[0].isdigit() else 0
-        return found[start : start + limit], (str(start + limit),) if len(found) > start + limit else None
 
     def _fail(self) -> None:
         if self.error is not None:

@@ -11,6 +11,7 @@ from bedrock_meter.limits.gauge import Gauge, Lease
 from bedrock_meter.limits.holds import charges, is_hold
 from bedrock_meter.limits.limit import NO_LIMITS, Layout
 from bedrock_meter.limits.reservations import Reservation
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import MAXIMUM_ITEMS, Writes
 from bedrock_meter.usage.recorder import GaugeHead, Refused, UnacceptableWrites
@@ -38,6 +39,23 @@ class MemoryTables:
             part = holds if is_hold(name) else buckets
             part[name] = part.get(name, 0) + quantity
         self.gauges[tenant] = replace(gauge, **{"buckets": buckets, "holds": holds, **changes})  # type: ignore[arg-type]
+
+
+class MemorySuspensionStore:
+    """``SuspensionStore``."""
+
+    def __init__(self, tables: MemoryTables) -> None:
+        self.tables = tables
+
+    def suspension(self, tenant: str) -> tuple[bool, Suspension | None]:
+        gauge = self.tables.gauges.get(tenant)
+        return gauge is not None, None if gauge is None else gauge.suspension
+
+    def put_suspension(self, tenant: str, suspension: Suspension, seen: Suspension | None) -> bool:
+        if self.suspension(tenant) != (True, seen):
+            return False
+        self.tables.change_gauge(tenant, suspension=suspension)
+        return True
 
 
 def _raisable(entry: LedgerEntry) -> tuple[object, ...]:

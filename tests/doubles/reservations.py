@@ -31,7 +31,7 @@ class MemoryReservationStore:
         if gauge is None:
             return False, None
         over = any(gauge.holds.get(name, 0) > most for name, most in hold.ceilings.items() if name in gauge.holds)
-        if gauge.layout.version != hold.version or over:
+        if (gauge.layout.version, gauge.suspension) != (hold.version, hold.suspension) or over:
             return False, gauge
         self._add(gauge.tenant, {**hold.reservation.holds, **hold.charges})
         kept = {name: amount for name, amount in self._holds(gauge.tenant).items() if name not in hold.passed}

@@ -95,6 +95,7 @@ class MemoryAudit:
 
     def __init__(self) -> None:
         self.entries: list[AuditEntry] = []
+        self.error: Exception | None = None
 
     def record(self, entry: AuditEntry) -> None:
         self.entries.append(entry)
@@ -102,6 +103,15 @@ class MemoryAudit:
     def history(self, tenant: str, limit: int | None = None) -> Iterator[AuditEntry]:
         found = [one for one in reversed(self.entries) if one.tenant == tenant]
         yield from found[:limit]
+
+    def page(
+        self, tenant: str, after: tuple[str, ...] | None, limit: int
+    ) -> tuple[Sequence[AuditEntry], tuple[str, ...] | None]:
+        if self.error is not None:
+            raise self.error
+        found = list(self.history(tenant))
+        start = int(after[0]) if after is not None and after[0].isdigit() else 0
+        return found[start : start + limit], (str(start + limit),) if len(found) > start + limit else None
 
     def forget(self, tenant: str, names: frozenset[str]) -> int:
         changed = 0

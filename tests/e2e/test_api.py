@@ -1,6 +1,7 @@
 """The APIs as their callers reach them: signed requests through the local stack's gateway to the deployed functions."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,16 @@ def test_administrators_change_tenants_under_versions_and_callers_of_the_quota_a
     assert (status, changed["limits"][0]["max"]) == (200, 9)
     assert call(f"{tenant}/limits", "PUT", body=limits, headers={"If-Match": headers["ETag"]})[0] == 412
     assert get(api, "/v1/tenants/by-admin/quota")[2]["allowed"] is True
+    stopped = call(f"{tenant}/suspension", "PUT", body={"reason": "invoice 7 is open"})[2]["suspended"]
+    status, answered, quota = get(api, "/v1/tenants/by-admin/quota")
+    assert (quota["allowed"], quota["suspended"], "Retry-After" in answered) == (False, stopped, False)
+    assert ask(admin, f"{api.admin_url}{tenant}/suspension", "DELETE")[0] == 204
+    assert get(api, "/v1/tenants/by-admin/quota")[2]["allowed"] is True
     log = call(f"{tenant}/audit")[2]["changes"]
-    assert [one["what"] for one in log] == ["put limits", "put"]
+    assert [one["what"] for one in log] == ["resume", "suspend", "put limits", "put"]
     assert all(one["by"].startswith("arn:") for one in log)
+    signing = {"AWS_ACCESS_KEY_ID": OPERATOR, "AWS_SECRET_ACCESS_KEY": OPERATOR, "AWS_DEFAULT_REGION": "us-east-1"}
+    command = Command({**os.environ, **signing})
+    shown = command("tenants", "history", "by-admin", "--api", api.admin_url, "--output", "json")
+    assert (shown.returncode, json.loads(shown.stdout)) == (0, log), shown.stderr
     assert "by-admin" in {one["id"] for one in call("/v1/admin/tenants?limit=200")[2]["tenants"]}

@@ -92,6 +92,19 @@ def test_a_profile_that_somebody_else_tagged_is_followed_by_the_deployed_functio
     ]
     synced = document(served, "profiles", "sync")
     assert synced["failures"] == {}
+    arn = bedrock.create_inference_profile(
+        inferenceProfileName="made-by-hand", modelSource={"copyFrom": SOURCE}, tags=tags
+    )["inferenceProfileArn"]
+    hint = "bedrock-meter reattribute --all --dry-run --stack local"
+    assert hint in served("profiles", "sync").stderr
+    assert hint not in served("profiles", "sync").stderr, "nothing was mapped"
+    by_hand = [{"key": "tenantId", "value": "adopter"}]
+    bedrock.create_inference_profile(
+        inferenceProfileName="made-for-adopter", modelSource={"copyFrom": SOURCE}, tags=by_hand
+    )
+    adopting = served("tenants", "add", "adopter", "--model", MODEL)
+    assert (adopting.returncode, hint in adopting.stderr) == (0, True), adopting.stderr
+    assert hint not in served("tenants", "add", "adopter", "--model", MODEL).stderr
     assert synced["service_quota"] is None
     assert synced["service_quota_unknown_because"]
 

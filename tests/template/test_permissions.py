@@ -26,11 +26,12 @@ SYSTEM_PROFILES = f"{_BEDROCK}inference-profile/*"
 OBJECTS = {
     # Lambda refuses a bucket as a destination unless the role may write anywhere in it.
     "RecordUsageRole": {"${FailureBucket.Arn}/*", PROFILES},
-    "RecordObjectsRole": {LOG_OBJECTS, "${FailureBucket.Arn}/quarantine/*"},
+    "RecordObjectsRole": {LOG_OBJECTS, PROFILES, "${FailureBucket.Arn}/quarantine/*"},
     "RedriveFailuresRole": {
         "${FailureBucket.Arn}/aws/lambda/async/${RecordUsageFunction}/*",
         "${FailureBucket.Arn}/aws/lambda/parked/${RecordUsageFunction}/*",
         "${FailureBucket.Arn}/quarantine/*",
+        PROFILES,
     },
     # Service Quotas has no resources to read; of profiles only the place is known ahead.
     "SyncProfilesRole": {"*", APPLICATION_PROFILES, SYSTEM_PROFILES},
@@ -56,7 +57,8 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "LedgerTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:UpdateItem"},
         "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
-        "TenantsTable.Arn": {"dynamodb:BatchGetItem"},
+        "TenantsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:PutItem"},
+        PROFILES: {"bedrock:GetInferenceProfile", "bedrock:ListTagsForResource"},
         "${FailureBucket.Arn}/quarantine/*": {"s3:PutObject"},
         LOG_OBJECTS: {"s3:GetObject"},
         "LogObjectsQueue.Arn": {
@@ -73,7 +75,8 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "LedgerTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:UpdateItem"},
         "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
-        "TenantsTable.Arn": {"dynamodb:BatchGetItem"},
+        "TenantsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:PutItem"},
+        PROFILES: {"bedrock:GetInferenceProfile", "bedrock:ListTagsForResource"},
         "FailureBucket.Arn": {"s3:ListBucket"},
         "${FailureBucket.Arn}/aws/lambda/async/${RecordUsageFunction}/*": {
             "s3:DeleteObject",
@@ -200,13 +203,14 @@ def test_function_is_told_exactly_the_tables_that_it_may_touch(function: str) ->
     assert told == {match[1] for match in named if match}
 
 
-def test_the_recorder_writes_mappings_of_profiles_only_and_only_where_it_looks_them_up() -> None:
-    every = properties("RecordUsageRole")["Policies"][0]["PolicyDocument"]["Statement"]
+@pytest.mark.parametrize("function", ["RecordUsage", "RecordObjects", "RedriveFailures"])
+def test_recorders_write_mappings_of_profiles_only_and_only_where_they_look_them_up(function: str) -> None:
+    every = properties(f"{function}Role")["Policies"][0]["PolicyDocument"]["Statement"]
     asked = [one["Fn::If"] for one in every if "Fn::If" in one and one["Fn::If"][0] == "LooksUpProfiles"]
     assert [one[1]["Sid"] for one in asked] == ["Profiles", "Mappings"]
     assert asked[1][1]["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["PROFILE#*"]}}
     assert profile_key("x").startswith("PROFILE#")
-    told = environment("RecordUsageFunction")["PROFILE_TAG_KEY"]
+    told = environment(f"{function}Function")["PROFILE_TAG_KEY"]
     assert words(told) == "TenantTagKey if LooksUpProfiles else "
 
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -13,10 +14,12 @@ from bedrock_meter.api.callers import ADMIN_SCOPE
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.limits.suspension import resume, suspend
 from bedrock_meter.tenants.administration import Administration
+from bedrock_meter.tenants.audit import limit_words
 from tests.doubles.administration import MemoryTenants
 from tests.doubles.http import ARN, CLAIM, Answer, request, token
-from tests.doubles.memory import MemoryInstallationStore, MemoryTables
+from tests.doubles.memory import MemoryInstallationStore, MemorySuspensionStore, MemoryTables
 from tests.doubles.records import NOW_MS
 from tests.unit.api.test_openapi import operations, routes_of
 
@@ -38,21 +41,6 @@ FULL = {
 }
 
 
-class MemorySuspensions:
-    def __init__(self, tenants: MemoryTenants) -> None:
-        self.tenants = tenants
-        self.suspended: dict[str, dict[str, Any]] = {}
-
-    def suspend(self, tenant: str, reason: str, by: str) -> Mapping[str, Any] | None:
-        if tenant not in self.tenants.definitions:
-            return None
-        return self.suspended.setdefault(tenant, {"reason": reason, "since": iso(NOW_MS), "by": by})
-
-    def resume(self, tenant: str, by: str) -> bool:
-        self.suspended.pop(tenant, None)
-        return tenant in self.tenants.definitions
-
-
 class Office:
     """The admin API over memory; the clock goes on with each look."""
 
@@ -65,12 +53,13 @@ class Office:
             self.tenants,
             self.tenants,
             MemoryInstallationStore(self.gauges),
+            MemorySuspensionStore(self.gauges),
+            self.tenants.audit,
             clock=lambda: next(ticks),
             new_id=lambda: "x",
         )
         self.api = admin_api(
             administration,
-            MemorySuspensions(self.tenants),
             telling=Telling(self.told.append, lambda: None, lambda error: self.told.append(type(error).__name__)),
             tenant_claim=CLAIM,
             now=lambda: NOW_MS,
@@ -127,7 +116,9 @@ def test_a_new_tenant_is_made_whole_and_noted(office: Office) -> None:
     assert office.gauges.gauges["acme"].fail_policy == "closed"
     (note,) = office.tenants.notes
     assert (note.tenant, note.by, note.what, note.before) == ("acme", ARN, "put", None)
-    assert note.after == answer.document
+    assert note.after is not None
+    assert (note.after["plan"], note.after["fail"], note.after["principals"]) == ("gold", "closed", FULL["principals"])
+    assert note.after["limits"][0] == limit_words(office.gauges.gauges["acme"].layout.limits[0].limit)
 
 
 def test_what_is_read_can_be_sent_back(office: Office) -> None:
@@ -204,10 +195,10 @@ def test_of_two_changes_from_one_version_one_is_refused_before_anything_happened
     tag = office.put(FULL, NEW).headers["ETag"]
     claim = office.tenants.claim
 
-    def late(seen_ms: int | None, timezone: str, change: Any) -> bool:
+    def late(seen_ms: int | None, timezone: str, entry: Any) -> bool:
         office.tenants.claim = claim  # type: ignore[method-assign]
         assert office.put({**FULL, "plan": "bronze"}, {"if-match": tag}).status == 200
-        return claim(seen_ms, timezone, change)
+        return claim(seen_ms, timezone, entry)
 
     office.tenants.claim = late  # type: ignore[method-assign]
     answer = office.put({**FULL, "limits": [], "profiles": []}, {"if-match": tag})
@@ -297,15 +288,47 @@ def test_the_log_of_changes_comes_in_pages_and_belongs_to_one_tenant(office: Off
     assert office.ask(f"{TENANTS}/globex/audit", query=f"cursor={first['next']}").status == 400
 
 
-def test_a_tenant_is_stopped_and_let_go(office: Office) -> None:
-    assert office.ask(f"{ACME}/suspension", "PUT", body={"reason": "x"}).status == 404
+def test_a_tenant_is_stopped_and_let_go_and_both_are_noted(office: Office) -> None:
+    path = f"{ACME}/suspension"
+    assert office.ask(path, "PUT", body={"reason": "x"}).status == 404
     office.put({}, NEW)
-    answer = office.ask(f"{ACME}/suspension", "PUT", body={"reason": "invoice 7 is open"})
-    assert answer.document["suspended"] == {"reason": "invoice 7 is open", "since": iso(NOW_MS), "by": ARN}
+    tag = office.ask(ACME).headers["ETag"]
     for body in ({}, {"reason": ""}, {"reason": "x" * 201}, {"reason": "a\nb"}, {"reason": "x", "until": 1}):
-        assert office.ask(f"{ACME}/suspension", "PUT", body=body).status == 400
-    assert office.ask(f"{ACME}/suspension", "DELETE").status == 204
+        assert office.ask(path, "PUT", body=body).status == 400
+    answer = office.ask(path, "PUT", body={"reason": "invoice 7 is open"}).document
+    assert (answer["suspended"]["reason"], answer["suspended"]["by"]) == ("invoice 7 is open", ARN)
+    held = office.gauges.gauges["acme"].suspension
+    assert held is not None
+    assert answer["suspended"]["since"] == iso(held.since_ms)
+    again = office.ask(path, "PUT", body={"reason": "another"}, authorizer=token(None, scope=ADMIN_SCOPE))
+    assert (again.status, again.document) == (200, answer)
+    assert office.ask(ACME).headers["ETag"] == tag, "a definition is not changed by it"
+    for _ in range(2):
+        assert office.ask(path, "DELETE").status == 204
+    over = office.gauges.gauges["acme"].suspension
+    assert over is not None
+    assert (over.is_in_force, over.resumed_by) == (False, ARN)
     assert office.ask(f"{TENANTS}/globex/suspension", "DELETE").status == 404
+    changes = office.ask(f"{ACME}/audit").document["changes"]
+    assert [(one["what"], one["after"]) for one in changes[:2]] == [
+        ("resume", {"suspended": False}),
+        ("suspend", {"suspended": True, "reason": "invoice 7 is open"}),
+    ]
+    assert len(changes) == 3
+
+
+def test_a_suspension_that_others_keep_changing_is_a_conflict(office: Office) -> None:
+    office.put({}, NEW)
+    stopped = suspend(None, "unpaid", "somebody", NOW_MS)
+
+    def ended(_: object, tenant: str, *written: object) -> bool:
+        office.gauges.change_gauge(tenant, suspension=resume(stopped, "somebody", NOW_MS))
+        return True
+
+    for put in (lambda *written: False, ended):
+        with patch.object(MemorySuspensionStore, "put_suspension", put):
+            answer = office.ask(f"{ACME}/suspension", "PUT", body={"reason": "x"})
+        assert (answer.status, answer.headers["Retry-After"]) == (409, "1")
 
 
 def paths_of(office: Office) -> list[tuple[str, str]]:
@@ -333,7 +356,7 @@ def test_nobody_comes_in_unchecked_or_without_the_scope(office: Office) -> None:
 
 def test_storage_that_is_down_is_a_503(office: Office) -> None:
     office.put(FULL, NEW)
-    office.tenants.error = EndpointConnectionError(endpoint_url="x")
+    office.tenants.error = office.tenants.audit.error = EndpointConnectionError(endpoint_url="x")
     for path in (TENANTS, ACME, f"{ACME}/limits", f"{ACME}/audit"):
         assert (office.ask(path).status, office.told[-1]) == (503, "EndpointConnectionError")
     assert office.put(FULL, {"if-match": "*"}).status == 503

@@ -15,9 +15,7 @@ import yaml
 
 from bedrock_meter.cli import main
 from bedrock_meter.cli.main import app
-from bedrock_meter.invocations.parser import decode_subscription, read
 from bedrock_meter.invocations.quarantine import Reason
-from bedrock_meter.invocations.record import Invocation
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "layers" / "bedrock_meter" / "bedrock_meter"
@@ -135,7 +133,10 @@ def test_what_needs_aws_is_marked() -> None:
         for command in commands(document):
             text, mark = without_mark(command)
             calls_aws = (
-                text.startswith("aws ") or text == "make deploy" or ("--stack " in text and "--stack local" not in text)
+                text.startswith("aws ")
+                or text == "make deploy"
+                or ("--stack " in text and "--stack local" not in text)
+                or "--api https" in text
             )
             assert calls_aws == mark.startswith(NEEDS_AWS), f"{document.name}: {command}"
 
@@ -338,21 +339,3 @@ def test_concepts_know_no_aws_library(concept: str) -> None:
 
 
 # --- programs in documents are run
-
-
-def test_the_program_that_packs_log_events_makes_what_the_recorder_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import json
-
-    (program,) = fences(ROOT / "docs" / "operations.md", "python")
-    sample = (ROOT / "events" / "invocations" / "converse.json").read_text(encoding="utf-8")
-    events = [{"eventId": str(number), "timestamp": 1_764_000_000_000, "message": sample} for number in range(51)]
-    (tmp_path / "events.json").write_text(json.dumps({"events": events}), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    exec(compile(program, "operations.md", "exec"), {})  # noqa: S102 - our own document
-    found = []
-    for file in sorted(tmp_path.glob("delivery-*.json")):
-        found += [read(line) for line in decode_subscription(json.loads(file.read_text(encoding="utf-8"))).lines]
-    assert len(found) == 51
-    assert all(isinstance(one, Invocation) for one in found)

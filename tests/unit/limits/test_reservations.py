@@ -19,6 +19,7 @@ from bedrock_meter.limits.reservations import (
     moved_holds,
     reservation_id,
 )
+from bedrock_meter.limits.suspension import resume, suspend
 from bedrock_meter.limits.windows import RollingWindow
 from tests.doubles.records import NOW_MS
 
@@ -145,3 +146,15 @@ def test_ids_belong_to_a_tenant_and_its_key() -> None:
     assert reservation_id("acme", "k") == reservation_id("acme", "k")
     assert len({reservation_id("acme", "k"), reservation_id("acme", "l"), reservation_id("globex", "k")}) == 3
     assert len(reservation_id("acme", "k")) == 32
+
+
+@pytest.mark.parametrize("used", [0, 100])
+def test_a_suspension_in_force_denies_whatever_the_limits_say_and_waiting_does_not_help(used: int) -> None:
+    stopped = suspend(None, "unpaid", "somebody", NOW_MS)
+    decision = decide(replace(gauge(installed(), used=used), suspension=stopped), Estimate(), NOW_MS, NOW_MS)
+    assert (decision.allowed, decision.denied_by, decision.retry_after_ms) == (False, None, None)
+    assert decision.suspended == stopped
+    assert len(decision.readings) == 1
+    over = resume(stopped, "somebody", NOW_MS + 1)
+    decision = decide(replace(gauge(installed(), used=used), suspension=over), Estimate(), NOW_MS, NOW_MS)
+    assert (decision.allowed, decision.suspended) == (used == 0, None)

@@ -12,6 +12,7 @@ from bedrock_meter.tenants.lookup import FoundProfile, LookupFailed
 from tests.doubles.records import profile_arn
 
 ARN = profile_arn("a1c3m5e7k9q2")
+SYSTEM_ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-6"
 PROFILE = {
     "inferenceProfileName": "acme",
     "inferenceProfileArn": ARN,
@@ -41,7 +42,9 @@ def test_a_profile_is_found_with_its_tags_and_model(bedrock: Any) -> None:
 
 def test_a_system_profile_is_nobodys_and_its_tags_are_not_asked_for(bedrock: Any) -> None:
     with Stubber(bedrock) as answers:
-        answers.add_response("get_inference_profile", {**PROFILE, "type": "SYSTEM_DEFINED"})
+        answers.add_response(
+            "get_inference_profile", {**PROFILE, "type": "SYSTEM_DEFINED", "inferenceProfileArn": SYSTEM_ARN}
+        )
         assert BedrockProfileLookup(lambda: bedrock).look_up("us.anthropic.claude-sonnet-4-6") is None
 
 

@@ -17,7 +17,6 @@ from bedrock_meter.tenants.lookup import (
     FoundProfile,
     LiveLookup,
     LookupFailed,
-    resolve_model,
 )
 from bedrock_meter.tenants.trust import NO_TRUST
 from tests.doubles.records import NOW_MS, invocation, profile_arn
@@ -180,27 +179,3 @@ def test_useless_answers_do_not_fill_the_memory(scene: Scene) -> None:
 
 
 MODEL = "foundation-model/anthropic.claude-sonnet-4-6"
-
-
-@pytest.mark.parametrize(
-    ("arns", "expected"),
-    [
-        ([f"arn:aws:bedrock:us-east-1::{MODEL}"], ("anthropic.claude-sonnet-4-6", "in-region")),
-        (
-            [f"arn:aws:bedrock:{region}::{MODEL}" for region in ("us-east-1", "ca-central-1")],
-            ("anthropic.claude-sonnet-4-6", "geo"),
-        ),
-        (
-            [f"arn:aws:bedrock:us-east-1::{MODEL}", f"arn:aws:bedrock:::{MODEL}"],
-            ("anthropic.claude-sonnet-4-6", "global"),
-        ),
-        (
-            ["arn:aws:bedrock:us-east-1::foundation-model/a", "arn:aws:bedrock:us-east-1::foundation-model/b"],
-            ("-", None),
-        ),
-        ([], ("-", None)),
-        ([""], ("-", None)),
-    ],
-)
-def test_base_model_and_routing_follow_from_the_models(arns: list[str], expected: tuple[str, str | None]) -> None:
-    assert resolve_model(arns) == expected

@@ -39,6 +39,7 @@ def model_arn(region: str, model: str = MODEL) -> str:
         ([f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/global.{MODEL}"], Route(MODEL, "global")),
         (["arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc"], Route("-", None)),
         ([], Route("-", None)),
+        ([""], Route("-", None)),
     ],
 )
 def test_models_say_what_a_profile_stands_for(models: list[str], route: Route) -> None:

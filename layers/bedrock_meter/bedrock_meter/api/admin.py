@@ -7,7 +7,7 @@ Whoever comes in sees all tenants. A change names the version that it was made f
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from aws_lambda_powertools.event_handler import Response
 
@@ -20,13 +20,14 @@ from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.clock import iso
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
+from bedrock_meter.limits.suspension import MAXIMUM_REASON
 from bedrock_meter.storage.administration import FAILURES, failure_code
-from bedrock_meter.tenants.administration import KEYS, Administration, Change, Changed, Described
+from bedrock_meter.tenants.administration import KEYS, Administration, Changed, Described
+from bedrock_meter.tenants.audit import AuditEntry
 
 BASE = "/v1/admin/tenants"
 MOST = 200
 DEFAULT = 50
-MAX_REASON = 200
 MAX_BODY_BYTES = 65_536
 """A definition is an item of at most 400 KB, and a note about it two more."""
 _TAGS = re.compile(r'"[\x21\x23-\x7e]{1,64}"(?:\s*,\s*"[\x21\x23-\x7e]{1,64}")*')
@@ -36,22 +37,8 @@ _MAX_DETAIL = 500
 T = TypeVar("T")
 
 
-class Suspensions(Protocol):
-    """Who stops a tenant and lets it go. Errors of the storage pass through as botocore raises them."""
-
-    def suspend(self, tenant: str, reason: str, by: str) -> Mapping[str, Any] | None:
-        """Suspend a tenant and note it; returns ``{reason, since, by}`` of the suspension in force.
-
-        One that is suspended already keeps its reason. None if there is no such tenant.
-        """
-
-    def resume(self, tenant: str, by: str) -> bool:
-        """End a suspension and note it, if there is one; False if there is no such tenant."""
-
-
 def admin_api(
     administration: Administration,
-    suspensions: Suspensions | None,
     *,
     telling: Telling,
     tenant_claim: str,
@@ -69,8 +56,7 @@ def admin_api(
     api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected, is_admin=True)
     _add_tenants(api, administration, telling)
     _add_audit(api, administration, telling)
-    if suspensions is not None:
-        _add_suspensions(api, suspensions, telling)
+    _add_suspensions(api, administration, telling)
     add_document(api, "/v1/admin/openapi.json", "bedrock_meter.api.admin_openapi")
     return api
 
@@ -87,11 +73,13 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         listed = [
             {
                 "id": one.definition.id,
+                "name": one.definition.name,
                 "timezone": one.definition.timezone,
                 "plan": one.definition.plan,
                 "fail": one.definition.fail_policy,
                 "profiles": len(one.definition.profiles),
                 "updated_at": iso(one.updated_ms),
+                "removed_at": iso(one.definition.removed_ms),
             }
             for one in found
         ]
@@ -142,14 +130,14 @@ def _add_audit(api: Resolver, administration: Administration, telling: Telling) 
         tenant = api.tenant(tenant)
         limit, after = _page(api, ("audit", tenant), 1)
         try:
-            found, last = administration.store.changes(tenant, after, limit)
+            found, last = administration.audit.page(tenant, after, limit)
         except FAILURES as error:
             _down(error, telling)
         following = write_key(last, ("audit", tenant)) if last else None
         return _json({"tenant": tenant, "changes": [_change(one) for one in found], "next": following})
 
 
-def _add_suspensions(api: Resolver, suspensions: Suspensions, telling: Telling) -> None:
+def _add_suspensions(api: Resolver, administration: Administration, telling: Telling) -> None:
     @api.routes.put(f"{BASE}/<tenant>/suspension")
     def suspend(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
@@ -158,9 +146,9 @@ def _add_suspensions(api: Resolver, suspensions: Suspensions, telling: Telling) 
         document = json_object(body_bytes(api.event, MAX_BODY_BYTES))
         refuse_unknown("", document, ("reason",))
         reason = document.get("reason")
-        if not isinstance(reason, str) or not 1 <= len(reason) <= MAX_REASON or not reason.isprintable():
-            raise invalid("reason", f"must be 1 to {MAX_REASON} printable characters")
-        found = _changed(lambda: suspensions.suspend(tenant, reason, by), telling)
+        if not isinstance(reason, str) or not 1 <= len(reason) <= MAXIMUM_REASON or not reason.isprintable():
+            raise invalid("reason", f"must be 1 to {MAXIMUM_REASON} printable characters")
+        found = _changed(lambda: administration.suspend(tenant, reason, by), telling)
         return _json({"tenant": tenant, "suspended": found})
 
     @api.routes.delete(f"{BASE}/<tenant>/suspension")
@@ -168,7 +156,7 @@ def _add_suspensions(api: Resolver, suspensions: Suspensions, telling: Telling) 
         tenant = api.tenant(tenant)
         query(api.event, ())
         by = api.caller.name
-        _changed(lambda: suspensions.resume(tenant, by) or None, telling)
+        _changed(lambda: administration.resume(tenant, by) or None, telling)
         return Response(204, None, "", headers={"Cache-Control": "no-store"})
 
 
@@ -217,7 +205,7 @@ def _changed(change: Callable[[], T | None], telling: Telling) -> T:
         where = wrong.where.removeprefix("tenants[0]").lstrip(".") or "body"
         raise Problem(400, "Invalid request", f"{where}: {wrong.problem}"[:_MAX_DETAIL], field=where) from wrong
     except LeaseLost as lost:
-        detail = "Somebody else is changing the limits of this tenant. Send the change again to finish it."
+        detail = "Somebody else is changing this tenant. Send the change again to finish it."
         raise Problem(409, "Being changed", detail, headers=TRY_AGAIN) from lost
     except FAILURES as error:
         _down(error, telling)
@@ -245,13 +233,13 @@ def _described(found: Described) -> Response:  # type: ignore[type-arg]
     return _json(found.document, {"ETag": f'"{found.version}"'})
 
 
-def _change(change: Change) -> dict[str, Any]:
+def _change(entry: AuditEntry) -> dict[str, Any]:
     return {
-        "at": iso(change.at_ms),
-        "by": change.by,
-        "what": change.what,
-        "before": change.before,
-        "after": change.after,
+        "at": iso(entry.at_ms),
+        "by": entry.by,
+        "what": entry.what,
+        "before": entry.before,
+        "after": entry.after,
     }
 
 

@@ -25,6 +25,7 @@ from bedrock_meter.api.contract import (
     string,
 )
 from bedrock_meter.limits.scope import MOST
+from bedrock_meter.limits.suspension import MAXIMUM_REASON
 from bedrock_meter.tenants.tenant import FAIL_POLICIES
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
@@ -95,7 +96,7 @@ def _paths() -> dict[str, Any]:
                 "Stop a tenant, whatever its limits say; one that is stopped keeps its reason",
                 {200: answer("Stopped", suspended)},
                 parameters=_PATH,
-                body=strict({"reason": string(minLength=1, maxLength=admin.MAX_REASON)}, ["reason"]),
+                body=strict({"reason": string(minLength=1, maxLength=MAXIMUM_REASON)}, ["reason"]),
                 statuses=(*COMMON, 409, 413),
             ),
             "delete": operation(
@@ -140,21 +141,24 @@ def _schemas() -> dict[str, Schema]:
     }
     change: dict[str, Schema] = {
         "id": TENANT,
+        "name": string("what people call it; one that is left out stays"),
         "timezone": string("IANA name"),
         "plan": nullable(text),
         "fail": _FAIL,
         "profiles": array({"anyOf": [text, profile]}),
         "principals": array(string("IAM role, user or federated user, or a pattern of ARNs that ends in *")),
         "limits": array(reference("LimitChange")),
+        "reserves": {"type": "boolean", "description": "whether usage without a reservation is announced"},
     }
     known = {name: change[name] for name in ("id", "timezone", "plan", "fail")}
-    listed = answered({**known, "profiles": AMOUNT, "updated_at": INSTANT})
+    times = {"updated_at": INSTANT, "removed_at": nullable(INSTANT)}
+    listed = answered({**known, "name": nullable(text), "profiles": AMOUNT, **times})
     noted = {"type": ["object", "null"]}
     changes = answered({"at": INSTANT, "by": string("ARN or subject"), "what": text, "before": noted, "after": noted})
     return {
         "LimitChange": strict(limit, ["meter", "window", "max"]),
         "TenantChange": strict(change),
-        "Tenant": answered(change),
+        "Tenant": answered(change, optional=["name"]),
         "Limits": answered({"limits": array(reference("LimitChange"))}),
         "TenantPage": answered({"tenants": array(listed), "next": following}),
         "ChangePage": answered({"tenant": TENANT, "changes": array(changes), "next": following}),

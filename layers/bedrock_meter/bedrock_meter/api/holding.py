@@ -6,7 +6,6 @@ the first one, so that a function that only answers quotas does not pay for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -63,12 +62,6 @@ class Holding:
             raise KeyUsed(self._status_under(tenant, wanted.key, now_ms)) from taken
         except Contended as contended:
             raise _cause(contended) from contended
-        if _is_suspended(answer.gauge):
-            # The hold brought the gauge of its own instant, so that no suspension before it goes unseen.
-            if answer.reservation is not None and answer.is_new:
-                with suppress(Contended):  # It expires.
-                    self._reserving.release(tenant, answer.reservation.id, known=answer.reservation)
-            return Denied(None, 0, None, answer.gauge)
         if answer.reservation is None:
             return _denied(answer, now_ms)
         held = _reserved(answer.reservation, profile, now_ms, is_new=answer.is_new, gauge=answer.gauge)
@@ -158,12 +151,10 @@ def _reserved(
     )
 
 
-def _is_suspended(gauge: "Gauge | None") -> bool:
-    return gauge is not None and gauge.suspension is not None and gauge.suspension.is_in_force
-
-
 def _denied(answer: "Answer", now_ms: int) -> Denied:
     decision, reading = answer.decision, answer.denied_by
+    if decision is not None and decision.suspended is not None:
+        return Denied(None, 0, None, answer.gauge)
     if reading is None or decision is None:
         raise TypeError("a denial names the limit that denies")
     until_ms = None if decision.retry_after_ms is None else now_ms + decision.retry_after_ms

@@ -95,9 +95,11 @@ def add(
 ) -> None:
     """Add tenants."""
     from bedrock_meter.cli.progress import Progress
+    from bedrock_meter.cli.reattribute import point_to_reattribution
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.tenants.batch import Line, load_batch, wanted_of
     from bedrock_meter.tenants.profiles import source_of_model
+    from bedrock_meter.tenants.provisioning import ADOPTED
 
     one = {"models": model, "copy_from": copy_from, "limits": limit, "name": name, "timezone": timezone, "plan": plan}
     if (tenant is None) == (file is None):
@@ -128,6 +130,10 @@ def add(
         profiles = _described(catalog, results) if file is None and not dry_run else []
         progress.pause()
     _print(results, profiles, output, dry_run=dry_run)
+    added = [result.added for result in results if result.added is not None]
+    # A profile that was created just now has no usage yet.
+    if not dry_run and any(profile.how == ADOPTED for one in added for profile in one.profiles):
+        point_to_reattribution(stack)
     if any(result.result in (FAILED, NOT_TRIED) for result in results):
         raise typer.Exit(1)
 

@@ -38,8 +38,9 @@ def sync(
 ) -> None:
     """Follow profiles and tags."""
     from bedrock_meter.cli.progress import Progress
+    from bedrock_meter.cli.reattribute import point_to_reattribution
     from bedrock_meter.storage.synchronisation import service_quota, synchroniser
-    from bedrock_meter.tenants.synchronisation import Synchronised, fullness_percent
+    from bedrock_meter.tenants.synchronisation import MAPPED, MOVED, Synchronised, fullness_percent
 
     report = Synchronised()
     with Progress() as progress:
@@ -67,5 +68,7 @@ def sync(
         counts = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in sorted(report.counts.items()))
         room = f"of {maximum:,} that the account may have" if maximum is not None else f"service quota unknown: {why}"
         print(f"{report.listed:,} profiles ({room}): {counts or 'nothing to do'}")
+    if report.counts.keys() & {MAPPED, MOVED}:
+        point_to_reattribution(stack)
     if report.failures:
         raise typer.Exit(INCOMPLETE)

@@ -1,6 +1,7 @@
 """``reattribute``: usage that nobody owned when it was recorded, moved to the tenant that owns it today."""
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -153,3 +154,9 @@ def _print_table(document: Mapping[str, Any]) -> None:
         f" others, {document['expired']:,} are past their retention, {document['refused']:,} still wait: run it again.",
         soft_wrap=True,
     )
+
+
+def point_to_reattribution(stack: str) -> None:
+    """Say on stderr, after something was mapped, how usage from before comes to its tenant."""
+    said = f"bedrock-meter reattribute --all --dry-run --stack {stack}"
+    print(f"usage that was recorded without a tenant before: {said}", file=sys.stderr)

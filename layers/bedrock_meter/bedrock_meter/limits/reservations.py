@@ -18,6 +18,7 @@ from bedrock_meter.limits.gauge import Gauge, Reading, falls_below_ms, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_bucket, held_name, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.suspension import Suspension
 
 METADATA_KEY = "bedrock-meter-reservation"
 """Entry of a call's ``requestMetadata`` that names its reservation; Bedrock writes it into the log."""
@@ -121,13 +122,14 @@ class Decision:
 
     Attributes:
         allowed: Whether every limit has room for it.
-        denied_by: The limit that stands longest in its way; None when allowed.
+        denied_by: The limit that stands longest in its way; None when allowed, or suspended.
         retry_after_ms: How long to wait until all limits have room if nothing more is used. 0 when allowed, None when
-            waiting does not help: the amount is larger than the maximum.
+            waiting does not help: the amount is larger than the maximum, or a person has stopped the tenant.
         by_used: Whether what is used denies it alone, so that it will be denied until then, whatever is given back.
         readings: What each limit says.
         room: How much more each touched limit could take, by its charge's name; below 0 where it denies.
         needs: Room that ``denied_by`` must have, in its meter; 0 when allowed.
+        suspended: The suspension in force, with its reason; it denies whatever the limits say.
     """
 
     allowed: bool
@@ -137,6 +139,7 @@ class Decision:
     readings: tuple[Reading, ...]
     room: Mapping[str, int]
     needs: int = 0
+    suspended: Suspension | None = None
 
 
 def reservation_id(tenant: str, key: str) -> str:
@@ -213,6 +216,8 @@ def decide(gauge: Gauge, estimate: Estimate, now_ms: int, image_ms: int) -> Deci
             free_ms = falls_below_ms(limit, gauge.buckets, limit.maximum - need + 1, now_ms)
             wait_ms = math.inf if free_ms is None else free_ms - now_ms
         denying.append((wait_ms, reading, need))
+    if gauge.suspension is not None and gauge.suspension.is_in_force:
+        return Decision(False, None, None, False, readings, room, suspended=gauge.suspension)
     if not denying:
         return Decision(True, None, 0, False, readings, room)
     wait_ms, denied_by, needs = max(denying, key=lambda one: one[0])

@@ -5,8 +5,9 @@ after it leaves something held that nobody settles, until its expiry bucket pass
 reservation that holds nothing. Who holds a second time for a reservation that exists (the same key again) gives that
 back.
 
-Images of gauges are remembered without an age: a hold is conditioned on what was charged since its image, and a
-refusal brings the current one. Only a denial asks how old it is, because what was reserved may be given back.
+Images of gauges are remembered without an age: a hold is conditioned on what was charged since its image and on the
+image's suspension, and a refusal brings the current one. Only a denial asks how old it is, because what was reserved
+may be given back.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,10 +38,11 @@ from bedrock_meter.limits.reservations import (
     held_for,
     reservation_id,
 )
+from bedrock_meter.limits.suspension import Suspension
 
 ATTEMPTS = 12
 REMEMBER_MS = 3_000
-"""For how long a denial needs no request: an adjustment, a boost or another plan is noticed that much later."""
+"""For how long a denial needs no request: another limit or a resumed tenant is noticed that much later."""
 
 REMEMBERED_TENANTS = 1_000
 MOST_KEY = 200
@@ -64,6 +66,7 @@ class Hold:
         ceilings: Charges that must not be passed, by name: a missing one is 0.
         charges: What is added to charges.
         passed: Holds that nobody counts any more: removed by the way.
+        suspension: What the gauge must hold of a suspension: the image's, which is over; None = there was none.
     """
 
     reservation: Reservation
@@ -71,6 +74,7 @@ class Hold:
     ceilings: dict[str, int]
     charges: dict[str, int]
     passed: tuple[str, ...]
+    suspension: Suspension | None = None
 
 
 class ReservationStore(Protocol):
@@ -120,7 +124,7 @@ class Answer:
 
     @property
     def denied_by(self) -> Reading | None:
-        """The limit that denied it."""
+        """The limit that denied it; None also where the tenant is suspended (``decision.suspended``)."""
         return self.decision.denied_by if self.decision is not None else None
 
 
@@ -171,7 +175,7 @@ class Reservations:
         lifetime_ms: int = DEFAULT_LIFETIME_MS,
         is_lease: bool = False,
     ) -> Answer:
-        """Hold what a call is estimated to use at most, or say which limit denies it.
+        """Hold what a call is estimated to use at most, or say which limit denies it or who suspended the tenant.
 
         The same key and estimate again return the same reservation, whatever became of it, for at least a day. A denial
         writes nothing.
@@ -210,7 +214,8 @@ class Reservations:
             priced = self._costs.needed(estimate, layout, tenant, now_ms)
             decision = decide(image.gauge, priced, now_ms, image.at_ms)
             if not decision.allowed:
-                is_remembered = decision.by_used and 0 <= now_ms - image.at_ms <= REMEMBER_MS
+                is_lasting = decision.by_used or decision.suspended is not None
+                is_remembered = is_lasting and 0 <= now_ms - image.at_ms <= REMEMBER_MS
                 if looked and (is_current or is_remembered):
                     return Answer(None, decision, gauge=image.gauge)
                 image = None
@@ -232,6 +237,7 @@ class Reservations:
                 admitting_charges(image.gauge, decision),
                 charged_for(layout, priced),
                 passed(image.gauge.holds, now_ms),
+                image.gauge.suspension,
             )
             try:
                 is_held, gauge = self._store.hold(hold)

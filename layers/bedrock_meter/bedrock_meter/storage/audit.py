@@ -1,11 +1,12 @@
 """Who changed what of a tenant, in the tenant's own partition of the Tenants table: ``AuditTrail``.
 
-Written and read by the operator's command and by ``sync_profiles`` alike; botocore only. Nothing overwrites an entry;
-``forget`` takes a person's words out of them and leaves who, when and what.
+Whoever changes a tenant writes them: the operator's command, ``sync_profiles``, and the admin API, whose claims write
+one in a transaction. botocore only. Nothing overwrites an entry; ``forget`` takes a person's words out of them and
+leaves who, when and what.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -29,16 +30,7 @@ class DynamoDBAuditTrail:
 
     def record(self, entry: AuditEntry) -> None:
         """Keep an entry."""
-        item = {
-            "pk": text(tenant_key(entry.tenant)),
-            "sk": text(audit_sort_key(iso(entry.at_ms), uuid4().hex[:12])),
-            "schema": number(AUDIT_SCHEMA),
-            "tenant": text(entry.tenant),
-            "at_ms": number(entry.at_ms),
-            "by": text(entry.by),
-            "what": text(entry.what),
-            **{name: _json(value) for name, value in (("before", entry.before), ("after", entry.after)) if value},
-        }
+        item = audit_item(entry)
         # Sent again with the same key where only the answer got lost: one entry.
         patiently(partial(self._client.put_item, TableName=self._table, Item=item))
 
@@ -47,14 +39,18 @@ class DynamoDBAuditTrail:
         for number_of, item in enumerate(self._items(tenant)):
             if limit is not None and number_of >= limit:
                 return
-            yield AuditEntry(
-                tenant=tenant,
-                at_ms=get_number(item, "at_ms"),
-                by=get_text(item, "by"),
-                what=get_text(item, "what"),
-                before=_parsed(item, "before"),
-                after=_parsed(item, "after"),
-            )
+            yield _entry(tenant, item)
+
+    def page(
+        self, tenant: str, after: tuple[str, ...] | None, limit: int
+    ) -> tuple[Sequence[AuditEntry], tuple[str, ...] | None]:
+        """Return some of a tenant's entries, newest first."""
+        request = {**self._query(tenant), "Limit": limit}
+        if after is not None:
+            request["ExclusiveStartKey"] = {"pk": text(tenant_key(tenant)), "sk": text(after[0])}
+        answer = self._client.query(**request)
+        last = answer.get("LastEvaluatedKey")
+        return [_entry(tenant, item) for item in answer.get("Items", [])], (get_text(last, "sk"),) if last else None
 
     def forget(self, tenant: str, names: frozenset[str]) -> int:
         """Take the values called ``names`` out of a tenant's entries; returns how many entries held one."""
@@ -77,20 +73,48 @@ class DynamoDBAuditTrail:
                 changed += 1
         return changed
 
-    def _items(self, tenant: str) -> Iterator[Item]:
-        request: dict[str, Any] = {
+    def _query(self, tenant: str) -> dict[str, Any]:
+        return {
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :audit)",
             "ExpressionAttributeValues": {":pk": text(tenant_key(tenant)), ":audit": text(AUDIT_PREFIX)},
             "ConsistentRead": True,
             "ScanIndexForward": False,
         }
+
+    def _items(self, tenant: str) -> Iterator[Item]:
+        request = self._query(tenant)
         while True:
             page = patiently(partial(self._client.query, **request))
             yield from page.get("Items", [])
             if not page.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def audit_item(entry: AuditEntry) -> Item:
+    """Return an entry as an item with a key of its own: two of the same instant are two."""
+    return {
+        "pk": text(tenant_key(entry.tenant)),
+        "sk": text(audit_sort_key(iso(entry.at_ms), uuid4().hex[:12])),
+        "schema": number(AUDIT_SCHEMA),
+        "tenant": text(entry.tenant),
+        "at_ms": number(entry.at_ms),
+        "by": text(entry.by),
+        "what": text(entry.what),
+        **{name: _json(value) for name, value in (("before", entry.before), ("after", entry.after)) if value},
+    }
+
+
+def _entry(tenant: str, item: Item) -> AuditEntry:
+    return AuditEntry(
+        tenant=tenant,
+        at_ms=get_number(item, "at_ms"),
+        by=get_text(item, "by"),
+        what=get_text(item, "what"),
+        before=_parsed(item, "before"),
+        after=_parsed(item, "after"),
+    )
 
 
 def _json(value: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Requests of commands that a person waits for: sent again for a while where they meet other writers or a throttle.
+"""Requests that a person waits for: sent again for a while where they meet other writers or a throttle.
 
-Functions do not use this: they have a time-out, and somebody who delivers again.
+For commands and what administrators change. Recorders do not use this: they have a time-out, and somebody who delivers
+again.
 """
 
 import random

@@ -1,20 +1,22 @@
 """One application inference profile, as Bedrock's control plane tells it: ``ProfileLookup``.
 
-The client is made when the first question is asked: its service model is large, and most environments never ask. It
-waits for a second or two and tries once, because a delivery waits for it.
+Asked as everybody else asks (``inference_profiles.py``), but once and for a second or two, because a delivery waits.
+Client and reader are loaded by the first question: the service model is large, and most environments never ask.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, session
-from bedrock_meter.tenants.lookup import FoundProfile, LookupFailed, resolve_model
+from bedrock_meter.tenants.lookup import FoundProfile, LookupFailed
+
+if TYPE_CHECKING:
+    from bedrock_meter.storage.inference_profiles import BedrockControlPlane
 
 _CONFIG = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 1})
-_NO_SUCH = frozenset({"ResourceNotFoundException", "ValidationException"})
-_APPLICATION = "APPLICATION"
+_APPLICATION = ":application-inference-profile/"
 
 
 def bedrock_client() -> Any:
@@ -27,20 +29,26 @@ class BedrockProfileLookup:
 
     def __init__(self, client: Callable[[], Any] = bedrock_client) -> None:
         self._new_client = client
-        self._client: Any = None
+        self._control: BedrockControlPlane | None = None
 
     def look_up(self, profile: str) -> FoundProfile | None:
         """Return the profile with its tags; see ``ProfileLookup.look_up``."""
-        if self._client is None:
-            self._client = self._new_client()
+        from bedrock_meter.tenants.profiles import route_of
+
+        control = self._control = self._control or self._asking_once()
         try:
-            found = self._client.get_inference_profile(inferenceProfileIdentifier=profile)
-            if found.get("type") != _APPLICATION:
-                return None
-            tags = self._client.list_tags_for_resource(resourceARN=found["inferenceProfileArn"])["tags"]
+            found = control.profile(profile)
+            tags = control.tags(found.arn) if found is not None and _APPLICATION in found.arn else None
         except AWS_ERRORS as error:
-            if error_code(error) in _NO_SUCH:
+            if error_code(error) == "ValidationException":
                 return None
             raise LookupFailed(error_code(error) or type(error).__name__) from error
-        model, routing = resolve_model([str(one.get("modelArn", "")) for one in found.get("models", [])])
-        return FoundProfile({str(tag["key"]): str(tag["value"]) for tag in tags}, model, routing)
+        if found is None or tags is None:
+            return None
+        route = route_of(found.models)
+        return FoundProfile(tags, route.model, route.routing)
+
+    def _asking_once(self) -> "BedrockControlPlane":
+        from bedrock_meter.storage.inference_profiles import BedrockControlPlane, Pace
+
+        return BedrockControlPlane(self._new_client(), Pace(may_wait=lambda _: False))

@@ -138,11 +138,14 @@ class DynamoDBReservationStore:
         return reservation_of(answer["Item"]) if "Item" in answer else None
 
     def hold(self, hold: Hold) -> tuple[bool, Gauge | None]:
-        """Hold on the gauge, conditioned on its charges."""
+        """Hold on the gauge, conditioned on its charges and its suspension."""
         adds = {**hold.reservation.holds, **hold.charges}
         names = {name: f"#{index}" for index, name in enumerate({**adds, **dict.fromkeys(hold.ceilings)})}
         values = {f":{name[1:]}": number(adds[attribute]) for attribute, name in names.items() if attribute in adds}
-        conditions = ["v=:v"]
+        conditions = ["v=:v", "attribute_not_exists(suspension)"]
+        if hold.suspension is not None:
+            conditions[1] = "suspension=:suspension"
+            values[":suspension"] = text(hold.suspension.encode())
         for index, (attribute, ceiling) in enumerate(hold.ceilings.items()):
             conditions.append(f"(attribute_not_exists({names[attribute]}) OR {names[attribute]}<=:m{index})")
             values[f":m{index}"] = number(ceiling)

@@ -213,7 +213,7 @@ class PynamoDBTenantStore:
             page = patiently(partial(scanning.scan, **request))
             for item in page.get("Items", []):
                 if get_text(item, "sk") == TENANT:
-                    yield _definition(self._tenants.from_raw_data(item))
+                    yield definition_of(item)
                 elif get_text(item, "sk") == MAPPING and get_text(item, "pk").startswith(profile_key("")):
                     profile = get_text(item, "pk").removeprefix(profile_key(""))
                     yield ProfileMapping(profile, get_number(item, "version"), _periods(item))
@@ -353,6 +353,13 @@ class PynamoDBTenantStore:
         if version:
             item.version = version
         return _saved(item)
+
+
+def definition_of(item: Item) -> TenantDefinition:
+    """Read a tenant's item."""
+    from bedrock_meter.storage.tables import TenantModel
+
+    return _definition(TenantModel.from_raw_data(item))
 
 
 def _definition(found: Any) -> TenantDefinition:

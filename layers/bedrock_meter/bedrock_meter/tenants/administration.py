@@ -6,17 +6,20 @@ one is refused before anything has happened, and no change is without a note; wh
 ``onboarding.apply``, whose steps can be repeated, so that a change that died halfway is finished by sending it again.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bedrock_meter.errors import LeaseLost
 from bedrock_meter.limits.installation import InstallationStore
-from bedrock_meter.limits.limit import NO_LIMITS, Limit
+from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.suspension import suspension_document
 from bedrock_meter.limits.windows import CalendarWindow
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
 from bedrock_meter.tenants.file import parse
-from bedrock_meter.tenants.onboarding import TenantStore, apply
+from bedrock_meter.tenants.offboarding import Actor, SuspensionStore, resume_tenant, suspend_tenant
+from bedrock_meter.tenants.onboarding import TenantStore, apply, as_installed, planned
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits", "reserves")
@@ -24,27 +27,6 @@ KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "lim
 
 class Changed(Exception):
     """The tenant is not, or no longer, what the change was made from. Nothing was changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A note about one change, written before it.
-
-    Attributes:
-        tenant: Whose.
-        at_ms: When.
-        by: The caller's ARN, or the subject of a token.
-        what: What was asked for, in a word.
-        before: The parts that change, as they were; None = there was no such tenant.
-        after: The same parts as they are to be.
-    """
-
-    tenant: str
-    at_ms: int
-    by: str
-    what: str
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +64,11 @@ class AdministrationStore(Protocol):
     def updated_ms(self, tenant: str) -> int | None:
         """Return when a tenant's definition was last changed; None if there is none."""
 
-    def claim(self, seen_ms: int | None, timezone: str, change: Change) -> bool:
+    def claim(self, seen_ms: int | None, timezone: str, entry: AuditEntry) -> bool:
         """Note a change and make it the last one of its tenant, both or neither; None = there must be no such tenant.
 
         False if the tenant is not as seen; nothing was written.
         """
-
-    def changes(
-        self, tenant: str, after: tuple[str, ...] | None, limit: int
-    ) -> tuple[Sequence[Change], tuple[str, ...] | None]:
-        """Return a tenant's changes, newest first, and the key to go on behind; None at the end."""
 
 
 class Administration:
@@ -102,11 +79,15 @@ class Administration:
         store: AdministrationStore,
         tenants: TenantStore,
         installation: InstallationStore,
+        suspensions: SuspensionStore,
+        audit: AuditTrail,
         *,
         clock: Callable[[], int],
         new_id: Callable[[], str],
     ) -> None:
         self.store = store
+        self.audit = audit
+        self._suspensions = suspensions
         self._tenants = tenants
         self._installation = installation
         self._clock = clock
@@ -114,15 +95,8 @@ class Administration:
 
     def tenant(self, tenant: str) -> Described | None:
         """Return a tenant; None if there is none."""
-        updated_ms = self.store.updated_ms(tenant)
-        definition = self._tenants.tenant(tenant) if updated_ms is not None else None
-        gauge = self._installation.gauge(tenant)
-        if definition is None or updated_ms is None:
-            return None
-        layout = gauge.layout if gauge is not None else NO_LIMITS
-        limits = tuple(one.limit for one in layout.limits)
-        version = f"{updated_ms}-{gauge.layout.version if gauge is not None else 0}"
-        return Described(document_of(replace(definition, limits=limits, reserves=layout.reserves)), version, updated_ms)
+        state = self._state(tenant)
+        return None if state is None else state.described
 
     def put(
         self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
@@ -156,13 +130,14 @@ class Administration:
     def _put(
         self, definition: TenantDefinition, is_expected: Callable[[str | None], bool], by: str, what: str
     ) -> Described:
-        found = self.tenant(definition.id)
-        if not is_expected(None if found is None else found.version):
+        state = self._state(definition.id)
+        if not is_expected(None if state is None else state.described.version):
             raise Changed
-        before, after = _difference(None if found is None else found.document, document_of(definition))
-        if found is None or after:
-            change = Change(definition.id, self._clock(), by, what, before, after)
-            if not self.store.claim(None if found is None else found.updated_ms, definition.timezone, change):
+        before, after = planned(definition, None if state is None else state.definition)
+        if after is not None:
+            entry = AuditEntry(definition.id, self._clock(), by, what, before, after)
+            seen_ms = None if state is None else state.described.updated_ms
+            if not self.store.claim(seen_ms, definition.timezone, entry):
                 raise Changed
         # Also where nothing differs: an earlier attempt may have stopped before its profiles were mapped.
         for _ in apply([definition], self._tenants, self._installation, clock=self._clock, new_id=self._new_id):
@@ -171,6 +146,55 @@ class Administration:
         if made is None:
             raise Changed
         return made
+
+    def suspend(self, tenant: str, reason: str, by: str) -> Mapping[str, Any] | None:
+        """Suspend a tenant and note it; returns ``{reason, since, by}`` of the suspension in force.
+
+        One that is suspended already keeps its reason. None if there is no such tenant.
+
+        Raises:
+            InvalidDefinition: The reason is no text of 1 to 200 printable characters.
+            LeaseLost: Others kept changing it, or ended it at once.
+        """
+        if not self._suspensions.suspension(tenant)[0]:
+            return None
+        suspend_tenant(self._suspensions, tenant, reason, self._actor(by))
+        document = suspension_document(self._suspensions.suspension(tenant)[1])
+        if document is None:
+            raise LeaseLost(f"the suspension of {tenant} was ended by somebody else meanwhile")
+        return document
+
+    def resume(self, tenant: str, by: str) -> bool:
+        """End a suspension and note it, if there is one; False if there is no such tenant.
+
+        Raises:
+            LeaseLost: Others kept changing it.
+        """
+        if not self._suspensions.suspension(tenant)[0]:
+            return False
+        resume_tenant(self._suspensions, tenant, self._actor(by))
+        return True
+
+    def _actor(self, by: str) -> Actor:
+        return Actor(by, self._clock(), self.audit)
+
+    def _state(self, tenant: str) -> "_State | None":
+        updated_ms = self.store.updated_ms(tenant)
+        definition = self._tenants.tenant(tenant) if updated_ms is not None else None
+        gauge = self._installation.gauge(tenant)
+        if definition is None or updated_ms is None:
+            return None
+        definition = as_installed(definition, gauge)
+        version = f"{updated_ms}-{gauge.layout.version if gauge is not None else 0}"
+        return _State(definition, Described(document_of(definition), version, updated_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A tenant as it was read: its definition with its limits, and the same for people."""
+
+    definition: TenantDefinition
+    described: Described
 
 
 def document_of(definition: TenantDefinition) -> dict[str, Any]:
@@ -205,13 +229,3 @@ def _limit(limit: Limit, timezone: str) -> dict[str, Any]:
         "thresholds": list(limit.thresholds),
         **limit.scope.document(),
     }
-
-
-def _difference(
-    before: Mapping[str, Any] | None, after: Mapping[str, Any]
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return the members that differ, as they were and as they are to be."""
-    if before is None:
-        return None, dict(after)
-    names = [name for name in after if json.dumps(before.get(name)) != json.dumps(after[name])]
-    return {name: before.get(name) for name in names}, {name: after[name] for name in names}

@@ -43,6 +43,11 @@ class AuditTrail(Protocol):
     def history(self, tenant: str, limit: int | None = None) -> Iterator[AuditEntry]:
         """Yield a tenant's entries, newest first; at most ``limit``."""
 
+    def page(
+        self, tenant: str, after: tuple[str, ...] | None, limit: int
+    ) -> tuple[Sequence[AuditEntry], tuple[str, ...] | None]:
+        """Return some of a tenant's entries, newest first, and the key to go on behind; None at the end."""
+
 
 def definition_document(
     definition: TenantDefinition | None, limits: Sequence[Limit], reserves: bool = False

@@ -72,22 +72,6 @@ class LookupStore(Protocol):
         """
 
 
-def resolve_model(model_arns: Sequence[str]) -> tuple[str, str | None]:
-    """Return (base model, routing) of a profile from the ARNs of its models.
-
-    Source: real answers of the API. An ARN without Region means global routing, several Regions geographic routing, one
-    Region none. All of them name one model.
-    """
-    models = {arn.rpartition("/")[2] for arn in model_arns}
-    regions = [arn.split(":")[3] for arn in model_arns if arn.count(":") >= 5]
-    if len(models) != 1 or len(regions) != len(model_arns):
-        return UNKNOWN_MODEL, None
-    (model,) = models
-    if "" in regions:
-        return model, "global"
-    return model, "geo" if len(regions) > 1 else "in-region"
-
-
 class LiveLookup:
     """Asks within its bounds. One instance lives as long as the function's environment."""
 

@@ -4,12 +4,13 @@ The order makes every step safe to be the last one: a tenant's gauge and limits 
 points to it. All of it can be repeated; what is as wanted already is left alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from bedrock_meter.errors import LeaseLost
+from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
 from bedrock_meter.limits.limit import NO_LIMITS
 from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
@@ -112,11 +113,8 @@ def apply(
         known = tenants.tenant(definition.id)
         wanted = _completed(definition, known)
         if audit is not None:
-            gauge = installation.gauge(definition.id)
-            layout = gauge.layout if gauge is not None else NO_LIMITS
-            before, after = difference(
-                definition_document(known, [one.limit for one in layout.limits], layout.reserves),
-                definition_document(wanted, definition.limits, definition.reserves),
+            before, after = planned(
+                definition, None if known is None else as_installed(known, installation.gauge(definition.id))
             )
             if after is not None:
                 audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
@@ -141,6 +139,28 @@ def apply(
             update_definition(tenants, definition.id, now_ms, partial(_completed, definition))
             changed.append("tenant")
         yield Applied(definition.id, tuple(changed), effective_ms)
+
+
+def planned(
+    definition: TenantDefinition, known: TenantDefinition | None
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """Return what applying a definition changes, before and after, as audit entries say it; (None, None): nothing.
+
+    Args:
+        definition: What is to be true.
+        known: The tenant as it is, with what is installed; None = there is none.
+    """
+    wanted = _completed(definition, known)
+    return difference(
+        None if known is None else definition_document(known, known.limits, known.reserves),
+        definition_document(wanted, definition.limits, definition.reserves),
+    )
+
+
+def as_installed(definition: TenantDefinition, gauge: Gauge | None) -> TenantDefinition:
+    """Return a stored definition with what lives on the gauge: the limits, and whether the tenant reserves."""
+    layout = NO_LIMITS if gauge is None else gauge.layout
+    return replace(definition, limits=tuple(one.limit for one in layout.limits), reserves=layout.reserves)
 
 
 def _given(

@@ -74,6 +74,7 @@ def redrive(
     function: str,
     *,
     retention_ms: int,
+    tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = _sleep_ms,
     uniform: Callable[[], float] = random.random,
@@ -86,6 +87,7 @@ def redrive(
         tables,
         bucket,
         retention_ms=retention_ms,
+        tag_key=tag_key,
         now=now,
         sleep_ms=sleep_ms,
         uniform=uniform,
@@ -103,8 +105,9 @@ def object_intake(
     queue_url: str,
     *,
     retention_ms: int,
+    tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
 ) -> ObjectIntake:
     """Return what takes in objects of the log; ``bucket`` is the failure store, ``queue_url`` tells of the objects."""
-    taking_in = ingestion(dynamodb, s3, tables, bucket, retention_ms=retention_ms, now=now)
+    taking_in = ingestion(dynamodb, s3, tables, bucket, retention_ms=retention_ms, tag_key=tag_key, now=now)
     return ObjectIntake(S3LogObjects(s3), taking_in, SQSLater(sqs, queue_url))
