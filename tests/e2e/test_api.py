@@ -1,6 +1,7 @@
 """The APIs as their callers reach them: signed requests through the local stack's gateway to the deployed functions."""
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from bedrock_meter.local.endpoint import OPERATOR
 from bedrock_meter.local.routes import ApiAccess, ask
-from tests.e2e.conftest import Up
+from tests.e2e.conftest import Command, Up
 
 
 @pytest.fixture
@@ -87,4 +88,8 @@ def test_administrators_change_tenants_under_versions_and_callers_of_the_quota_a
     log = call(f"{tenant}/audit")[2]["changes"]
     assert [one["what"] for one in log] == ["resume", "suspend", "put limits", "put"]
     assert all(one["by"].startswith("arn:") for one in log)
+    signing = {"AWS_ACCESS_KEY_ID": OPERATOR, "AWS_SECRET_ACCESS_KEY": OPERATOR, "AWS_DEFAULT_REGION": "us-east-1"}
+    command = Command({**os.environ, **signing})
+    shown = command("tenants", "history", "by-admin", "--api", api.admin_url, "--output", "json")
+    assert (shown.returncode, json.loads(shown.stdout)) == (0, log), shown.stderr
     assert "by-admin" in {one["id"] for one in call("/v1/admin/tenants?limit=200")[2]["tenants"]}

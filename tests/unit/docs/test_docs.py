@@ -133,7 +133,10 @@ def test_what_needs_aws_is_marked() -> None:
         for command in commands(document):
             text, mark = without_mark(command)
             calls_aws = (
-                text.startswith("aws ") or text == "make deploy" or ("--stack " in text and "--stack local" not in text)
+                text.startswith("aws ")
+                or text == "make deploy"
+                or ("--stack " in text and "--stack local" not in text)
+                or "--api https" in text
             )
             assert calls_aws == mark.startswith(NEEDS_AWS), f"{document.name}: {command}"
 

@@ -73,11 +73,13 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         listed = [
             {
                 "id": one.definition.id,
+                "name": one.definition.name,
                 "timezone": one.definition.timezone,
                 "plan": one.definition.plan,
                 "fail": one.definition.fail_policy,
                 "profiles": len(one.definition.profiles),
                 "updated_at": iso(one.updated_ms),
+                "removed_at": iso(one.definition.removed_ms),
             }
             for one in found
         ]

@@ -141,6 +141,7 @@ def _schemas() -> dict[str, Schema]:
     }
     change: dict[str, Schema] = {
         "id": TENANT,
+        "name": nullable(string("what people call it; one that is left out stays")),
         "timezone": string("IANA name"),
         "plan": nullable(text),
         "fail": _FAIL,
@@ -149,13 +150,14 @@ def _schemas() -> dict[str, Schema]:
         "limits": array(reference("LimitChange")),
     }
     known = {name: change[name] for name in ("id", "timezone", "plan", "fail")}
-    listed = answered({**known, "profiles": AMOUNT, "updated_at": INSTANT})
+    times = {"updated_at": INSTANT, "removed_at": nullable(INSTANT)}
+    listed = answered({**known, "name": nullable(text), "profiles": AMOUNT, **times})
     noted = {"type": ["object", "null"]}
     changes = answered({"at": INSTANT, "by": string("ARN or subject"), "what": text, "before": noted, "after": noted})
     return {
         "LimitChange": strict(limit, ["meter", "window", "max"]),
         "TenantChange": strict(change),
-        "Tenant": answered(change),
+        "Tenant": answered(change, ("name",)),
         "Limits": answered({"limits": array(reference("LimitChange"))}),
         "TenantPage": answered({"tenants": array(listed), "next": following}),
         "ChangePage": answered({"tenant": TENANT, "changes": array(changes), "next": following}),

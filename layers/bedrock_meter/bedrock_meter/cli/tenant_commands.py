@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from bedrock_meter.cli import adding, removing
+from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ def register(app: typer.Typer) -> None:
 def apply_file(
     file: Annotated[Path, typer.Argument(help="Tenants, their profiles and limits (YAML).", show_default=False)],
     stack: Stack = LOCAL,
+    api: Api = None,
     by: By = None,
 ) -> None:
     """Load tenants into a stack."""
@@ -85,6 +88,10 @@ def apply_file(
     from bedrock_meter.clock import iso
 
     definitions, gateways = load_tenants(file), load_gateways(file)
+    if api is not None:
+        no_author(by)
+        _apply_over(AdminApi(api), definitions, has_gateways=gateways is not None)
+        return
     outputs = outputs_of_stack(stack)
     if gateways is not None:
         apply_gateways(gateways, outputs)
@@ -98,8 +105,22 @@ def apply_file(
         point_to_reattribution(stack)
 
 
-def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None:
+def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, has_gateways: bool) -> None:
+    from bedrock_meter.local.failures import BadInput
+    from bedrock_meter.tenants.administration import document_of
+
+    if has_gateways:
+        raise BadInput("gateways belong to the whole stack, and the admin API has tenants: apply this file to --stack")
+    for definition in definitions:
+        changed = api.put(definition.id, document_of(definition))
+        print(f"{definition.id}: {', '.join(changed) or 'as it was'}")
+
+
+def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output = "table") -> None:
     """Show one tenant."""
+    if api is not None:
+        _show_document(AdminApi(api).tenant(tenant)[0], output)
+        return
     from bedrock_meter.clock import iso, now_ms
     from bedrock_meter.limits.status import quota_status
     from bedrock_meter.local.failures import BadInput
@@ -154,14 +175,41 @@ def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None
     )
 
 
-def list_all(stack: Stack = LOCAL, output: Output = "table") -> None:
+def _show_document(document: Mapping[str, Any], output: str) -> None:
+    """Show what the admin API says: the definition; what is used of it is the quota API's."""
+    if output == "json":
+        print(json.dumps(document, indent=2))
+        return
+    for name in ("id", "name", "timezone", "plan", "fail"):
+        if document.get(name) is not None:
+            print(f"{name}: {document[name]}")
+    limits = [
+        {name: one.get(name) for name in ("name", "meter", "window", "max", "hard")} for one in document["limits"]
+    ]
+    print_rows(limits, "limits")
+    print_rows([{"id": one["id"], "model": one.get("model")} for one in document["profiles"]], "profiles")
+
+
+def list_all(stack: Stack = LOCAL, api: Api = None, output: Output = "table") -> None:
     """List all tenants."""
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
     from bedrock_meter.tenants.tenant import TenantDefinition
 
-    store = PynamoDBTenantStore(tables_of(outputs_of_stack(stack)))
-    found = [one for one in store.everything() if isinstance(one, TenantDefinition)]
-    rows = [{**summary(one), "profiles": len(one.profiles)} for one in sorted(found, key=lambda one: one.id)]
+    if api is None:
+        store = PynamoDBTenantStore(tables_of(outputs_of_stack(stack)))
+        found = [one for one in store.everything() if isinstance(one, TenantDefinition)]
+        rows = [{**summary(one), "profiles": len(one.profiles)} for one in found]
+    else:
+        rows = [
+            {
+                "tenant": one["id"],
+                **{name: one[name] for name in ("name", "timezone", "plan")},
+                "removed": one["removed_at"],
+                "profiles": one["profiles"],
+            }
+            for one in AdminApi(api).tenants()
+        ]
+    rows.sort(key=lambda row: str(row["tenant"]))
     if output == "json":
         print(json.dumps(rows, indent=2))
     else:
@@ -171,6 +219,7 @@ def list_all(stack: Stack = LOCAL, output: Output = "table") -> None:
 def history(
     tenant: Tenant,
     stack: Stack = LOCAL,
+    api: Api = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Show this many entries at most.")] = 50,
     output: Output = "table",
 ) -> None:
@@ -179,12 +228,16 @@ def history(
     from bedrock_meter.storage.audit import DynamoDBAuditTrail
     from bedrock_meter.storage.dynamodb import client
 
-    tables = tables_of(outputs_of_stack(stack))  # before any client: the local stack's settings come with it
-    trail = DynamoDBAuditTrail(client("dynamodb"), tables)
-    rows: list[dict[str, Any]] = [
-        {"at": iso(one.at_ms), "by": one.by, "what": one.what, "before": one.before, "after": one.after}
-        for one in trail.history(tenant, limit)
-    ]
+    rows: list[dict[str, Any]]
+    if api is not None:
+        rows = list(islice(AdminApi(api).history(tenant), limit))
+    else:
+        tables = tables_of(outputs_of_stack(stack))  # before any client: the local stack's settings come with it
+        trail = DynamoDBAuditTrail(client("dynamodb"), tables)
+        rows = [
+            {"at": iso(one.at_ms), "by": one.by, "what": one.what, "before": one.before, "after": one.after}
+            for one in trail.history(tenant, limit)
+        ]
     if output == "json":
         print(json.dumps(rows, indent=2))
     else:
@@ -198,20 +251,31 @@ def suspend(
     tenant: Tenant,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; shown in the quota answer and event.")],
     stack: Stack = LOCAL,
+    api: Api = None,
     by: By = None,
 ) -> None:
     """Suspend a tenant."""
     from bedrock_meter.tenants.offboarding import suspend_tenant
 
+    if api is not None:
+        no_author(by)
+        held = AdminApi(api).suspend(tenant, reason)
+        print(f"{tenant}: suspended since {held['since']}: {held['reason']}")
+        return
     store, actor = removing.suspensions(outputs_of_stack(stack), by)
     done = suspend_tenant(store, tenant, reason, actor)
     print(f"{tenant}: {'suspended' if done else 'was suspended already; its reason stays'}")
 
 
-def resume(tenant: Tenant, stack: Stack = LOCAL, by: By = None) -> None:
+def resume(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, by: By = None) -> None:
     """End a suspension."""
     from bedrock_meter.tenants.offboarding import resume_tenant
 
+    if api is not None:
+        no_author(by)
+        AdminApi(api).resume(tenant)
+        print(f"{tenant}: not suspended")
+        return
     store, actor = removing.suspensions(outputs_of_stack(stack), by)
     done = resume_tenant(store, tenant, actor)
     print(f"{tenant}: {'resumed' if done else 'was not suspended'}")

@@ -1,0 +1,155 @@
+"""``tenants ... --api URL``: the same commands over the admin API, for whoever may call it and may not touch tables."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import typer
+
+Api = Annotated[
+    str | None,
+    typer.Option(
+        "--api", metavar="URL", help="The admin API instead of the tables, with your AWS settings.", show_default=False
+    ),
+]
+
+_BASE = "/v1/admin/tenants"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_REGION = re.compile(r"[a-z0-9]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
+_PAGE = 200
+_WRONG = (400, 404, 413)
+_TIMEOUT_S = 30
+
+Send = Callable[[str, str, bytes | None, Mapping[str, str]], tuple[int, Mapping[str, str], str]]
+"""Method, address, body, headers -> status, headers, text."""
+
+
+class AdminApi:
+    """The admin API at an address (``AdminApiUrl`` of a stack's outputs).
+
+    Raises:
+        BadInput: The address is not one, or is not encrypted. Of each call: the API says that the request is wrong.
+        CommandFailed: Of each call: the API refuses, or cannot be reached.
+    """
+
+    def __init__(self, url: str, send: Send | None = None) -> None:
+        from bedrock_meter.local.failures import BadInput
+
+        parts = urlsplit(url)
+        if not parts.hostname or (
+            parts.scheme != "https" and (parts.scheme, parts.hostname in _LOOPBACK) != ("http", True)
+        ):
+            raise BadInput(f"--api {url}: write the address of the admin API, with https")
+        self._base = url.rstrip("/")
+        found = _REGION.fullmatch(parts.hostname)
+        self._send = send or _signed(found[1] if found else None)
+
+    def tenant(self, tenant: str) -> tuple[dict[str, Any], str]:
+        """Return a tenant's document and the version that a change names."""
+        _, headers, document = self._ask("GET", _path(tenant))
+        return document, _header(headers, "etag")
+
+    def tenants(self) -> Iterator[dict[str, Any]]:
+        """Yield all tenants, as lists have them."""
+        yield from self._pages(_BASE, "tenants")
+
+    def history(self, tenant: str) -> Iterator[dict[str, Any]]:
+        """Yield the changes of a tenant, newest first."""
+        yield from self._pages(f"{_path(tenant)}/audit", "changes")
+
+    def put(self, tenant: str, document: Mapping[str, Any]) -> tuple[str, ...]:
+        """Make a tenant what ``document`` says; returns the names of the parts that this changed.
+
+        Read and changed under the version that was read: what somebody else changed in between is not lost.
+        """
+        status, headers, before = self._ask("GET", _path(tenant), accepted=(200, 404))
+        known = before if status == 200 else {}
+        condition = {"If-Match": _header(headers, "etag")} if known else {"If-None-Match": "*"}
+        _, _, after = self._ask("PUT", _path(tenant), document, condition)
+        return tuple(name for name in after if known.get(name) != after[name])
+
+    def suspend(self, tenant: str, reason: str) -> dict[str, Any]:
+        """Suspend a tenant; returns reason, instant and author of the suspension that holds now."""
+        suspended: dict[str, Any] = self._ask("PUT", f"{_path(tenant)}/suspension", {"reason": reason})[2]["suspended"]
+        return suspended
+
+    def resume(self, tenant: str) -> None:
+        """End a suspension, if there is one."""
+        self._ask("DELETE", f"{_path(tenant)}/suspension", accepted=(204,))
+
+    def _pages(self, path: str, name: str) -> Iterator[dict[str, Any]]:
+        query: dict[str, Any] = {"limit": _PAGE}
+        while True:
+            page = self._ask("GET", f"{path}?{urlencode(query)}")[2]
+            yield from page[name]
+            if page["next"] is None:
+                return
+            query["cursor"] = page["next"]
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        accepted: tuple[int, ...] = (200,),
+    ) -> tuple[int, Mapping[str, str], Any]:
+        from bedrock_meter.local.failures import BadInput, CommandFailed
+
+        data = None if body is None else json.dumps(body).encode()
+        named = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
+        status, answered, text = self._send(method, self._base + path, data, named)
+        document = json.loads(text) if "json" in _header(answered, "content-type") else {}
+        if status in accepted:
+            return status, answered, document
+        said = document.get("detail") or document.get("message") or text[:200]
+        raise (BadInput if status in _WRONG else CommandFailed)(f"the admin API answers {status}: {said}")
+
+
+def no_author(by: str | None) -> None:
+    """Refuse ``--by`` beside ``--api``: the API notes who signed."""
+    from bedrock_meter.local.failures import BadInput
+
+    if by is not None:
+        raise BadInput("--by cannot stand beside --api: the API notes whose signature it is")
+
+
+def _path(tenant: str) -> str:
+    return f"{_BASE}/{quote(tenant, safe='')}"
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return next((str(value) for key, value in headers.items() if key.lower() == name), "")
+
+
+def _signed(region: str | None) -> Send:
+    """Return what sends requests that the AWS settings sign."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.exceptions import BotoCoreError
+    from botocore.httpsession import URLLib3Session
+    from botocore.session import get_session
+
+    from bedrock_meter.errors import ConfigurationError
+    from bedrock_meter.local.failures import CommandFailed
+
+    session = get_session()
+    credentials, place = session.get_credentials(), region or session.get_config_variable("region")
+    if credentials is None or place is None:
+        raise ConfigurationError("there are no AWS credentials, or no Region: the admin API is asked with a signature")
+    http = URLLib3Session(timeout=_TIMEOUT_S)
+
+    def send(
+        method: str, url: str, data: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], str]:
+        request = AWSRequest(method, url, data=data, headers=dict(headers))
+        SigV4Auth(credentials.get_frozen_credentials(), "execute-api", place).add_auth(request)
+        try:
+            answer = http.send(request.prepare())
+        except BotoCoreError as problem:
+            raise CommandFailed(f"the admin API cannot be reached: {problem}") from problem
+        return answer.status_code, dict(answer.headers), answer.text
+
+    return send
