@@ -217,7 +217,7 @@ def decide(gauge: Gauge, amounts: Amounts, now_ms: int, image_ms: int) -> Decisi
             wait_ms = math.inf if free_ms is None else free_ms - now_ms
         denying.append((wait_ms, reading))
     if gauge.suspension is not None and gauge.suspension.is_in_force:
-        return Decision(False, None, None, False, readings, room, gauge.suspension)
+        return Decision(False, None, None, False, readings, room, suspended=gauge.suspension)
     if not denying:
         return Decision(True, None, 0, False, readings, room)
     wait_ms, denied_by = max(denying, key=lambda one: one[0])
