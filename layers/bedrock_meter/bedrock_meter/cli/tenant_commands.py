@@ -5,29 +5,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bedrock_meter.cli import adding, removing
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
+from bedrock_meter.cli.removing import By, Output, Stack, Tenant
 
 if TYPE_CHECKING:
     from bedrock_meter.tenants.tenant import TenantDefinition
 
 _WIDTH_WITHOUT_TERMINAL = 200
-
-Stack = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-]
-Tenant = Annotated[str, typer.Argument(help="Id of the tenant.", show_default=False)]
-By = Annotated[
-    str | None,
-    typer.Option("--by", metavar="NAME", help="Who does it.  [default: your ARN, from STS]", show_default=False),
-]
-Output = Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")]
 
 
 def register(app: typer.Typer) -> None:
