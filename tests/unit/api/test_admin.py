@@ -14,6 +14,7 @@ from bedrock_meter.api.telling import Telling
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.tenants.administration import Administration
+from bedrock_meter.tenants.plans import parse_plan
 from tests.doubles.administration import MemoryTenants
 from tests.doubles.http import ARN, CLAIM, Answer, request, token
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
@@ -127,7 +128,29 @@ def test_a_new_tenant_is_made_whole_and_noted(office: Office) -> None:
     assert office.gauges.gauges["acme"].fail_policy == "closed"
     (note,) = office.tenants.notes
     assert (note.tenant, note.by, note.what, note.before) == ("acme", ARN, "put", None)
-    assert note.after == answer.document
+    document = answer.document
+    effective = document.pop("effective")
+    assert note.after == document
+    assert effective == [{**one, "source": "tenant"} for one in document["limits"]]
+
+
+def test_plans_can_be_read_and_limits_say_where_they_come_from(office: Office) -> None:
+    assert office.ask("/v1/admin/plans").document == {"plans": []}
+    office.tenants.put_plan(parse_plan({"name": "gold", "limits": [{**LIMIT, "name": "hour"}]}), NOW_MS)
+    (listed,) = office.ask("/v1/admin/plans").document["plans"]
+    one = office.ask("/v1/admin/plans/gold")
+    assert (one.document, one.headers["ETag"]) == (listed, '"1"')
+    assert office.ask("/v1/admin/plans/silver").status == 404
+    made = office.put({"plan": "gold", "limits": [{"meter": "requests", "window": "day", "max": 5}]}, NEW)
+    assert [(limit["name"], limit["source"]) for limit in made.document["effective"]] == [
+        ("hour", "plan"),
+        ("requests-day", "tenant"),
+    ]
+    assert [limit["name"] for limit in made.document["limits"]] == ["requests-day"]
+    answer = office.put({"limits": [{"name": "hour", "remove": True}]}, {"if-match": "*"}, f"{ACME}/limits")
+    assert answer.document == {"limits": [{"name": "hour", "remove": True}], "effective": []}
+    refused = office.put({"plan": "glod"}, {"if-match": "*"})
+    assert (refused.status, refused.document["field"]) == (400, "plan")
 
 
 def test_what_is_read_can_be_sent_back(office: Office) -> None:

@@ -25,6 +25,9 @@ from bedrock_meter.api.contract import (
     string,
 )
 from bedrock_meter.limits.scope import MOST
+from bedrock_meter.tenants.administration import EFFECTIVE
+from bedrock_meter.tenants.plans import PLAN
+from bedrock_meter.tenants.plans import TENANT as TENANT_LIMIT
 from bedrock_meter.tenants.tenant import FAIL_POLICIES
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
@@ -37,6 +40,11 @@ _PAGES = [
     parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": admin.MOST}, "Items, at most"),
     parameter("cursor", "query", string(), "Where to go on, from the answer before"),
 ]
+_READ_ONLY: Schema = {
+    "type": "array",
+    "items": {"type": "object"},
+    "description": "what a reading says of the limits in force; means nothing in a change",
+}
 _WRITING = (*COMMON, 409, 412, 413, 428)
 _FAIL: Schema = {"enum": [*FAIL_POLICIES, None], "description": "what the quota API answers while the tables are down"}
 
@@ -82,10 +90,10 @@ def _paths() -> dict[str, Any]:
             "get": operation("readLimits", "The limits of a tenant", {200: limits}, parameters=_PATH),
             "put": operation(
                 "putLimits",
-                "Replace the limits of a tenant; new windows start with what they already hold",
+                "Replace the own limits of a tenant; new windows start with what they already hold",
                 {200: limits},
                 parameters=[*_PATH, *_PRECONDITIONS],
-                body=strict({"limits": array(reference("LimitChange"))}, ["limits"]),
+                body=strict({"limits": array(reference("OwnLimit")), EFFECTIVE: _READ_ONLY}, ["limits"]),
                 statuses=_WRITING,
             ),
         },
@@ -112,6 +120,22 @@ def _paths() -> dict[str, Any]:
                 "Changes of a tenant, newest first; also of one that is gone",
                 {200: answer("A page", reference("ChangePage"))},
                 parameters=[*_PATH, *_PAGES],
+            )
+        },
+        admin.PLANS: {
+            "get": operation(
+                "listPlans",
+                "All plans; they are changed by the command `bedrock-meter plans apply`",
+                {200: answer("Plans", answered({"plans": array(reference("Plan"))}))},
+                statuses=tuple(status for status in COMMON if status != 404),
+            )
+        },
+        f"{admin.PLANS}/{{name}}": {
+            "get": operation(
+                "readPlan",
+                "A plan",
+                {200: answer("The plan", reference("Plan"), {"ETag": "version of the plan"})},
+                parameters=[parameter("name", "path", string(), "Name of the plan")],
             )
         },
         "/v1/admin/openapi.json": {
@@ -145,8 +169,11 @@ def _schemas() -> dict[str, Schema]:
         "fail": _FAIL,
         "profiles": array({"anyOf": [text, profile]}),
         "principals": array(string("IAM role, user or federated user, or a pattern of ARNs that ends in *")),
-        "limits": array(reference("LimitChange")),
+        "limits": array(reference("OwnLimit")),
+        EFFECTIVE: _READ_ONLY,
     }
+    removal = strict({"name": text, "remove": {"const": True}}, ["name", "remove"])
+    in_force = array(answered({**limit, "source": {"enum": [PLAN, TENANT_LIMIT]}}))
     known = {name: change[name] for name in ("id", "timezone", "plan", "fail")}
     listed = answered({**known, "profiles": AMOUNT, "updated_at": INSTANT})
     noted = {"type": ["object", "null"]}
@@ -154,8 +181,10 @@ def _schemas() -> dict[str, Schema]:
     return {
         "LimitChange": strict(limit, ["meter", "window", "max"]),
         "TenantChange": strict(change),
-        "Tenant": answered(change),
-        "Limits": answered({"limits": array(reference("LimitChange"))}),
+        "OwnLimit": {"anyOf": [reference("LimitChange"), removal]},
+        "Tenant": answered({**change, EFFECTIVE: in_force}),
+        "Limits": answered({"limits": array(reference("OwnLimit")), EFFECTIVE: in_force}),
+        "Plan": answered({"name": text, "default": {"type": "boolean"}, "limits": array(reference("LimitChange"))}),
         "TenantPage": answered({"tenants": array(listed), "next": following}),
         "ChangePage": answered({"tenant": TENANT, "changes": array(changes), "next": following}),
         "Suspension": answered({"reason": text, "since": INSTANT, "by": text}),

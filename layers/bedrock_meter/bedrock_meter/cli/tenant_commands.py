@@ -80,15 +80,15 @@ def apply_file(
     by: By = None,
 ) -> None:
     """Load tenants into a stack."""
-    from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_tenants
+    from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_plans, load_tenants
     from bedrock_meter.clock import iso
 
-    definitions, gateways = load_tenants(file), load_gateways(file)
+    definitions, gateways, plans = load_tenants(file), load_gateways(file), load_plans(file)
     outputs = outputs_of_stack(stack)
     if gateways is not None:
         apply_gateways(gateways, outputs)
     has_more = False
-    for applied in apply_tenants(definitions, outputs, caller(by).by):
+    for applied in apply_tenants(definitions, outputs, caller(by).by, plans):
         has_more = has_more or any(
             one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in applied.changed
         )
@@ -106,6 +106,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None
     from bedrock_meter.storage import gauges
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
+    from bedrock_meter.tenants.plans import source_of
 
     tables = tables_of(outputs_of_stack(stack))
     store = PynamoDBTenantStore(tables)
@@ -118,7 +119,8 @@ def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None
         **summary(definition),
         "suspended": status.get("suspended"),
         "allowed": status.get("allowed"),
-        "limits": status.get("limits", []),
+        "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
+        "removed_limits": list(definition.removes),
         "profiles": [
             {
                 "id": one.id,
@@ -144,7 +146,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None
         print(f"suspended: since {document['suspended']['since']}: {document['suspended']['reason']}")
     print_rows(
         [
-            {name: one[name] for name in ("name", "used", "max", "remaining", "throttled_until")}
+            {name: one[name] for name in ("name", "used", "max", "remaining", "throttled_until", "source")}
             for one in document["limits"]
         ],
         "limits",

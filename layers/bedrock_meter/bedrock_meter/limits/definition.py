@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.limit import DEFAULT_THRESHOLDS, Limit, default_name
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import parse_scope
-from bedrock_meter.limits.windows import parse_window
+from bedrock_meter.limits.windows import CalendarWindow, parse_window
 from bedrock_meter.money import NANO, parse_usd
 
 _KEYS = ("name", "meter", "window", "max", "hard", "thresholds", "models", "profiles")
@@ -63,6 +64,22 @@ def parse_limit(definition: object, timezone: str, where: str) -> Limit:
         )
     except InvalidDefinition as problem:
         raise (problem.under(where) if where else problem) from None
+
+
+def spelled(limit: Limit, timezone: str) -> dict[str, Any]:
+    """Return a limit as people write it: what ``parse_limit`` reads to the same limit in the same ``timezone``."""
+    window: str | dict[str, Any] = str(limit.window)
+    if isinstance(limit.window, CalendarWindow) and limit.window.timezone != timezone:
+        window = {"calendar": str(limit.window), "timezone": limit.window.timezone}
+    return {
+        "name": limit.name,
+        "meter": str(limit.meter),
+        "window": window,
+        "max": limit.meter.shown(limit.maximum),
+        "hard": limit.hard,
+        "thresholds": list(limit.thresholds),
+        **limit.scope.document(),
+    }
 
 
 def _parse_meter(spelling: object) -> Meter:

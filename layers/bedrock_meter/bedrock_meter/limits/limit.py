@@ -140,7 +140,14 @@ def meter_code(meter: Meter) -> str:
     return _METER_CODES[meter]
 
 
-def _refuse_repeated_names(limits: Sequence[Limit]) -> None:
+def check_together(limits: Sequence[Limit]) -> None:
+    """Check that one tenant can have all of these.
+
+    Raises:
+        InvalidDefinition: There are too many, or two have the same name.
+    """
+    if len(limits) > MAX_LIMITS:
+        raise InvalidDefinition("limits", f"{len(limits)} limits: a tenant has at most {MAX_LIMITS}")
     names = [limit.name for limit in limits]
     for name in names:
         if names.count(name) > 1:
@@ -163,9 +170,7 @@ class Layout:
     limits: tuple[InstalledLimit, ...]
 
     def __post_init__(self) -> None:
-        if len(self.limits) > MAX_LIMITS:
-            raise InvalidDefinition("limits", f"{len(self.limits)} limits: a tenant has at most {MAX_LIMITS}")
-        _refuse_repeated_names([installed.limit for installed in self.limits])
+        check_together([installed.limit for installed in self.limits])
         slots = [installed.slot for installed in self.limits]
         if len(set(slots)) < len(slots) or not all(len(slot) == 1 and slot in SLOTS for slot in slots):
             raise InvalidDefinition("limits", f"slots {slots}: each must be one of {SLOTS}, used once")
@@ -210,9 +215,7 @@ def plan_change(current: Layout, wanted: Sequence[Limit]) -> LayoutChange:
     Raises:
         InvalidDefinition: There are too many wanted limits, or two have the same name.
     """
-    if len(wanted) > MAX_LIMITS:
-        raise InvalidDefinition("limits", f"{len(wanted)} limits: a tenant has at most {MAX_LIMITS}")
-    _refuse_repeated_names(wanted)
+    check_together(wanted)
     version = current.version + 1
     held = {installed.slot: installed for installed in current.limits}
     matches: dict[str, InstalledLimit] = {}

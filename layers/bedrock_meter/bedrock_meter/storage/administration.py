@@ -86,6 +86,7 @@ class DynamoDBAdministrationStore:
                 "tenant": text(change.tenant),
                 "timezone": text(timezone),
                 "profiles": {"L": []},
+                "limits": text("[]"),
                 "updated_ms": number(change.at_ms),
             }
             condition = "attribute_not_exists(pk)"

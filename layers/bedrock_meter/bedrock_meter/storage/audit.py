@@ -5,7 +5,7 @@ Written and read by the operator's command and by ``sync_profiles`` alike; botoc
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -23,14 +23,22 @@ AUDIT_SCHEMA = 1
 class DynamoDBAuditTrail:
     """See ``AuditTrail``."""
 
-    def __init__(self, client: Any, tables: Tables) -> None:
+    def __init__(self, client: Any, tables: Tables, partition: Callable[[str], str] = tenant_key) -> None:
+        """Set up.
+
+        Args:
+            client: DynamoDB.
+            tables: Names of the tables.
+            partition: Where entries lie, by the name of what was changed: a tenant, or with ``plan_key`` a plan.
+        """
         self._client = client
         self._table = tables.tenants
+        self._partition = partition
 
     def record(self, entry: AuditEntry) -> None:
         """Keep an entry."""
         item = {
-            "pk": text(tenant_key(entry.tenant)),
+            "pk": text(self._partition(entry.tenant)),
             "sk": text(audit_sort_key(iso(entry.at_ms), uuid4().hex[:12])),
             "schema": number(AUDIT_SCHEMA),
             "tenant": text(entry.tenant),
@@ -81,7 +89,7 @@ class DynamoDBAuditTrail:
         request: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :audit)",
-            "ExpressionAttributeValues": {":pk": text(tenant_key(tenant)), ":audit": text(AUDIT_PREFIX)},
+            "ExpressionAttributeValues": {":pk": text(self._partition(tenant)), ":audit": text(AUDIT_PREFIX)},
             "ConsistentRead": True,
             "ScanIndexForward": False,
         }

@@ -8,18 +8,19 @@ one is refused before anything has happened, and no change is without a note; wh
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bedrock_meter.limits.definition import spelled
 from bedrock_meter.limits.installation import InstallationStore
-from bedrock_meter.limits.limit import Limit
-from bedrock_meter.limits.windows import CalendarWindow
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.file import parse
 from bedrock_meter.tenants.onboarding import TenantStore, apply
+from bedrock_meter.tenants.plans import Plan, by_name, completed, effective_limits, own_limits, source_of
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
-KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits")
+EFFECTIVE = "effective"
+KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits", EFFECTIVE)
 
 
 class Changed(Exception):
@@ -120,8 +121,14 @@ class Administration:
         if definition is None or updated_ms is None:
             return None
         limits = tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
+        definition = completed(definition, limits)
         version = f"{updated_ms}-{gauge.layout.version if gauge is not None else 0}"
-        return Described(document_of(replace(definition, limits=limits)), version, updated_ms)
+        effective = [{**spelled(one, definition.timezone), "source": source_of(definition, one.name)} for one in limits]
+        return Described({**document_of(definition), EFFECTIVE: effective}, version, updated_ms)
+
+    def plans(self) -> Sequence[Plan]:
+        """Return all plans, by name."""
+        return self._tenants.plans()
 
     def put(
         self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
@@ -130,7 +137,8 @@ class Administration:
 
         Args:
             tenant: Which.
-            document: An entry of a tenants file; its ``id`` may be missing.
+            document: An entry of a tenants file; its ``id`` may be missing. ``effective`` is what a reading says and
+                means nothing here, so that what was read can be sent back.
             is_expected: Whether the present version (None = no such tenant) is one that the caller made this from.
             by: Who changes it.
 
@@ -139,17 +147,17 @@ class Administration:
             Changed: The present version is another one.
             LeaseLost: Somebody else keeps changing the limits; sending it again finishes the change.
         """
-        (definition,) = parse({"tenants": [{"id": tenant, **document}]})
+        (definition,) = parse({"tenants": [{"id": tenant, **_without_effective(document)}]})
         return self._put(definition, is_expected, by, "put")
 
     def put_limits(
         self, tenant: str, limits: Sequence[Any], is_expected: Callable[[str | None], bool], by: str
     ) -> Described | None:
-        """Replace a tenant's limits, and nothing else; None if there is no such tenant. See ``put``."""
+        """Replace a tenant's own limits, and nothing else; None if there is no such tenant. See ``put``."""
         found = self.tenant(tenant)
         if found is None:
             return None
-        (definition,) = parse({"tenants": [{**found.document, "limits": list(limits)}]})
+        (definition,) = parse({"tenants": [{**_without_effective(found.document), "limits": list(limits)}]})
         return self._put(definition, is_expected, by, "put limits")
 
     def _put(
@@ -158,6 +166,7 @@ class Administration:
         found = self.tenant(definition.id)
         if not is_expected(None if found is None else found.version):
             raise Changed
+        effective_limits(definition, by_name(self._tenants.plans()))  # refuses before anything is claimed
         before, after = _difference(None if found is None else found.document, document_of(definition))
         if found is None or after:
             change = Change(definition.id, self._clock(), by, what, before, after)
@@ -182,27 +191,16 @@ def document_of(definition: TenantDefinition) -> dict[str, Any]:
         "fail": definition.fail_policy,
         "profiles": [_profile(one) for one in definition.profiles],
         "principals": list(definition.principals),
-        "limits": [_limit(one, definition.timezone) for one in definition.limits],
+        "limits": own_limits(definition),
     }
+
+
+def _without_effective(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != EFFECTIVE}
 
 
 def _profile(profile: ProfileReference) -> dict[str, str]:
     return {"id": profile.arn, **({} if profile.model == UNKNOWN_MODEL else {"model": profile.model})}
-
-
-def _limit(limit: Limit, timezone: str) -> dict[str, Any]:
-    window: str | dict[str, Any] = str(limit.window)
-    if isinstance(limit.window, CalendarWindow) and limit.window.timezone != timezone:
-        window = {"calendar": str(limit.window), "timezone": limit.window.timezone}
-    return {
-        "name": limit.name,
-        "meter": str(limit.meter),
-        "window": window,
-        "max": limit.meter.shown(limit.maximum),
-        "hard": limit.hard,
-        "thresholds": list(limit.thresholds),
-        **limit.scope.document(),
-    }
 
 
 def _difference(

@@ -48,6 +48,7 @@ def definition_document(definition: TenantDefinition | None, limits: Sequence[Li
     """Return a definition with its limits as entries and ``tenants show`` spell it; None where there is none."""
     if definition is None:
         return None
+    in_force, own = [limit_words(limit) for limit in limits], [limit_words(limit) for limit in definition.limits]
     return {
         "name": definition.name,
         "timezone": definition.timezone,
@@ -58,7 +59,10 @@ def definition_document(definition: TenantDefinition | None, limits: Sequence[Li
             for one in definition.profiles
         ],
         "principals": list(definition.principals),
-        "limits": [limit_words(limit) for limit in limits],
+        "limits": in_force,
+        # Said only where the plan has a part in it.
+        **({"own_limits": own} if own != in_force else {}),
+        **({"removed_limits": list(definition.removes)} if definition.removes else {}),
     }
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from bedrock_meter.errors import LeaseLost
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
+from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.ownership import ProfileMapping, end, give
+from bedrock_meter.tenants.plans import Plan, by_name, completed, effective_limits
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 ATTEMPTS = 5
@@ -23,7 +25,16 @@ class TenantStore(Protocol):
     """The Tenants table."""
 
     def tenant(self, tenant: str) -> TenantDefinition | None:
-        """Read a tenant's definition; its limits are not part of the answer, they live on the gauge."""
+        """Read a tenant's definition with its own limits; all that are in force live on its gauge."""
+
+    def plans(self) -> Sequence[Plan]:
+        """Read all plans, consistently."""
+
+    def put_plan(self, plan: Plan, now_ms: int) -> bool:
+        """Write a plan over that of ``plan.revision``; False if it changed meanwhile."""
+
+    def remove_plan(self, plan: Plan) -> bool:
+        """Take away the plan of ``plan.revision``; False if it changed meanwhile."""
 
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
         """Write a tenant's definition over that of ``definition.revision``; False if it changed meanwhile."""
@@ -90,7 +101,8 @@ def apply(
 
     Tenants that are not among ``definitions`` are left alone. A profile that a definition no longer names leaves its
     tenant, ``HANDOVER_MS`` from now, unless it is the tenant's by a tag in Bedrock only. What a definition does not say
-    of a profile (its model or routing) and is known stays.
+    of a profile (its model or routing) and is known stays. A tenant's limits are those of its plan and its own
+    (``plans.py``); all definitions are checked against the stack's plans before the first change.
 
     Args:
         definitions: What is to be true.
@@ -102,23 +114,31 @@ def apply(
         by: Who applies.
 
     Raises:
+        InvalidDefinition: A plan is not defined, or limits of plan and tenant cannot stand together.
         LeaseLost: Somebody else keeps changing the same tenant.
     """
+    plans = by_name(tenants.plans())
+    for definition in definitions:
+        try:
+            effective_limits(definition, plans)
+        except InvalidDefinition as problem:
+            raise problem.under(f"tenant {definition.id}") from problem
     for definition in definitions:
         now_ms = clock()
         changed: list[str] = []
         effective_ms = now_ms
         known = tenants.tenant(definition.id)
         wanted = _completed(definition, known)
+        limits = effective_limits(wanted, plans)
         if audit is not None:
-            gauge = installation.gauge(definition.id)
-            present = tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
+            present = installed_limits(installation, definition.id)
             before, after = difference(
-                definition_document(known, present), definition_document(wanted, definition.limits)
+                definition_document(completed(known, present) if known else None, present),
+                definition_document(wanted, limits),
             )
             if after is not None:
                 audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
-        if install_limits(installation, definition.id, definition.limits, clock=clock, new_id=new_id):
+        if install_limits(installation, definition.id, limits, clock=clock, new_id=new_id):
             changed.append("limits")
         if install_fail_policy(installation, definition.id, definition.fail_policy):
             changed.append("fail policy")
@@ -131,6 +151,8 @@ def apply(
         if known != wanted:
             update_definition(tenants, definition.id, now_ms, partial(_completed, definition))
             changed.append("tenant")
+        if changed:
+            settle_limits(tenants, installation, definition.id, clock=clock, new_id=new_id)
         yield Applied(definition.id, tuple(changed), effective_ms)
 
 
@@ -180,7 +202,64 @@ def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> 
     named = {one.id for one in profiles}
     profiles += [one for one in held.values() if one.tagged and one.id not in named]
     name = definition.name or (known.name if known is not None else None)
-    return replace(definition, profiles=tuple(profiles), limits=(), name=name)
+    return replace(definition, profiles=tuple(profiles), name=name)
+
+
+def installed_limits(installation: InstallationStore, tenant: str) -> tuple[Limit, ...]:
+    """Return the limits on a tenant's gauge, in order; none where there is no gauge."""
+    gauge = installation.gauge(tenant)
+    return tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
+
+
+def _whole(installed: Sequence[Limit], definition: TenantDefinition | None) -> TenantDefinition | None:
+    return completed(definition, installed) if definition is not None else None
+
+
+def settle_limits(
+    tenants: TenantStore,
+    installation: InstallationStore,
+    tenant: str,
+    *,
+    clock: Callable[[], int],
+    new_id: Callable[[], str],
+    before: Callable[[Sequence[Limit], Sequence[Limit]], None] | None = None,
+) -> bool:
+    """Install what a tenant's stored definition and the stored plans say, until both still say so afterwards.
+
+    Whoever changes a definition or a plan writes it down first and settles then. So of a change of a plan and one of a
+    tenant at the same time, whichever comes last sees both.
+
+    Args:
+        tenants: Definitions and plans.
+        installation: Gauges and limits.
+        tenant: Whose limits.
+        clock: Current time in milliseconds.
+        new_id: Makes ids of leases.
+        before: Called with the limits that are installed and those that will be, before they change.
+
+    Returns:
+        Whether anything was installed. False, too, for a tenant that is unknown or removed.
+
+    Raises:
+        InvalidDefinition: The tenant's plan is gone, or limits cannot stand together.
+        LeaseLost: Others changed the tenant or its plan each time.
+    """
+    is_changed = False
+    for _ in range(ATTEMPTS):
+        definition, plans = tenants.tenant(tenant), by_name(tenants.plans())
+        if definition is None or definition.removed_ms is not None:
+            return is_changed
+        present = installed_limits(installation, tenant)
+        limits = effective_limits(completed(definition, present), plans)
+        if limits == present:
+            return is_changed
+        if before is not None:
+            before(present, limits)
+        if not definition.is_whole:
+            # From now on the gauge holds more than what is the tenant's own.
+            update_definition(tenants, tenant, clock(), partial(_whole, present))
+        is_changed = install_limits(installation, tenant, limits, clock=clock, new_id=new_id) or is_changed
+    raise LeaseLost(f"the limits of {tenant} were changed by others {ATTEMPTS} times meanwhile")
 
 
 def update_definition(
@@ -205,7 +284,7 @@ def update_definition(
         wanted = change(held)
         if wanted is None or wanted == held:
             return False
-        if tenants.put_tenant(replace(wanted, limits=(), revision=held.revision if held else 0), now_ms):
+        if tenants.put_tenant(replace(wanted, revision=held.revision if held else 0), now_ms):
             return True
     raise LeaseLost(f"the definition of {tenant} was changed by others {ATTEMPTS} times meanwhile")
 

@@ -59,14 +59,17 @@ class TenantDefinition:
     Attributes:
         id: Name in keys, events and the API. It stays in usage for ever, so it should say nothing about a person.
         timezone: IANA zone of its calendar windows.
-        plan: Name of its plan; kept, not interpreted yet.
+        plan: Name of its plan; None = the stack's default plan, if there is one. See ``plans.py``.
         profiles: Profiles that it owns.
-        limits: Its limits, in order.
+        limits: Its own limits, in order: beside those of its plan, or instead of one of the same name.
         principals: Canonical principals and patterns that call for it alone.
         name: What people call it, for lists only; forgotten by ``tenants erase``.
         fail_policy: What the API answers for it while the tables are down: ``open``, ``closed``, or None for the
             stack's default.
         removed_ms: When it was removed, or None.
+        removes: Names of limits of its plan that it does not have.
+        is_whole: Whether ``limits`` and ``removes`` are known. False for a definition that was stored before they were
+            kept: then all limits on its gauge are its own.
         revision: Of the stored definition that this one was made from; 0 = there was none.
     """
 
@@ -79,4 +82,6 @@ class TenantDefinition:
     name: str | None = None
     fail_policy: str | None = None
     removed_ms: int | None = None
+    removes: tuple[str, ...] = ()
+    is_whole: bool = True
     revision: int = field(default=0, compare=False)
