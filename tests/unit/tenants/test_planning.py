@@ -188,3 +188,11 @@ def test_a_removed_tenant_is_left_alone(scene: Scene) -> None:
     scene.change(plan("gold", 200))
     assert scene.maxima("acme") == {"hour": 100}
     assert scene.work.having("gold") == ("globex",)
+
+
+def test_a_policy_for_outages_comes_with_a_plan_and_goes_with_it(scene: Scene) -> None:
+    strict = parse_plan({"name": "gold", "limits": [{**HOUR, "fail": "closed"}]})
+    scene.change(strict)
+    assert scene.gauges.gauges["acme"].fail_policy == "closed"
+    scene.change(plan("gold"))
+    assert scene.gauges.gauges["acme"].fail_policy is None

@@ -13,6 +13,7 @@ from bedrock_meter.tenants.plans import (
     Plan,
     by_name,
     completed,
+    effective_fail_policy,
     effective_limits,
     own_limits,
     parse_own_limits,
@@ -144,3 +145,21 @@ def test_what_was_stored_before_there_were_plans_owns_all_that_is_installed() ->
     assert maxima(completed(before, installed)) == {"hour": 300_000}
     whole = tenant()
     assert completed(whole, installed) is whole
+
+
+@pytest.mark.parametrize(
+    ("own", "of_limits", "policy"),
+    [
+        (None, [None], None),
+        ("open", [None], "open"),
+        (None, ["open"], "open"),
+        ("open", ["open", "closed"], "closed"),
+        ("closed", ["open"], "closed"),
+    ],
+)
+def test_the_strictest_word_decides_what_is_answered_in_an_outage(
+    own: str | None, of_limits: list[str | None], policy: str | None
+) -> None:
+    limits = [{**HOUR, "name": f"l{number}", "fail": word} for number, word in enumerate(of_limits)]
+    definition = tenant(*limits, fail=own)
+    assert effective_fail_policy(definition, effective_limits(definition, {})) == policy

@@ -24,11 +24,11 @@ from bedrock_meter.api.contract import (
     strict,
     string,
 )
+from bedrock_meter.limits.limit import FAIL_POLICIES
 from bedrock_meter.limits.scope import MOST
 from bedrock_meter.tenants.administration import EFFECTIVE
 from bedrock_meter.tenants.plans import PLAN
 from bedrock_meter.tenants.plans import TENANT as TENANT_LIMIT
-from bedrock_meter.tenants.tenant import FAIL_POLICIES
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
 _TAG = {"ETag": "version of the tenant; a change names it"}
@@ -161,6 +161,8 @@ def _schemas() -> dict[str, Schema]:
         "thresholds": array({"type": "integer"}),
         "models": array(string("pattern with * and ?, without a system profile's prefix"), minItems=1, maxItems=MOST),
         "profiles": array(profile_id, minItems=1, maxItems=MOST),
+        "shadow": {"type": "boolean", "description": "evaluated and reported, never denies"},
+        "fail": {"enum": [*FAIL_POLICIES, None]},
     }
     change: dict[str, Schema] = {
         "id": TENANT,

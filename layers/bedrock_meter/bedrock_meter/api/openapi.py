@@ -164,12 +164,13 @@ def _schemas() -> dict[str, Schema]:
             {
                 "tenant": TENANT,
                 "allowed": {"type": "boolean"},
+                "denied_by": {**array(text), "description": "the limits that deny, the longest first"},
                 "as_of": INSTANT,
                 "version": AMOUNT,
                 "degraded": _DEGRADED,
                 "limits": array(reference("Limit")),
             },
-            optional=("version",),
+            optional=("version", "denied_by"),
         ),
         "Explanation": answered(
             {
@@ -215,6 +216,8 @@ def _limit() -> Schema:
             "hard": {"type": "boolean"},
             "version": AMOUNT,
             "scope": _SCOPE,
+            "shadow": {"const": True, "description": "evaluated and reported, never denies"},
+            "would_allow": {"type": "boolean", "description": "of a shadow limit: whether it would let a call through"},
             "used": MEASURED,
             "reserved": MEASURED,
             "remaining": MEASURED,
@@ -228,7 +231,7 @@ def _limit() -> Schema:
             "throttled_until": nullable(INSTANT),
             "counting_since": nullable(INSTANT),
         },
-        optional=("scope", "uncounted_requests"),
+        optional=("scope", "shadow", "would_allow", "uncounted_requests"),
     )
 
 

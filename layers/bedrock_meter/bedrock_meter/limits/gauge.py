@@ -87,7 +87,7 @@ class Reading:
         window_end_ms: End (exclusive) of the calendar window, or the instant itself.
         throttled_until_ms: First instant at which what is used allows again if nothing more is used. None when it
             allows now, whatever is reserved, and when it never will (maximum 0).
-        allowed: ``used + reserved < maximum``.
+        allowed: Whether this limit lets a call through: ``used + reserved < maximum``, and always of a shadow limit.
         frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is
             used.
         reserved: What open reservations hold at that instant; those that have expired hold nothing.
@@ -106,6 +106,11 @@ class Reading:
     frees_at_ms: int | None
     reserved: int = 0
     uncounted: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``used + reserved < maximum``; of a shadow limit that is all it says."""
+        return self.used + self.reserved < self.limit.maximum
 
     @property
     def is_complete(self) -> bool:
@@ -247,7 +252,7 @@ def _read_limit(
         window_start_ms=start_ms,
         window_end_ms=end_ms,
         throttled_until_ms=_falls_below(installed, sums, maximum, now_ms) if exhausted else None,
-        allowed=used + held < maximum,
+        allowed=installed.shadow or used + held < maximum,
         frees_at_ms=_falls_below(installed, sums, used, now_ms),
         reserved=held,
         uncounted=_in_window(window, marks, now_ms),

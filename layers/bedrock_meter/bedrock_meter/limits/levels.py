@@ -34,6 +34,7 @@ class LimitState:
         fired: Levels that are up, ascending. 100 among them means throttled.
         rises: How often each level of a rolling limit has risen under this version.
         forecast: Whether an overspend was forecast for the calendar window.
+        shadow: Whether the limit was a shadow when it fired: a throttle that nobody acted on.
     """
 
     version: int
@@ -41,6 +42,7 @@ class LimitState:
     fired: tuple[int, ...]
     rises: Mapping[int, int] = field(default_factory=dict)
     forecast: bool = False
+    shadow: bool = False
 
 
 States = Mapping[str, LimitState]
@@ -61,6 +63,7 @@ class Transition:
         limit: The limit as it is now; None when it was removed while it throttled.
         reading: What it says now; None when it was removed.
         projected: Of a forecast: what will have been used at the end of the window.
+        shadow: Whether the limit was a shadow when the level rose; a lift has the word of its throttle.
     """
 
     kind: Kind
@@ -71,6 +74,7 @@ class Transition:
     limit: InstalledLimit | None
     reading: Reading | None
     projected: int | None = None
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def judge(layout: Layout, buckets: Mapping[str, int], states: States, now_ms: in
     """
     installed_names = {installed.name for installed in layout.limits}
     transitions = [
-        Transition("lifted", name, state.version, THROTTLE, _ordinal(state, THROTTLE), None, None)
+        Transition("lifted", name, state.version, THROTTLE, _ordinal(state, THROTTLE), None, None, shadow=state.shadow)
         for name, state in sorted(states.items())
         if name not in installed_names and THROTTLE in state.fired
     ]
@@ -127,6 +131,7 @@ def to_item(states: States) -> dict[str, dict[str, Any]]:
             "fired": list(state.fired),
             "rises": {str(level): count for level, count in state.rises.items()},
             **({"forecast": True} if state.forecast else {}),
+            **({"shadow": True} if state.shadow else {}),
         }
         for name, state in states.items()
     }
@@ -141,6 +146,7 @@ def from_item(item: Mapping[str, Mapping[str, Any]]) -> dict[str, LimitState]:
             fired=tuple(int(level) for level in values["fired"]),
             rises={int(level): int(count) for level, count in values["rises"].items()},
             forecast=bool(values.get("forecast")),
+            shadow=bool(values.get("shadow")),
         )
         for name, values in item.items()
     }
@@ -153,12 +159,14 @@ def _judge_limit(
     levels = _levels(limit)
     calendar = isinstance(limit.window, CalendarWindow)
     start_ms = reading.window_start_ms if calendar else 0
-    fresh = LimitState(limit.version, start_ms, ())
+    fresh = LimitState(limit.version, start_ms, (), shadow=limit.shadow)
     state = before or fresh
     transitions = []
     # Maximum 0 allows nothing in any window: a new one is no news.
     if state.version != fresh.version or (calendar and state.window_start_ms != start_ms and limit.maximum):
-        if THROTTLE in state.fired and not _is_crossed(limit, THROTTLE, used):
+        # A limit that became a shadow denies no longer, and whoever acted on its throttle is told so.
+        is_over = not _is_crossed(limit, THROTTLE, used) or (limit.shadow and not state.shadow)
+        if THROTTLE in state.fired and is_over:
             transitions.append(_transition("lifted", limit, state, THROTTLE, reading))
         state = fresh
     fired, rises, forecast_before = set(state.fired), dict(state.rises), state.forecast
@@ -173,9 +181,7 @@ def _judge_limit(
         for level in risen:
             rises[level] = rises.get(level, 0) + 1
     ahead = _overspend(reading, fired, now_ms)
-    state = LimitState(
-        state.version, state.window_start_ms, tuple(sorted(fired)), rises, state.forecast or ahead is not None
-    )
+    state = replace(state, fired=tuple(sorted(fired)), rises=rises, forecast=state.forecast or ahead is not None)
     for level in risen:
         kind: Kind = "throttled" if level == THROTTLE else "threshold"
         transitions.append(_transition(kind, limit, state, level, reading))
@@ -236,4 +242,5 @@ def _ordinal(state: LimitState, level: int) -> int:
 
 
 def _transition(kind: Kind, limit: InstalledLimit, state: LimitState, level: int, reading: Reading) -> Transition:
-    return Transition(kind, limit.name, state.version, level, _ordinal(state, level), limit, reading)
+    ordinal = _ordinal(state, level)
+    return Transition(kind, limit.name, state.version, level, ordinal, limit, reading, shadow=state.shadow)

@@ -38,7 +38,8 @@ _METER_CODES = {
     Meter.OPEN_RESERVATIONS: "n",
 }
 _EMPTY = "[]"
-_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0)
+_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0)
+FAIL_POLICIES = ("open", "closed")
 _METERS_BY_CODE = {code: meter for meter, code in _METER_CODES.items()}
 
 
@@ -54,6 +55,9 @@ class Limit:
         hard: Count the oldest sub-bucket of a rolling window whole, so that a call is never allowed by mistake.
         thresholds: Percentages of ``maximum``, ascending, that are worth an event. 100 is always judged, listed or not.
         scope: Which models and profiles are meant.
+        shadow: Evaluated and reported like any other, but never denies.
+        fail: What the API answers for the tenant while the tables are down, as far as this limit has a say: ``open``,
+            ``closed`` or None. The strictest word decides.
 
     Raises:
         InvalidDefinition: A value is outside these bounds; ``where`` names the attribute as people write it.
@@ -66,6 +70,8 @@ class Limit:
     hard: bool = False
     thresholds: tuple[int, ...] = DEFAULT_THRESHOLDS
     scope: Scope = WHOLE
+    shadow: bool = False
+    fail: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -74,6 +80,8 @@ class Limit:
             )
         if not 0 <= self.maximum <= MAX_AMOUNT:
             raise InvalidDefinition("max", f"{self.maximum} is outside 0 to {MAX_AMOUNT}")
+        if self.fail is not None and self.fail not in FAIL_POLICIES:
+            raise InvalidDefinition("fail", f"{self.fail!r}: write open or closed")
         if len(self.thresholds) > MAX_THRESHOLDS:
             raise InvalidDefinition("thresholds", f"{len(self.thresholds)} thresholds: at most {MAX_THRESHOLDS}")
         if list(self.thresholds) != sorted({level for level in self.thresholds if 1 <= level <= 1000}):
@@ -133,6 +141,11 @@ class InstalledLimit:
     def scope(self) -> Scope:
         """Which models and profiles are meant."""
         return self.limit.scope
+
+    @property
+    def shadow(self) -> bool:
+        """Whether it never denies."""
+        return self.limit.shadow
 
 
 def meter_code(meter: Meter) -> str:
@@ -255,10 +268,10 @@ def _counts(limit: Limit) -> tuple[object, ...]:
 def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
-    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope], ...]`` where defaults are
-    cut off from the end of each limit; a scope is ``[models, profiles]``. A window carries its own zone only where that
-    differs from the first one. Three limits take about 100 bytes. What earlier versions wrote lacks the later fields
-    and is read with their defaults.
+    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope, shadow, fail], ...]`` where
+    defaults are cut off from the end of each limit; a scope is ``[models, profiles]``. A window carries its own zone
+    only where that differs from the first one. Three limits take about 100 bytes. What earlier versions wrote lacks the
+    later fields and is read with their defaults.
     """
     if not layout.limits:
         return _EMPTY
@@ -295,6 +308,8 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
         0 if limit.thresholds == DEFAULT_THRESHOLDS else list(limit.thresholds),
         installed.since_ms,
         [list(limit.scope.models), list(limit.scope.profiles)] if limit.scope != WHOLE else 0,
+        int(limit.shadow),
+        limit.fail or 0,
     ]
     while optional and optional[-1] == _UNWRITTEN[len(optional) - 1]:
         optional.pop()
@@ -303,11 +318,12 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
 
 def _unpack(values: Sequence[Any], shared: str) -> InstalledLimit:
     slot, version, code, spelled, maximum = values[:5]
-    hard, name, thresholds, since_ms, scope = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
+    hard, name, thresholds, since_ms, scope, shadow, fail = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
     label, _, zone = spelled.partition(" ")
     meter, window = _METERS_BY_CODE[code], parse_window(label, zone or shared)
     levels = DEFAULT_THRESHOLDS if thresholds == 0 else tuple(thresholds)
     models, profiles = scope or ((), ())
     looks_at = Scope(tuple(models), tuple(profiles))
-    limit = Limit(name or default_name(meter, window), meter, window, maximum, bool(hard), levels, looks_at)
+    named = name or default_name(meter, window)
+    limit = Limit(named, meter, window, maximum, bool(hard), levels, looks_at, bool(shadow), fail or None)
     return InstalledLimit(limit, slot, version, since_ms)

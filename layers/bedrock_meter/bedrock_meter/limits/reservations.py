@@ -119,7 +119,8 @@ class Decision:
             waiting does not help: the amount is larger than the maximum.
         by_used: Whether what is used denies it alone, so that it will be denied until then, whatever is given back.
         readings: What each limit says.
-        room: How much more each limit could take, by its charge's name; below 0 where it denies.
+        room: How much more each limit could take, by its charge's name; below 0 where it denies. Shadow limits are
+            not among them.
     """
 
     allowed: bool
@@ -203,6 +204,8 @@ def decide(gauge: Gauge, amounts: Amounts, now_ms: int, image_ms: int) -> Decisi
     by_used = False
     for reading in readings:
         limit, need = reading.limit, needed(reading.limit, amounts)
+        if limit.shadow:
+            continue
         free = limit.maximum - reading.used - need
         room[charged_name(limit.slot)] = free - reserved(gauge.holds, hold_key(limit), min(image_ms, now_ms))
         if room[charged_name(limit.slot)] >= 0:

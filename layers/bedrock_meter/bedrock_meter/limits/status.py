@@ -1,5 +1,6 @@
 """The answer to "may a call be made now?", from one consistent reading of the gauge. Pure; documents only."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bedrock_meter.clock import iso
@@ -22,6 +23,7 @@ def limit_document(installed: InstalledLimit) -> dict[str, Any]:
         "hard": installed.hard,
         "version": installed.version,
         **({"scope": installed.scope.document()} if installed.scope != WHOLE else {}),
+        **({"shadow": True} if installed.shadow else {}),
     }
 
 
@@ -44,15 +46,17 @@ def amounts_document(reading: Reading) -> dict[str, Any]:
 def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
     """Return the status document of a tenant.
 
-    ``allowed`` is false as soon as one limit has nothing left; the limits that say so carry ``throttled_until`` (null
-    where waiting does not help). Soft limits deny as well: soft says how the oldest part of a rolling window is
-    counted. It is false, too, while the tenant is suspended; ``suspended`` then says why, since when and by whom.
+    ``allowed`` is false as soon as one limit has nothing left; ``denied_by`` names the limits that say so, the longest
+    first, and they carry ``throttled_until`` (null where waiting does not help). A shadow limit never says so. Soft
+    limits deny as well: soft says how the oldest part of a rolling window is counted. ``allowed`` is false, too, while
+    the tenant is suspended; ``suspended`` then says why, since when and by whom.
     """
     readings = read(gauge, now_ms)
     suspended = suspension_document(gauge.suspension)
     return {
         "tenant": gauge.tenant,
         "allowed": suspended is None and all(reading.allowed for reading in readings),
+        "denied_by": denied_by(readings),
         "suspended": suspended,
         "as_of": iso(now_ms),
         "version": gauge.layout.version,
@@ -60,14 +64,30 @@ def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
     }
 
 
+def denied_by(readings: Sequence[Reading]) -> list[str]:
+    """Return the names of the limits that deny, the one that denies longest first."""
+    denying = [reading for reading in readings if not reading.allowed]
+    return [reading.limit.name for reading in sorted(denying, key=severity, reverse=True)]
+
+
+def severity(reading: Reading) -> tuple[int, float, float]:
+    """Return what to compare limits by: who denies, and longest, stands above who is near its end."""
+    if reading.allowed:
+        return 0, reading.used / max(1, reading.limit.maximum), 0.0
+    until_ms = reading.throttled_until_ms
+    # What only reservations take may be given back at any moment: no throttle, and the shortest denial.
+    forever = float("inf") if reading.used >= reading.limit.maximum else 0.0
+    return 1, forever if until_ms is None else until_ms, reading.overage
+
+
 def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
     """Return ``RateLimit`` and ``RateLimit-Policy`` (IETF draft), and ``Retry-After`` where waiting helps.
 
-    Each limit is a policy of its own: ``q`` its maximum, ``w`` its window in seconds, ``r`` what remains, ``t`` whole
-    seconds until something frees. The header's integers have 15 digits at most, so that money is in whole millionths of
-    a US dollar there (``qu="micro-usd"``), what is left over cut off.
+    Each limit is a policy of its own, shadow limits are none: ``q`` its maximum, ``w`` its window in seconds, ``r``
+    what remains, ``t`` whole seconds until something frees. The header's integers have 15 digits at most, so that money
+    is in whole millionths of a US dollar there (``qu="micro-usd"``), what is left over cut off.
     """
-    readings = read(gauge, now_ms)
+    readings = [reading for reading in read(gauge, now_ms) if not reading.limit.shadow]
     if not readings:
         return {}
     policies, states = [], []
@@ -105,6 +125,7 @@ def limit_status(reading: Reading) -> dict[str, Any]:
         **amounts_document(reading),
         "reserved": reading.limit.meter.shown(reading.reserved),
         "allowed": reading.allowed,
+        **({"would_allow": reading.has_room} if reading.limit.shadow else {}),
         "window_start": iso(reading.window_start_ms),
         "window_end": iso(reading.window_end_ms),
         "frees_at": iso(reading.frees_at_ms),

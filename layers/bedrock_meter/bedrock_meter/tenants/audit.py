@@ -77,6 +77,8 @@ def limit_words(limit: Limit) -> str:
         "thresholds": "+".join(str(one) for one in limit.thresholds),
         "models": "+".join(limit.scope.models),
         "profiles": "+".join(limit.scope.profiles),
+        "shadow": "true" if limit.shadow else "",
+        "fail": limit.fail or "",
     }
     return ",".join(f"{key}={value}" for key, value in parts.items() if value)
 

@@ -28,13 +28,12 @@ from zoneinfo import ZoneInfo
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
-from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.limit import FAIL_POLICIES, Limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.plans import Plan, parse_own_limits, parse_plan
 from bedrock_meter.tenants.principals import checked_principal
 from bedrock_meter.tenants.tenant import (
     DEFAULT_TIMEZONE,
-    FAIL_POLICIES,
     ProfileReference,
     TenantDefinition,
     checked_tenant_id,

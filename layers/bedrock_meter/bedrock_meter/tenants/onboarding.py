@@ -15,7 +15,7 @@ from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.ownership import ProfileMapping, end, give
-from bedrock_meter.tenants.plans import Plan, by_name, completed, effective_limits
+from bedrock_meter.tenants.plans import Plan, by_name, completed, effective_fail_policy, effective_limits
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 ATTEMPTS = 5
@@ -140,7 +140,7 @@ def apply(
                 audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
         if install_limits(installation, definition.id, limits, clock=clock, new_id=new_id):
             changed.append("limits")
-        if install_fail_policy(installation, definition.id, definition.fail_policy):
+        if install_fail_policy(installation, definition.id, effective_fail_policy(wanted, limits)):
             changed.append("fail policy")
         for kind, name, from_ms in _given(tenants, definition, wanted, now_ms):
             changed.append(f"{kind} {name}")
@@ -252,7 +252,8 @@ def settle_limits(
         present = installed_limits(installation, tenant)
         limits = effective_limits(completed(definition, present), plans)
         if limits == present:
-            return is_changed
+            policy = effective_fail_policy(definition, limits)
+            return install_fail_policy(installation, tenant, policy) or is_changed
         if before is not None:
             before(present, limits)
         if not definition.is_whole:

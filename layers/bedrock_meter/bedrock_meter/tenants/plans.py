@@ -157,6 +157,15 @@ def effective_limits(definition: TenantDefinition, plans: Plans) -> tuple[Limit,
     return tuple(limits)
 
 
+def effective_fail_policy(definition: TenantDefinition, limits: Sequence[Limit]) -> str | None:
+    """Return what the API answers for a tenant while the tables are down: the strictest word of it and its limits.
+
+    None = nobody says anything, so the stack's default.
+    """
+    words = {definition.fail_policy, *(limit.fail for limit in limits)}
+    return next((policy for policy in ("closed", "open") if policy in words), None)
+
+
 def completed(definition: TenantDefinition, installed: Sequence[Limit]) -> TenantDefinition:
     """Return a stored definition with its own limits, also where it was stored before they were kept."""
     return definition if definition.is_whole else replace(definition, limits=tuple(installed), is_whole=True)

@@ -9,7 +9,6 @@ from bedrock_meter.tenants.attribution import UNATTRIBUTED, UNKNOWN_MODEL
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 DEFAULT_TIMEZONE = "UTC"
-FAIL_POLICIES = ("open", "closed")
 
 
 def is_tenant_id(value: str) -> bool:
