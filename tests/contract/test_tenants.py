@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.suspension import resume, suspend
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
@@ -20,7 +21,7 @@ from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.plans import parse_plan
 from bedrock_meter.tenants.profiles import route_of
-from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+from bedrock_meter.tenants.tenant import BoostGrant, ProfileReference, TenantDefinition
 from tests.doubles.records import NOW_MS, limit
 from tests.doubles.tenants import MemoryAudit, MemoryTenantStore
 
@@ -70,6 +71,11 @@ def test_a_definition_comes_back_and_is_written_over_what_was_read_only(stores: 
 def test_a_tenants_own_limits_come_back_and_old_definitions_have_none(stores: Stores) -> None:
     hour, removes = limit("1h", name="hour"), ("month",)
     own = TenantDefinition("acme", "Europe/Berlin", limits=(hour, limit("month")), removes=removes)
+    grants = (
+        BoostGrant("hour", Boost(1, NOW_MS, permille=500), "fair", "x"),
+        BoostGrant("m", Boost(1, 2, 3), "ü", "y"),
+    )
+    own = replace(own, boosts=grants)
     assert stores.tenants.put_tenant(own, NOW_MS)
     assert stores.tenants.tenant("acme") == own
     old = TenantDefinition("globex", is_whole=False)

@@ -88,11 +88,12 @@ def transition_event(tenant: str, profiles: Sequence[str], transition: Transitio
     )
     limit: dict[str, Any] = {"name": transition.name, "version": transition.version, "removed": True}
     if transition.limit is not None:
-        limit = {**limit_document(transition.limit), "version": transition.version}
+        limit = {**limit_document(transition.limit, transition.reading), "version": transition.version}
     about: dict[str, Any] = {"threshold_percent": transition.threshold}
     if transition.limit is not None and transition.projected is not None:
         meter = transition.limit.meter
-        overage = transition.projected - transition.limit.maximum
+        ceiling = transition.reading.maximum if transition.reading is not None else transition.limit.maximum
+        overage = transition.projected - ceiling
         about = {"projected": meter.shown(transition.projected), "projected_overage": meter.shown(overage)}
     detail = {
         **_detail(identity, tenant, profiles, limit, now_ms),

@@ -89,7 +89,7 @@ def _explained(tenant: str, reading: Reading, reports: Reports, now_ms: int) -> 
     found = explain(reading, pages, now_ms, max_pages=PAGES)
     meter = reading.limit.meter
     return {
-        **limit_status(reading),
+        **limit_status(reading, now_ms),
         "explained": {
             "from": iso(found.from_ms),
             "to": iso(found.to_ms),

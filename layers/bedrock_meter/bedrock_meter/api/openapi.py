@@ -213,6 +213,8 @@ def _limit() -> Schema:
             "unit": string(enum=sorted({meter.unit for meter in Meter})),
             "window": string("1h, 7d (rolling) or day, week@3, month@15 (calendar)"),
             "max": MEASURED,
+            "base_max": {**MEASURED, "description": "without the boosts that are in force; missing: the same"},
+            "boosts": array(answered({"adds": MEASURED, "from": INSTANT, "to": INSTANT})),
             "hard": {"type": "boolean"},
             "version": AMOUNT,
             "scope": _SCOPE,
@@ -231,7 +233,7 @@ def _limit() -> Schema:
             "throttled_until": nullable(INSTANT),
             "counting_since": nullable(INSTANT),
         },
-        optional=("scope", "shadow", "would_allow", "uncounted_requests"),
+        optional=("base_max", "boosts", "scope", "shadow", "would_allow", "uncounted_requests"),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bedrock_meter.cli import adding, removing
+from bedrock_meter.cli import adding, boosting, removing
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def register(app: typer.Typer) -> None:
         help="End a suspension. Publishes `Tenant Resumed`.",
         epilog="Example: bedrock-meter tenants resume acme --stack bedrock-meter",
     )(resume)
+    boosting.register(tenants)
     removing.register(tenants)
     app.add_typer(tenants, name="tenants")
 
@@ -121,6 +122,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None
         "allowed": status.get("allowed"),
         "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
         "removed_limits": list(definition.removes),
+        "boosts": [one.document() for one in definition.boosts],
         "profiles": [
             {
                 "id": one.id,
@@ -151,6 +153,9 @@ def show(tenant: Tenant, stack: Stack = LOCAL, output: Output = "table") -> None
         ],
         "limits",
     )
+    if document["boosts"]:
+        names = ("limit", "amount", "factor", "from", "to", "reason", "by")
+        print_rows([{name: one.get(name) for name in names} for one in document["boosts"]], "boosts")
     print_rows(
         [{name: one[name] for name in ("arn", "model", "routing", "by")} for one in document["profiles"]], "profiles"
     )

@@ -59,7 +59,7 @@ def parse_limit(definition: object, timezone: str, where: str) -> Limit:
         fail = definition.get("fail")
         if fail is not None and not isinstance(fail, str):
             raise InvalidDefinition("fail", f"{fail!r}: write open or closed")
-        maximum = _parse_dollars(definition["max"]) if meter is Meter.COST_USD else _parse_amount(definition["max"])
+        maximum = parse_maximum(meter, definition["max"])
         thresholds = _parse_thresholds(definition.get("thresholds"))
         scope = parse_scope(definition)
         named = default_name(meter, window) if name is None else name
@@ -84,6 +84,15 @@ def spelled(limit: Limit, timezone: str) -> dict[str, Any]:
         **({"shadow": True} if limit.shadow else {}),
         **({"fail": limit.fail} if limit.fail is not None else {}),
     }
+
+
+def parse_maximum(meter: Meter, spelling: object) -> int:
+    """Read an amount of a meter as people write it; nano-USD of ``cost_usd``.
+
+    Raises:
+        InvalidDefinition: It is none; ``where`` is ``max``.
+    """
+    return _parse_dollars(spelling) if meter is Meter.COST_USD else _parse_amount(spelling)
 
 
 def _parse_flag(definition: Mapping[object, object], key: str) -> bool:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.limits.boosts import MOST_BOOSTS, Boost, maximum_at
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import WHOLE, Scope
 from bedrock_meter.limits.windows import CalendarWindow, Window, parse_window
@@ -38,7 +39,7 @@ _METER_CODES = {
     Meter.OPEN_RESERVATIONS: "n",
 }
 _EMPTY = "[]"
-_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0)
+_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0, 0)
 FAIL_POLICIES = ("open", "closed")
 _METERS_BY_CODE = {code: meter for meter, code in _METER_CODES.items()}
 
@@ -58,6 +59,7 @@ class Limit:
         shadow: Evaluated and reported like any other, but never denies.
         fail: What the API answers for the tenant while the tables are down, as far as this limit has a say: ``open``,
             ``closed`` or None. The strictest word decides.
+        boosts: What is added to ``maximum`` for a time; at most 4.
 
     Raises:
         InvalidDefinition: A value is outside these bounds; ``where`` names the attribute as people write it.
@@ -72,6 +74,7 @@ class Limit:
     scope: Scope = WHOLE
     shadow: bool = False
     fail: str | None = None
+    boosts: tuple[Boost, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -82,6 +85,8 @@ class Limit:
             raise InvalidDefinition("max", f"{self.maximum} is outside 0 to {MAX_AMOUNT}")
         if self.fail is not None and self.fail not in FAIL_POLICIES:
             raise InvalidDefinition("fail", f"{self.fail!r}: write open or closed")
+        if len(self.boosts) > MOST_BOOSTS:
+            raise InvalidDefinition("boosts", f"{len(self.boosts)} boosts: a limit has at most {MOST_BOOSTS}")
         if len(self.thresholds) > MAX_THRESHOLDS:
             raise InvalidDefinition("thresholds", f"{len(self.thresholds)} thresholds: at most {MAX_THRESHOLDS}")
         if list(self.thresholds) != sorted({level for level in self.thresholds if 1 <= level <= 1000}):
@@ -124,8 +129,17 @@ class InstalledLimit:
 
     @property
     def maximum(self) -> int:
-        """The ceiling."""
+        """The ceiling without boosts."""
         return self.limit.maximum
+
+    @property
+    def boosts(self) -> tuple[Boost, ...]:
+        """What is added to the ceiling for a time."""
+        return self.limit.boosts
+
+    def maximum_at(self, at_ms: int) -> int:
+        """Return the ceiling at an instant, boosts included."""
+        return maximum_at(self.limit.maximum, self.limit.boosts, at_ms)
 
     @property
     def hard(self) -> bool:
@@ -268,10 +282,10 @@ def _counts(limit: Limit) -> tuple[object, ...]:
 def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
-    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope, shadow, fail], ...]`` where
-    defaults are cut off from the end of each limit; a scope is ``[models, profiles]``. A window carries its own zone
-    only where that differs from the first one. Three limits take about 100 bytes. What earlier versions wrote lacks the
-    later fields and is read with their defaults.
+    ``[zone, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope, shadow, fail, boosts], ...]``
+    where a scope is ``[models, profiles]`` and a boost ``[from, to, amount, permille]``; defaults are cut off from the
+    end of each limit. A window carries its own zone only where that differs from the first one. Three limits take about
+    100 bytes. What earlier versions wrote lacks the later fields and is read with their defaults.
     """
     if not layout.limits:
         return _EMPTY
@@ -310,6 +324,7 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
         [list(limit.scope.models), list(limit.scope.profiles)] if limit.scope != WHOLE else 0,
         int(limit.shadow),
         limit.fail or 0,
+        [[one.from_ms, one.to_ms, one.amount, one.permille] for one in limit.boosts] or 0,
     ]
     while optional and optional[-1] == _UNWRITTEN[len(optional) - 1]:
         optional.pop()
@@ -318,12 +333,13 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
 
 def _unpack(values: Sequence[Any], shared: str) -> InstalledLimit:
     slot, version, code, spelled, maximum = values[:5]
-    hard, name, thresholds, since_ms, scope, shadow, fail = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
+    hard, name, thresholds, since_ms, scope, shadow, fail, boosts = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
     label, _, zone = spelled.partition(" ")
     meter, window = _METERS_BY_CODE[code], parse_window(label, zone or shared)
     levels = DEFAULT_THRESHOLDS if thresholds == 0 else tuple(thresholds)
     models, profiles = scope or ((), ())
     looks_at = Scope(tuple(models), tuple(profiles))
     named = name or default_name(meter, window)
-    limit = Limit(named, meter, window, maximum, bool(hard), levels, looks_at, bool(shadow), fail or None)
+    boosted = tuple(Boost(*one) for one in boosts or ())
+    limit = Limit(named, meter, window, maximum, bool(hard), levels, looks_at, bool(shadow), fail or None, boosted)
     return InstalledLimit(limit, slot, version, since_ms)

@@ -190,7 +190,7 @@ class Reservations:
                 if existing is not None:
                     return Answer(existing)
             now_ms = self._clock()
-            decision = decide(image.gauge, amounts, now_ms, image.at_ms)
+            decision = decide(image.gauge, amounts, now_ms, image.at_ms, lifetime_ms)
             if not decision.allowed:
                 is_remembered = decision.by_used and 0 <= now_ms - image.at_ms <= REMEMBER_MS
                 if looked and (is_current or is_remembered):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bedrock_meter.clock import iso
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS
 from bedrock_meter.limits.limit import InstalledLimit
@@ -12,14 +13,20 @@ from bedrock_meter.limits.scope import WHOLE
 from bedrock_meter.limits.suspension import suspension_document
 
 
-def limit_document(installed: InstalledLimit) -> dict[str, Any]:
-    """Return a limit as events and the API show it."""
+def limit_document(installed: InstalledLimit, reading: Reading | None = None) -> dict[str, Any]:
+    """Return a limit as events and the API show it.
+
+    With a reading, ``max`` is the ceiling at its instant; where boosts raise it, ``base_max`` is the limit's own.
+    """
+    shown = installed.meter.shown
+    maximum = installed.maximum if reading is None else reading.maximum
     return {
         "name": installed.name,
         "meter": str(installed.meter),
         "unit": installed.meter.unit,
         "window": str(installed.window),
-        "max": installed.meter.shown(installed.maximum),
+        "max": shown(maximum),
+        **({"base_max": shown(installed.maximum)} if maximum != installed.maximum else {}),
         "hard": installed.hard,
         "version": installed.version,
         **({"scope": installed.scope.document()} if installed.scope != WHOLE else {}),
@@ -60,7 +67,7 @@ def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
         "suspended": suspended,
         "as_of": iso(now_ms),
         "version": gauge.layout.version,
-        "limits": [limit_status(reading) for reading in readings],
+        "limits": [limit_status(reading, now_ms) for reading in readings],
     }
 
 
@@ -73,10 +80,10 @@ def denied_by(readings: Sequence[Reading]) -> list[str]:
 def severity(reading: Reading) -> tuple[int, float, float]:
     """Return what to compare limits by: who denies, and longest, stands above who is near its end."""
     if reading.allowed:
-        return 0, reading.used / max(1, reading.limit.maximum), 0.0
+        return 0, reading.used / max(1, reading.maximum), 0.0
     until_ms = reading.throttled_until_ms
     # What only reservations take may be given back at any moment: no throttle, and the shortest denial.
-    forever = float("inf") if reading.used >= reading.limit.maximum else 0.0
+    forever = float("inf") if reading.used >= reading.maximum else 0.0
     return 1, forever if until_ms is None else until_ms, reading.overage
 
 
@@ -94,7 +101,7 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
     for reading in readings:
         window_s = (reading.window_end_ms - reading.window_start_ms) // 1000
         unit, per = (';qu="micro-usd"', 1_000) if reading.limit.meter is Meter.COST_USD else ("", 1)
-        policies.append(f'"{reading.limit.name}";q={reading.limit.maximum // per}{unit};w={window_s}')
+        policies.append(f'"{reading.limit.name}";q={reading.maximum // per}{unit};w={window_s}')
         free = f";t={_seconds_until(reading.frees_at_ms, now_ms)}" if reading.frees_at_ms is not None else ""
         states.append(f'"{reading.limit.name}";r={reading.remaining // per}{free}')
     headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
@@ -109,7 +116,7 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
 
 def _allows_at_ms(reading: Reading, now_ms: int) -> int | None:
     """When to ask again: what only reservations take may be given back at any moment."""
-    if reading.used < reading.limit.maximum:
+    if reading.used < reading.maximum:
         return now_ms + RETRY_RESERVED_MS
     return reading.throttled_until_ms
 
@@ -118,10 +125,12 @@ def _seconds_until(instant_ms: int, now_ms: int) -> int:
     return max(0, -(-(instant_ms - now_ms) // 1000))
 
 
-def limit_status(reading: Reading) -> dict[str, Any]:
-    """Return what a limit says now, as the API shows it."""
+def limit_status(reading: Reading, now_ms: int) -> dict[str, Any]:
+    """Return what a limit says now, as the API shows it; ``boosts`` are those in force."""
+    boosts = [_boost_document(one, reading) for one in reading.limit.boosts if one.is_in_force(now_ms)]
     return {
-        **limit_document(reading.limit),
+        **limit_document(reading.limit, reading),
+        **({"boosts": boosts} if boosts else {}),
         **amounts_document(reading),
         "reserved": reading.limit.meter.shown(reading.reserved),
         "allowed": reading.allowed,
@@ -132,3 +141,8 @@ def limit_status(reading: Reading) -> dict[str, Any]:
         "throttled_until": iso(reading.throttled_until_ms),
         "counting_since": iso(reading.limit.since_ms),
     }
+
+
+def _boost_document(boost: Boost, reading: Reading) -> dict[str, Any]:
+    added = boost.amount + reading.limit.maximum * boost.permille // 1000
+    return {"adds": reading.limit.meter.shown(added), "from": iso(boost.from_ms), "to": iso(boost.to_ms)}

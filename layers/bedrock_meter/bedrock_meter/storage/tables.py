@@ -159,6 +159,7 @@ class TenantModel(Model):
     revision = VersionAttribute()
     fail_policy = UnicodeAttribute(null=True)
     limits = UnicodeAttribute(null=True)
+    boosts = UnicodeAttribute(null=True)
 
 
 class PlanModel(Model):

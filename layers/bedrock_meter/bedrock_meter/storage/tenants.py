@@ -6,11 +6,12 @@ read.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, is_passing, number, text
 from bedrock_meter.storage.gauges import read_batch
@@ -20,7 +21,7 @@ from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingP
 from bedrock_meter.tenants.directory import Answer, Question
 from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.principals import is_pattern
-from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition
+from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, BoostGrant, ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import (
     DEFAULT_METADATA_KEY,
     MAXIMUM_PATTERNS,
@@ -195,6 +196,7 @@ class PynamoDBTenantStore:
             name=definition.name,
             removed_ms=definition.removed_ms,
             limits=json.dumps(own_limits(definition), separators=(",", ":")) if definition.is_whole else None,
+            boosts=_boosts_text(definition.boosts) if definition.boosts else None,
         )
         if definition.revision:
             tenant.revision = definition.revision
@@ -391,8 +393,21 @@ def _definition(found: Any) -> TenantDefinition:
         removed_ms=removed_ms,
         limits=limits,
         removes=removes,
+        boosts=_boosts_of(found.boosts) if found.boosts else (),
         is_whole=found.limits is not None,
         revision=revision,
+    )
+
+
+def _boosts_text(boosts: Sequence[BoostGrant]) -> str:
+    rows = [[one.limit, *astuple(one.boost), one.reason, one.by] for one in boosts]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def _boosts_of(stored: str) -> tuple[BoostGrant, ...]:
+    return tuple(
+        BoostGrant(limit, Boost(from_ms, to_ms, amount, permille), reason, by)
+        for limit, from_ms, to_ms, amount, permille, reason, by in json.loads(stored)
     )
 
 

@@ -101,8 +101,8 @@ def apply(
 
     Tenants that are not among ``definitions`` are left alone. A profile that a definition no longer names leaves its
     tenant, ``HANDOVER_MS`` from now, unless it is the tenant's by a tag in Bedrock only. What a definition does not say
-    of a profile (its model or routing) and is known stays. A tenant's limits are those of its plan and its own
-    (``plans.py``); all definitions are checked against the stack's plans before the first change.
+    of a profile (its model or routing) and is known stays, and so do boosts. A tenant's limits are those of its
+    plan and its own (``plans.py``); all definitions are checked against the stack's plans before the first change.
 
     Args:
         definitions: What is to be true.
@@ -202,7 +202,8 @@ def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> 
     named = {one.id for one in profiles}
     profiles += [one for one in held.values() if one.tagged and one.id not in named]
     name = definition.name or (known.name if known is not None else None)
-    return replace(definition, profiles=tuple(profiles), name=name)
+    boosts = known.boosts if known is not None else ()
+    return replace(definition, profiles=tuple(profiles), name=name, boosts=boosts)
 
 
 def installed_limits(installation: InstallationStore, tenant: str) -> tuple[Limit, ...]:

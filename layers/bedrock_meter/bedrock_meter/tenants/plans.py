@@ -154,7 +154,12 @@ def effective_limits(definition: TenantDefinition, plans: Plans) -> tuple[Limit,
     limits = [own.pop(limit.name, limit) for limit in shared if limit.name not in definition.removes]
     limits += own.values()
     check_together(limits)
-    return tuple(limits)
+    return tuple(_boosted(limit, definition) for limit in limits)
+
+
+def _boosted(limit: Limit, definition: TenantDefinition) -> Limit:
+    boosts = tuple(one.boost for one in definition.boosts if one.limit == limit.name)
+    return replace(limit, boosts=boosts) if boosts else limit
 
 
 def effective_fail_policy(definition: TenantDefinition, limits: Sequence[Limit]) -> str | None:
