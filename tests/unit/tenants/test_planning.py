@@ -13,7 +13,7 @@ from bedrock_meter.tenants.planning import Planning, Settled
 from bedrock_meter.tenants.plans import Plan, parse_plan
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
 from tests.doubles.records import NOW_MS
-from tests.doubles.tenants import MemoryAudit, MemoryTenantStore
+from tests.doubles.tenants import Killed, MemoryAudit, MemoryTenantStore
 
 HOUR = {"name": "hour", "meter": "total_tokens", "window": "1h", "max": 100}
 
@@ -181,6 +181,23 @@ def test_what_was_stored_before_there_were_plans_keeps_its_limits_beside_a_defau
     assert scene.tenants.definitions["old"].is_whole
     assert [one.name for one in scene.tenants.definitions["old"].limits] == ["mine"]
     assert not scene.change(plan("free", 20, default=True))[-1].is_changed
+
+
+def test_an_old_definition_keeps_its_own_limits_when_a_change_of_it_dies_halfway(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {**HOUR, "name": "mine", "max": 3}
+    scene.apply({"id": "old", "limits": [mine, {"name": "hour", "remove": True}]})
+    scene.tenants.definitions["old"] = replace(scene.tenants.definitions["old"], limits=(), removes=(), is_whole=False)
+
+    def dies(*_: object, **__: object) -> bool:
+        raise Killed
+
+    monkeypatch.setattr("bedrock_meter.tenants.onboarding.install_fail_policy", dies)
+    with pytest.raises(Killed):
+        scene.apply({"id": "old", "plan": "gold", "limits": [mine]})
+    assert scene.maxima("old") == {"hour": 100, "mine": 3}
+    assert [one.name for one in scene.tenants.definitions["old"].limits] == ["mine"]
 
 
 def test_a_removed_tenant_is_left_alone(scene: Scene) -> None:

@@ -138,6 +138,7 @@ def apply(
             )
             if after is not None:
                 audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
+        keep_own_limits(tenants, installation, known, now_ms)
         if install_limits(installation, definition.id, limits, clock=clock, new_id=new_id):
             changed.append("limits")
         if install_fail_policy(installation, definition.id, effective_fail_policy(wanted, limits)):
@@ -212,6 +213,19 @@ def installed_limits(installation: InstallationStore, tenant: str) -> tuple[Limi
     return tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
 
 
+def keep_own_limits(
+    tenants: TenantStore, installation: InstallationStore, known: TenantDefinition | None, now_ms: int
+) -> None:
+    """Write down which limits are a tenant's own, where its definition is from before that was kept.
+
+    Before its gauge changes: from then on the gauge may hold more than that, and a change that died halfway would make
+    its plan's limits its own. Doing it twice changes nothing.
+    """
+    if known is not None and not known.is_whole:
+        present = installed_limits(installation, known.id)
+        update_definition(tenants, known.id, now_ms, partial(_whole, present))
+
+
 def _whole(installed: Sequence[Limit], definition: TenantDefinition | None) -> TenantDefinition | None:
     return completed(definition, installed) if definition is not None else None
 
@@ -257,9 +271,7 @@ def settle_limits(
             return install_fail_policy(installation, tenant, policy) or is_changed
         if before is not None:
             before(present, limits)
-        if not definition.is_whole:
-            # From now on the gauge holds more than what is the tenant's own.
-            update_definition(tenants, tenant, clock(), partial(_whole, present))
+        keep_own_limits(tenants, installation, definition, clock())
         is_changed = install_limits(installation, tenant, limits, clock=clock, new_id=new_id) or is_changed
     raise LeaseLost(f"the limits of {tenant} were changed by others {ATTEMPTS} times meanwhile")
 

@@ -17,7 +17,7 @@ from bedrock_meter.limits.windows import CalendarWindow
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.directory import DirectoryStore, Question
-from bedrock_meter.tenants.onboarding import TenantStore, map_profile, settle_limits, update_definition
+from bedrock_meter.tenants.onboarding import TenantStore, keep_own_limits, map_profile, settle_limits, update_definition
 from bedrock_meter.tenants.ownership import owner_of
 from bedrock_meter.tenants.plans import by_name, completed, effective_limits
 from bedrock_meter.tenants.profiles import (
@@ -229,10 +229,10 @@ class Provisioner:
         """
         now_ms = self._clock()
         routes = self._routes(wanted)
-        known = self._tenants.tenant(wanted.tenant)
+        stored = self._tenants.tenant(wanted.tenant)
         gauge = self._installation.gauge(wanted.tenant)
         present = tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
-        known = completed(known, present) if known is not None else None
+        known = completed(stored, present) if stored is not None else None
         definition = _merged(wanted, known, installed=present)
         limits = effective_limits(definition, by_name(self._tenants.plans()))
         moves = known is not None and definition.timezone != known.timezone
@@ -254,6 +254,7 @@ class Provisioner:
         wishes = [{"source": one.source, "how": one.how} for one in plans.values() if one.how != HAD]
         after = {**(after or {}), **({"new_profiles": wishes} if wishes else {})}
         self._audit.record(AuditEntry(wanted.tenant, now_ms, self._by, "add", before, after))
+        keep_own_limits(self._tenants, self._installation, stored, now_ms)
         install_limits(self._installation, wanted.tenant, limits, clock=self._clock, new_id=self._new_id)
         effective_ms, references = now_ms, []
         for source, plan in plans.items():
