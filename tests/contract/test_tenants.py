@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.suspension import resume, suspend
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
@@ -18,9 +19,10 @@ from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenant
 from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.ownership import ProfileMapping
+from bedrock_meter.tenants.plans import parse_plan
 from bedrock_meter.tenants.profiles import route_of
-from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
-from tests.doubles.records import NOW_MS
+from bedrock_meter.tenants.tenant import BoostGrant, ProfileReference, TenantDefinition
+from tests.doubles.records import NOW_MS, limit
 from tests.doubles.tenants import MemoryAudit, MemoryTenantStore
 
 FULL = TenantDefinition(
@@ -64,6 +66,41 @@ def test_a_definition_comes_back_and_is_written_over_what_was_read_only(stores: 
     assert store.put_tenant(replace(held, name=None, removed_ms=None), NOW_MS)
     assert not store.put_tenant(held, NOW_MS)
     assert store.tenant("acme") == replace(FULL, name=None, removed_ms=None)
+
+
+def test_a_tenants_own_limits_come_back_and_old_definitions_have_none(stores: Stores) -> None:
+    hour, removes = limit("1h", name="hour"), ("month",)
+    own = TenantDefinition("acme", "Europe/Berlin", limits=(hour, limit("month")), removes=removes)
+    grants = (
+        BoostGrant("hour", Boost(1, NOW_MS, permille=500), "fair", "x"),
+        BoostGrant("m", Boost(1, 2, 3), "ü", "y"),
+    )
+    own = replace(own, boosts=grants)
+    assert stores.tenants.put_tenant(own, NOW_MS)
+    assert stores.tenants.tenant("acme") == own
+    old = TenantDefinition("globex", is_whole=False)
+    assert stores.tenants.put_tenant(old, NOW_MS)
+    assert stores.tenants.tenant("globex") == old
+    assert stores.tenants.put_tenant(TenantDefinition("globex", revision=1), NOW_MS)
+    assert stores.tenants.tenant("globex") == TenantDefinition("globex")
+
+
+def test_a_plan_comes_back_and_is_written_over_what_was_read_only(stores: Stores) -> None:
+    store = stores.tenants
+    gold = parse_plan({"name": "gold", "limits": [{"meter": "usd", "window": "month", "max": "12.5"}]})
+    free = parse_plan({"name": "free", "default": True})
+    assert not store.plans()
+    assert store.put_plan(gold, NOW_MS)
+    assert store.put_plan(free, NOW_MS)
+    assert not store.put_plan(gold, NOW_MS), "somebody was first"
+    found = store.plans()
+    assert list(found) == [free, gold]
+    assert [one.revision for one in found] == [1, 1]
+    assert store.put_plan(replace(found[1], is_default=True), NOW_MS)
+    assert not store.remove_plan(found[1])
+    assert store.remove_plan(store.plans()[1])
+    assert list(store.plans()) == [free]
+    assert [one for one in store.everything() if isinstance(one, TenantDefinition)] == []
 
 
 def test_a_mapping_comes_back_and_is_written_over_what_was_read_only(stores: Stores) -> None:
@@ -133,7 +170,7 @@ def test_an_item_of_an_earlier_version_is_read_and_written(tables: Tables, endpo
         client.put_item(TableName=tables.tenants, Item=item)
     store = PynamoDBTenantStore(tables)
     held = store.tenant("acme")
-    assert held == TenantDefinition("acme", profiles=(ProfileReference("p1", "p1"),))
+    assert held == TenantDefinition("acme", profiles=(ProfileReference("p1", "p1"),), is_whole=False)
     assert store.put_tenant(held, NOW_MS)
     assert DynamoDBDirectoryStore(client, tables).mappings(["p1"]) == {"p1": (MappingPeriod("acme"),)}
     assert {type(one) for one in store.everything()} == {TenantDefinition, ProfileMapping}

@@ -7,17 +7,19 @@ from bedrock_meter.tenants.administration import Listed
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.ownership import ProfileMapping
+from bedrock_meter.tenants.plans import Plan
 from bedrock_meter.tenants.tenant import TenantDefinition
-from tests.doubles.tenants import MemoryAudit
+from tests.doubles.tenants import MemoryAudit, MemoryPlans
 
 
 @dataclass
-class MemoryTenants:
+class MemoryTenants(MemoryPlans):
     """Definitions with the time of their last change, mappings, and notes."""
 
     definitions: dict[str, tuple[TenantDefinition, int]] = field(default_factory=dict)
     mappings: dict[str, tuple[int, Sequence[MappingPeriod]]] = field(default_factory=dict)
     audit: MemoryAudit = field(default_factory=MemoryAudit)
+    plans_by_name: dict[str, Plan] = field(default_factory=dict)
     error: Exception | None = None
 
     @property
@@ -34,7 +36,7 @@ class MemoryTenants:
         held = self.definitions.get(definition.id)
         if held is not None and held[0].revision != definition.revision:
             return False
-        self.definitions[definition.id] = replace(definition, limits=(), revision=definition.revision + 1), now_ms
+        self.definitions[definition.id] = replace(definition, revision=definition.revision + 1), now_ms
         return True
 
     def forget_principal(self, principal: str, tenant: str) -> None:

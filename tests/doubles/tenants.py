@@ -8,6 +8,7 @@ from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.directory import Answer, Question
 from bedrock_meter.tenants.ownership import ProfileMapping
+from bedrock_meter.tenants.plans import Plan
 from bedrock_meter.tenants.profiles import InferenceProfile, system_profile_id
 from bedrock_meter.tenants.tenant import TenantDefinition
 from tests.doubles.records import ACCOUNT, REGION
@@ -24,10 +25,34 @@ class Killed(Exception):
     """The process ends here."""
 
 
-class MemoryTenantStore:
+class MemoryPlans:
+    """The plans of a ``TenantStore``."""
+
+    plans_by_name: dict[str, Plan]
+
+    def plans(self) -> Sequence[Plan]:
+        return [self.plans_by_name[name] for name in sorted(self.plans_by_name)]
+
+    def put_plan(self, plan: Plan, now_ms: int) -> bool:
+        held = self.plans_by_name.get(plan.name)
+        if (held.revision if held else 0) != plan.revision:
+            return False
+        self.plans_by_name[plan.name] = replace(plan, revision=plan.revision + 1)
+        return True
+
+    def remove_plan(self, plan: Plan) -> bool:
+        held = self.plans_by_name.get(plan.name)
+        if held is None or held.revision != plan.revision:
+            return False
+        del self.plans_by_name[plan.name]
+        return True
+
+
+class MemoryTenantStore(MemoryPlans):
     """``TenantStore`` and ``DirectoryStore``; ``before_write`` runs before each write and may raise, or write first."""
 
     def __init__(self) -> None:
+        self.plans_by_name = {}
         self.definitions: dict[str, TenantDefinition] = {}
         self.mappings_by_id: dict[str, tuple[int, tuple[MappingPeriod, ...]]] = {}
         self.principals_by_name: dict[str, tuple[int, tuple[MappingPeriod, ...]]] = {}
@@ -43,7 +68,7 @@ class MemoryTenantStore:
         if (held.revision if held else 0) != definition.revision:
             return False
         self.writes += 1
-        self.definitions[definition.id] = replace(definition, limits=(), revision=definition.revision + 1)
+        self.definitions[definition.id] = replace(definition, revision=definition.revision + 1)
         return True
 
     def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:

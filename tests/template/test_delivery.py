@@ -252,6 +252,7 @@ def event(kind: Any, threshold: int) -> dict[str, Any]:
     reading = Reading(
         limit=installed,
         used=1200,
+        maximum=1000,
         remaining=0,
         overage=200,
         window_start_ms=1_800_000_000_000,

@@ -17,6 +17,7 @@ from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.limits.suspension import resume, suspend
 from bedrock_meter.tenants.administration import Administration
 from bedrock_meter.tenants.audit import limit_words
+from bedrock_meter.tenants.plans import parse_plan
 from tests.doubles.administration import MemoryTenants
 from tests.doubles.http import ARN, CLAIM, Answer, request, token
 from tests.doubles.memory import MemoryInstallationStore, MemorySuspensionStore, MemoryTables
@@ -119,6 +120,25 @@ def test_a_new_tenant_is_made_whole_and_noted(office: Office) -> None:
     assert note.after is not None
     assert (note.after["plan"], note.after["fail"], note.after["principals"]) == ("gold", "closed", FULL["principals"])
     assert note.after["limits"][0] == limit_words(office.gauges.gauges["acme"].layout.limits[0].limit)
+
+
+def test_plans_can_be_read_and_limits_say_where_they_come_from(office: Office) -> None:
+    assert office.ask("/v1/admin/plans").document == {"plans": []}
+    office.tenants.put_plan(parse_plan({"name": "gold", "limits": [{**LIMIT, "name": "hour"}]}), NOW_MS)
+    (listed,) = office.ask("/v1/admin/plans").document["plans"]
+    one = office.ask("/v1/admin/plans/gold")
+    assert (one.document, one.headers["ETag"]) == (listed, '"1"')
+    assert office.ask("/v1/admin/plans/silver").status == 404
+    made = office.put({"plan": "gold", "limits": [{"meter": "requests", "window": "day", "max": 5}]}, NEW)
+    assert [(limit["name"], limit["source"]) for limit in made.document["effective"]] == [
+        ("hour", "plan"),
+        ("requests-day", "tenant"),
+    ]
+    assert [limit["name"] for limit in made.document["limits"]] == ["requests-day"]
+    answer = office.put({"limits": [{"name": "hour", "remove": True}]}, {"if-match": "*"}, f"{ACME}/limits")
+    assert answer.document == {"limits": [{"name": "hour", "remove": True}], "effective": []}
+    refused = office.put({"plan": "glod"}, {"if-match": "*"})
+    assert (refused.status, refused.document["field"]) == (400, "plan")
 
 
 def test_what_is_read_can_be_sent_back(office: Office) -> None:

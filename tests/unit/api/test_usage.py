@@ -229,7 +229,7 @@ def test_why_a_tenant_is_throttled() -> None:
     document = answer.document
     assert answer.status == 200
     assert document["allowed"] is False
-    assert document["denied_by"] == ["total_tokens-1h", "total_tokens-month"]
+    assert document["denied_by"] == ["total_tokens-month", "total_tokens-1h"], "the longest first"
     assert document["decisive"] == "total_tokens-month"
     month, hour = document["limits"]
     assert (month["name"], hour["name"]) == ("total_tokens-month", "total_tokens-1h")

@@ -22,6 +22,14 @@ def event(kind: str, at: str, *, tenant: str = "acme", limit: str = "hourly", ve
     return {"source": "bedrock-meter", "detail-type": kind, "time": "2026-11-24T00:00:00Z", "detail": detail}
 
 
+def test_a_shadow_limit_throttles_nobody() -> None:
+    throttles = ThrottleList()
+    shadow = event(THROTTLED, "10:00")
+    shadow["detail"]["shadow"] = True
+    assert not throttles.apply(shadow)
+    assert throttles.of("acme") == ()
+
+
 def test_the_published_examples() -> None:
     throttles = ThrottleList()
     throttled = json.loads((PUBLISHED / "tenant-throttled.example.json").read_text(encoding="utf-8"))

@@ -52,7 +52,7 @@ tenants:
     [
         (None, "list 'tenants'"),
         ({"tenants": {}}, "list 'tenants'"),
-        ({"tenants": [], "plans": []}, "unknown key 'plans'"),
+        ({"tenants": [], "plan": []}, "unknown key 'plan'"),
         ({"tenants": [{"id": "acme", "name": "two\nlines"}]}, r"tenants\[0\]\.name: must be 1 to 200 printable"),
         ({"tenants": ["acme"]}, r"tenants\[0\]: must be a mapping"),
         ({"tenants": [{}]}, r"tenants\[0\]\.id: None is not a tenant id"),

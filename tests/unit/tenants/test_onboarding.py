@@ -70,7 +70,7 @@ def test_a_new_tenant_has_its_gauge_limits_and_profiles_from_the_beginning(scene
     assert applied == Applied("acme", ("limits", "profile p1", "profile p2", "tenant"), NOW_MS)
     assert scene.periods("p1") == [MappingPeriod("acme", 0, None, "a.model")]
     assert [one.name for one in scene.gauges.gauges["acme"].layout.limits] == ["total_tokens-1h"]
-    assert scene.tenants.tenant("acme") == definition("acme", "p1", "p2")
+    assert scene.tenants.tenant("acme") == definition("acme", "p1", "p2", limits=(limit("1h"),))
 
 
 def test_applying_twice_changes_nothing(scene: Scene) -> None:

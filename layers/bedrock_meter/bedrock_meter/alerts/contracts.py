@@ -81,22 +81,25 @@ def event_id(*parts: object) -> str:
 def transition_event(tenant: str, profiles: Sequence[str], transition: Transition, *, now_ms: int) -> Event:
     """Return the event of a level's transition, or of a forecast: one for each calendar window and version of a limit.
 
-    A limit that was removed while it throttled is lifted without numbers: only its name and version are left.
+    ``shadow`` is there where the limit was a shadow when its level rose: nobody is to act on it. A limit that was
+    removed while it throttled is lifted without numbers: only its name and version are left.
     """
     identity = event_id(
         tenant, transition.name, transition.version, transition.ordinal, transition.threshold, transition.kind
     )
     limit: dict[str, Any] = {"name": transition.name, "version": transition.version, "removed": True}
     if transition.limit is not None:
-        limit = {**limit_document(transition.limit), "version": transition.version}
+        limit = {**limit_document(transition.limit, transition.reading), "version": transition.version}
     about: dict[str, Any] = {"threshold_percent": transition.threshold}
     if transition.limit is not None and transition.projected is not None:
         meter = transition.limit.meter
-        overage = transition.projected - transition.limit.maximum
+        ceiling = transition.reading.maximum if transition.reading is not None else transition.limit.maximum
+        overage = transition.projected - ceiling
         about = {"projected": meter.shown(transition.projected), "projected_overage": meter.shown(overage)}
     detail = {
         **_detail(identity, tenant, profiles, limit, now_ms),
         **about,
+        **({"shadow": True} if transition.shadow else {}),
         **(_reading_document(transition.reading) if transition.reading is not None else {}),
     }
     return Event(identity, _DETAIL_TYPES[transition.kind], detail)

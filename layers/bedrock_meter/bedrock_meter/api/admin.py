@@ -22,10 +22,12 @@ from bedrock_meter.clock import iso
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.suspension import MAXIMUM_REASON
 from bedrock_meter.storage.administration import FAILURES, failure_code
-from bedrock_meter.tenants.administration import KEYS, Administration, Changed, Described
+from bedrock_meter.tenants.administration import EFFECTIVE, KEYS, Administration, Changed, Described
 from bedrock_meter.tenants.audit import AuditEntry
+from bedrock_meter.tenants.plans import Plan
 
 BASE = "/v1/admin/tenants"
+PLANS = "/v1/admin/plans"
 MOST = 200
 DEFAULT = 50
 MAX_BODY_BYTES = 65_536
@@ -56,6 +58,7 @@ def admin_api(
     api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected, is_admin=True)
     _add_tenants(api, administration, telling)
     _add_audit(api, administration, telling)
+    _add_plans(api, administration, telling)
     _add_suspensions(api, administration, telling)
     add_document(api, "/v1/admin/openapi.json", "bedrock_meter.api.admin_openapi")
     return api
@@ -108,7 +111,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         tenant = api.tenant(tenant)
         query(api.event, ())
         found = _found(administration, tenant, telling)
-        return _json({"limits": found.document["limits"]}, {"ETag": f'"{found.version}"'})
+        return _limits(found)
 
     @api.routes.put(f"{BASE}/<tenant>/limits")
     def put_limits(tenant: str) -> Response:  # type: ignore[type-arg]
@@ -121,7 +124,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         if not isinstance(wanted, list):
             raise invalid("limits", "must be a list")
         made = _changed(lambda: administration.put_limits(tenant, wanted, is_expected, by), telling)
-        return _json({"limits": made.document["limits"]}, {"ETag": f'"{made.version}"'})
+        return _limits(made)
 
 
 def _add_audit(api: Resolver, administration: Administration, telling: Telling) -> None:
@@ -135,6 +138,30 @@ def _add_audit(api: Resolver, administration: Administration, telling: Telling) 
             _down(error, telling)
         following = write_key(last, ("audit", tenant)) if last else None
         return _json({"tenant": tenant, "changes": [_change(one) for one in found], "next": following})
+
+
+def _add_plans(api: Resolver, administration: Administration, telling: Telling) -> None:
+    @api.routes.get(PLANS)
+    def plans() -> Response:  # type: ignore[type-arg]
+        api.check_caller()
+        query(api.event, ())
+        return _json({"plans": [plan.document() for plan in _plans(administration, telling)]})
+
+    @api.routes.get(f"{PLANS}/<name>")
+    def plan(name: str) -> Response:  # type: ignore[type-arg]
+        api.check_caller()
+        query(api.event, ())
+        found = next((plan for plan in _plans(administration, telling) if plan.name == name), None)
+        if found is None:
+            raise Problem(404, "Not found", "There is no such plan.")
+        return _json(found.document(), {"ETag": f'"{found.revision}"'})
+
+
+def _plans(administration: Administration, telling: Telling) -> Sequence[Plan]:
+    try:
+        return administration.plans()
+    except FAILURES as error:
+        _down(error, telling)
 
 
 def _add_suspensions(api: Resolver, administration: Administration, telling: Telling) -> None:
@@ -231,6 +258,11 @@ def _down(error: Exception, telling: Telling) -> NoReturn:
 
 def _described(found: Described) -> Response:  # type: ignore[type-arg]
     return _json(found.document, {"ETag": f'"{found.version}"'})
+
+
+def _limits(found: Described) -> Response:  # type: ignore[type-arg]
+    document = {name: found.document[name] for name in ("limits", EFFECTIVE)}
+    return _json(document, {"ETag": f'"{found.version}"'})
 
 
 def _change(entry: AuditEntry) -> dict[str, Any]:

@@ -24,9 +24,12 @@ from bedrock_meter.api.contract import (
     strict,
     string,
 )
+from bedrock_meter.limits.limit import FAIL_POLICIES
 from bedrock_meter.limits.scope import MOST
 from bedrock_meter.limits.suspension import MAXIMUM_REASON
-from bedrock_meter.tenants.tenant import FAIL_POLICIES
+from bedrock_meter.tenants.administration import EFFECTIVE
+from bedrock_meter.tenants.plans import PLAN
+from bedrock_meter.tenants.plans import TENANT as TENANT_LIMIT
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
 _TAG = {"ETag": "version of the tenant; a change names it"}
@@ -38,6 +41,11 @@ _PAGES = [
     parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": admin.MOST}, "Items, at most"),
     parameter("cursor", "query", string(), "Where to go on, from the answer before"),
 ]
+_READ_ONLY: Schema = {
+    "type": "array",
+    "items": {"type": "object"},
+    "description": "what a reading says of the limits in force; means nothing in a change",
+}
 _WRITING = (*COMMON, 409, 412, 413, 428)
 _FAIL: Schema = {"enum": [*FAIL_POLICIES, None], "description": "what the quota API answers while the tables are down"}
 
@@ -83,10 +91,10 @@ def _paths() -> dict[str, Any]:
             "get": operation("readLimits", "The limits of a tenant", {200: limits}, parameters=_PATH),
             "put": operation(
                 "putLimits",
-                "Replace the limits of a tenant; new windows start with what they already hold",
+                "Replace the own limits of a tenant; new windows start with what they already hold",
                 {200: limits},
                 parameters=[*_PATH, *_PRECONDITIONS],
-                body=strict({"limits": array(reference("LimitChange"))}, ["limits"]),
+                body=strict({"limits": array(reference("OwnLimit")), EFFECTIVE: _READ_ONLY}, ["limits"]),
                 statuses=_WRITING,
             ),
         },
@@ -115,6 +123,22 @@ def _paths() -> dict[str, Any]:
                 parameters=[*_PATH, *_PAGES],
             )
         },
+        admin.PLANS: {
+            "get": operation(
+                "listPlans",
+                "All plans; they are changed by the command `bedrock-meter plans apply`",
+                {200: answer("Plans", answered({"plans": array(reference("Plan"))}))},
+                statuses=tuple(status for status in COMMON if status != 404),
+            )
+        },
+        f"{admin.PLANS}/{{name}}": {
+            "get": operation(
+                "readPlan",
+                "A plan",
+                {200: answer("The plan", reference("Plan"), {"ETag": "version of the plan"})},
+                parameters=[parameter("name", "path", string(), "Name of the plan")],
+            )
+        },
         "/v1/admin/openapi.json": {
             "get": operation("readDocument", "This document", {200: answer("OpenAPI 3.1", {"type": "object"})})
         },
@@ -138,6 +162,8 @@ def _schemas() -> dict[str, Schema]:
         "thresholds": array({"type": "integer"}),
         "models": array(string("pattern with * and ?, without a system profile's prefix"), minItems=1, maxItems=MOST),
         "profiles": array(profile_id, minItems=1, maxItems=MOST),
+        "shadow": {"type": "boolean", "description": "evaluated and reported, never denies"},
+        "fail": {"enum": [*FAIL_POLICIES, None]},
     }
     change: dict[str, Schema] = {
         "id": TENANT,
@@ -147,9 +173,12 @@ def _schemas() -> dict[str, Schema]:
         "fail": _FAIL,
         "profiles": array({"anyOf": [text, profile]}),
         "principals": array(string("IAM role, user or federated user, or a pattern of ARNs that ends in *")),
-        "limits": array(reference("LimitChange")),
+        "limits": array(reference("OwnLimit")),
         "reserves": {"type": "boolean", "description": "whether usage without a reservation is announced"},
+        EFFECTIVE: _READ_ONLY,
     }
+    removal = strict({"name": text, "remove": {"const": True}}, ["name", "remove"])
+    in_force = array(answered({**limit, "source": {"enum": [PLAN, TENANT_LIMIT]}}))
     known = {name: change[name] for name in ("id", "timezone", "plan", "fail")}
     times = {"updated_at": INSTANT, "removed_at": nullable(INSTANT)}
     listed = answered({**known, "name": nullable(text), "profiles": AMOUNT, **times})
@@ -158,8 +187,10 @@ def _schemas() -> dict[str, Schema]:
     return {
         "LimitChange": strict(limit, ["meter", "window", "max"]),
         "TenantChange": strict(change),
-        "Tenant": answered(change, optional=["name"]),
-        "Limits": answered({"limits": array(reference("LimitChange"))}),
+        "OwnLimit": {"anyOf": [reference("LimitChange"), removal]},
+        "Tenant": answered({**change, EFFECTIVE: in_force}, optional=["name"]),
+        "Limits": answered({"limits": array(reference("OwnLimit")), EFFECTIVE: in_force}),
+        "Plan": answered({"name": text, "default": {"type": "boolean"}, "limits": array(reference("LimitChange"))}),
         "TenantPage": answered({"tenants": array(listed), "next": following}),
         "ChangePage": answered({"tenant": TENANT, "changes": array(changes), "next": following}),
         "Suspension": answered({"reason": text, "since": INSTANT, "by": text}),

@@ -13,7 +13,7 @@ from bedrock_meter.api.usage import Reports
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.status import limit_status
+from bedrock_meter.limits.status import denied_by, limit_status
 from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
 
@@ -76,7 +76,7 @@ def _document(gauge: Gauge, reports: Reports, name: str | None, now_ms: int) -> 
         "allowed": all(one.allowed for one in readings),
         "as_of": iso(now_ms),
         "version": gauge.layout.version,
-        "denied_by": [one.limit.name for one in readings if not one.allowed],
+        "denied_by": denied_by(readings),
         "decisive": None if first is None else first.limit.name,
         "limits": [_explained(gauge.tenant, one, reports, now_ms) for one in chosen],
     }
@@ -89,7 +89,7 @@ def _explained(tenant: str, reading: Reading, reports: Reports, now_ms: int) -> 
     found = explain(reading, pages, now_ms, max_pages=PAGES)
     meter = reading.limit.meter
     return {
-        **limit_status(reading),
+        **limit_status(reading, now_ms),
         "explained": {
             "from": iso(found.from_ms),
             "to": iso(found.to_ms),

@@ -158,7 +158,7 @@ def _denied(answer: "Answer", now_ms: int) -> Denied:
     if reading is None or decision is None:
         raise TypeError("a denial names the limit that denies")
     until_ms = None if decision.retry_after_ms is None else now_ms + decision.retry_after_ms
-    return Denied(limit_status(reading), decision.needs, until_ms, answer.gauge)
+    return Denied(limit_status(reading, now_ms), decision.needs, until_ms, answer.gauge)
 
 
 def _cause(contended: Contended) -> Exception:

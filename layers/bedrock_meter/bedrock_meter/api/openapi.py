@@ -164,6 +164,7 @@ def _schemas() -> dict[str, Schema]:
             {
                 "tenant": TENANT,
                 "allowed": {"type": "boolean"},
+                "denied_by": {**array(text), "description": "the limits that deny, the longest first"},
                 "as_of": INSTANT,
                 "version": AMOUNT,
                 "suspended": nullable(
@@ -175,7 +176,7 @@ def _schemas() -> dict[str, Schema]:
                 "degraded": _DEGRADED,
                 "limits": array(reference("Limit")),
             },
-            optional=("version", "suspended"),
+            optional=("version", "suspended", "denied_by"),
         ),
         "Explanation": answered(
             {
@@ -218,9 +219,13 @@ def _limit() -> Schema:
             "unit": string(enum=sorted({meter.unit for meter in Meter})),
             "window": string("1h, 7d (rolling) or day, week@3, month@15 (calendar)"),
             "max": MEASURED,
+            "base_max": {**MEASURED, "description": "without the boosts that are in force; missing: the same"},
+            "boosts": array(answered({"adds": MEASURED, "from": INSTANT, "to": INSTANT})),
             "hard": {"type": "boolean"},
             "version": AMOUNT,
             "scope": _SCOPE,
+            "shadow": {"const": True, "description": "evaluated and reported, never denies"},
+            "would_allow": {"type": "boolean", "description": "of a shadow limit: whether it would let a call through"},
             "used": MEASURED,
             "reserved": MEASURED,
             "remaining": MEASURED,
@@ -234,7 +239,7 @@ def _limit() -> Schema:
             "throttled_until": nullable(INSTANT),
             "counting_since": nullable(INSTANT),
         },
-        optional=("scope", "uncounted_requests"),
+        optional=("base_max", "boosts", "scope", "shadow", "would_allow", "uncounted_requests"),
     )
 
 

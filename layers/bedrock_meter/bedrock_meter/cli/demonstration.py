@@ -9,7 +9,7 @@ from bedrock_meter.cli.progress import Progress
 from bedrock_meter.cli.records import TENANTS_FILE, read_paths
 from bedrock_meter.cli.session import replay_lines
 from bedrock_meter.cli.tables import print_outcome
-from bedrock_meter.cli.tenants import load_tenants
+from bedrock_meter.cli.tenants import load_plans, load_tenants
 from bedrock_meter.cli.timeline import TimeMode
 from bedrock_meter.local.project import Project, find_project
 from bedrock_meter.local.routes import ask_quota
@@ -32,9 +32,10 @@ def demonstrate(*, keep_serving: bool) -> None:
 
 def _show_samples(project: Project, stack: LocalStack, progress: Progress) -> str:
     """Replay the samples and print everything; returns a tenant that is worth asking about."""
-    definitions = load_tenants(project.samples / TENANTS_FILE)
+    file = project.samples / TENANTS_FILE
+    definitions, plans = load_tenants(file), load_plans(file)
     lines = read_paths([project.samples])
-    replayed = replay_lines(stack, lines, TimeMode.NOW, definitions, progress)
+    replayed = replay_lines(stack, lines, TimeMode.NOW, definitions, progress, plans=plans)
     document = outcome_document(replayed, [definition.id for definition in definitions])
     progress.pause()
     print_outcome(document, sums_document(replayed.added.rollups.unattributed))

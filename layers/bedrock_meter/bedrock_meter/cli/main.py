@@ -18,6 +18,7 @@ import typer
 
 from bedrock_meter.cli import (
     backfill,
+    plan_commands,
     preflight,
     prices,
     profile_commands,
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 tenant_commands.register(app)
+plan_commands.register(app)
 profile_commands.register(app)
 rebuild.register(app)
 backfill.register(app)
@@ -97,7 +99,7 @@ def replay(
     from bedrock_meter.cli.progress import Progress
     from bedrock_meter.cli.records import read_paths, tenants_file_in
     from bedrock_meter.cli.session import replay_lines, some_stack
-    from bedrock_meter.cli.tenants import load_gateways, load_tenants
+    from bedrock_meter.cli.tenants import load_gateways, load_plans, load_tenants
     from bedrock_meter.cli.timeline import TimeMode
     from bedrock_meter.local.project import find_project
 
@@ -108,8 +110,9 @@ def replay(
             progress.note(f"using tenants of {file}")
         definitions = load_tenants(file) if file is not None else ()
         gateways = load_gateways(file) if file is not None else None
+        plans = load_plans(file) if file is not None else ()
         with some_stack(find_project(), progress) as stack:
-            replayed = replay_lines(stack, lines, TimeMode(time), definitions, progress, gateways)
+            replayed = replay_lines(stack, lines, TimeMode(time), definitions, progress, gateways, plans)
         document = outcome_document(replayed, [definition.id for definition in definitions])
         progress.pause()
         if output == "json":

@@ -72,7 +72,7 @@ def _limit_document(reading: Reading) -> dict[str, Any]:
         "meter": str(limit.meter),
         "unit": limit.meter.unit,
         "window": str(limit.window),
-        "max": limit.meter.shown(limit.maximum),
+        "max": limit.meter.shown(reading.maximum),
         "hard": limit.hard,
         "scope": limit.scope.document(),
         "used": limit.meter.shown(reading.used),

@@ -14,6 +14,7 @@ from bedrock_meter.local.replay import Replay, Replayed
 from bedrock_meter.local.stack import LocalStack, launched, replaying, served_stack
 from bedrock_meter.tenants.directory import KNOWN_FOR_MS, UNKNOWN_FOR_MS
 from bedrock_meter.tenants.onboarding import Applied
+from bedrock_meter.tenants.plans import Plan
 from bedrock_meter.tenants.tenant import TenantDefinition
 from bedrock_meter.tenants.trust import GatewayDefinition
 
@@ -36,15 +37,16 @@ def onboard(
     definitions: Sequence[TenantDefinition],
     progress: Progress,
     gateways: GatewayDefinition | None = None,
+    plans: Sequence[Plan] = (),
 ) -> list[Applied]:
-    """Apply tenants and gateways to a local stack, and wait until a recorder that was at work before knows the tenants.
+    """Apply plans, tenants and gateways to a local stack, and wait until a recorder that was at work knows the tenants.
 
     Returns:
         What was changed.
     """
     stack.endpoint.adopt()
     is_trust_new = gateways is not None and apply_gateways(gateways, stack.outputs)
-    changed = [one for one in apply_tenants(definitions, stack.outputs, "bedrock-meter") if one.changed]
+    changed = [one for one in apply_tenants(definitions, stack.outputs, "bedrock-meter", plans) if one.changed]
     # What the stack trusts is remembered for as long as a known answer.
     is_trust_new |= any(what.startswith("principal ") for one in changed for what in one.changed)
     if stack.is_served and (changed or is_trust_new):
@@ -62,9 +64,10 @@ def replay_lines(
     definitions: Sequence[TenantDefinition],
     progress: Progress,
     gateways: GatewayDefinition | None = None,
+    plans: Sequence[Plan] = (),
 ) -> Replayed:
     """Onboard tenants and send lines; returns what became of them."""
     replay = Replay(stack)
     progress.tell("onboarding tenants")
-    onboard(stack, definitions, progress, gateways)
+    onboard(stack, definitions, progress, gateways, plans)
     return replay.run(place(lines, mode, now_ms()), progress.tell)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bedrock_meter.cli import adding, removing
+from bedrock_meter.cli import adding, boosting, removing
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
 from bedrock_meter.cli.removing import By, Output, Stack, Tenant
@@ -62,6 +62,7 @@ def register(app: typer.Typer) -> None:
         help="End a suspension. Publishes `Tenant Resumed`.",
         epilog="Example: bedrock-meter tenants resume acme --stack bedrock-meter",
     )(resume)
+    boosting.register(tenants)
     removing.register(tenants)
     app.add_typer(tenants, name="tenants")
 
@@ -74,10 +75,10 @@ def apply_file(
 ) -> None:
     """Load tenants into a stack."""
     from bedrock_meter.cli.reattribute import point_to_reattribution
-    from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_tenants
+    from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_plans, load_tenants
     from bedrock_meter.clock import iso
 
-    definitions, gateways = load_tenants(file), load_gateways(file)
+    definitions, gateways, plans = load_tenants(file), load_gateways(file), load_plans(file)
     if api is not None:
         no_author(by)
         _apply_over(AdminApi(api), definitions, has_gateways=gateways is not None)
@@ -86,7 +87,7 @@ def apply_file(
     if gateways is not None:
         apply_gateways(gateways, outputs)
     has_more = False
-    for applied in apply_tenants(definitions, outputs, caller(by).by):
+    for applied in apply_tenants(definitions, outputs, caller(by).by, plans):
         has_more = has_more or any(
             one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in applied.changed
         )
@@ -117,6 +118,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
     from bedrock_meter.storage import gauges
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
+    from bedrock_meter.tenants.plans import source_of
 
     tables = tables_of(outputs_of_stack(stack))
     store = PynamoDBTenantStore(tables)
@@ -129,7 +131,9 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         **summary(definition),
         "suspended": status.get("suspended"),
         "allowed": status.get("allowed"),
-        "limits": status.get("limits", []),
+        "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
+        "removed_limits": list(definition.removes),
+        "boosts": [one.document() for one in definition.boosts],
         "profiles": [
             {
                 "id": one.id,
@@ -155,11 +159,14 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         print(f"suspended: since {document['suspended']['since']}: {document['suspended']['reason']}")
     print_rows(
         [
-            {name: one[name] for name in ("name", "used", "max", "remaining", "throttled_until")}
+            {name: one[name] for name in ("name", "used", "max", "remaining", "throttled_until", "source")}
             for one in document["limits"]
         ],
         "limits",
     )
+    if document["boosts"]:
+        names = ("limit", "amount", "factor", "from", "to", "reason", "by")
+        print_rows([{name: one.get(name) for name in names} for one in document["boosts"]], "boosts")
     print_rows(
         [{name: one[name] for name in ("arn", "model", "routing", "by")} for one in document["profiles"]], "profiles"
     )

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from bedrock_meter.cli.deployed import tables_of
 from bedrock_meter.clock import now_ms
 from bedrock_meter.errors import ConfigurationError, InvalidDefinition, LeaseLost
 from bedrock_meter.local.failures import BadInput
-from bedrock_meter.settings import Tables
+from bedrock_meter.tenants.audit import AuditTrail
 from bedrock_meter.tenants.onboarding import Applied, apply
+from bedrock_meter.tenants.planning import Planning
+from bedrock_meter.tenants.plans import Plan
 from bedrock_meter.tenants.tenant import TenantDefinition
 from bedrock_meter.tenants.trust import GatewayDefinition
 
@@ -38,6 +41,44 @@ def load_gateways(path: Path) -> GatewayDefinition | None:
         raise BadInput(str(problem)) from problem
 
 
+def load_plans(path: Path) -> tuple[Plan, ...]:
+    """Read the plans of a tenants file, none where it mentions none; raises as ``load_tenants`` does."""
+    from bedrock_meter.tenants.file import load_plans as load
+
+    try:
+        return load(path)
+    except InvalidDefinition as problem:
+        raise BadInput(str(problem)) from problem
+
+
+def plan_trail(outputs: Mapping[str, str]) -> AuditTrail:
+    """Return where changes of plans are noted."""
+    from bedrock_meter.storage.audit import DynamoDBAuditTrail
+    from bedrock_meter.storage.dynamodb import client
+    from bedrock_meter.storage.keys import plan_key
+
+    return DynamoDBAuditTrail(client("dynamodb"), tables_of(outputs), plan_key)
+
+
+def planning(outputs: Mapping[str, str], by: str) -> Planning:
+    """Return what changes plans in the stack with these outputs, in the name of ``by``."""
+    from bedrock_meter.storage.audit import DynamoDBAuditTrail
+    from bedrock_meter.storage.dynamodb import client
+    from bedrock_meter.storage.installation import DynamoDBInstallationStore
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
+
+    tables, dynamodb = tables_of(outputs), client("dynamodb")
+    return Planning(
+        PynamoDBTenantStore(tables),
+        DynamoDBInstallationStore(dynamodb, tables),
+        plan_trail(outputs),
+        DynamoDBAuditTrail(dynamodb, tables),
+        by=by,
+        clock=now_ms,
+        new_id=lambda: uuid4().hex,
+    )
+
+
 def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> bool:
     """Make these the gateways of a stack, and no others. Doing it again changes nothing.
 
@@ -49,7 +90,7 @@ def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> b
     """
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
 
-    tables = Tables(*(outputs[f"{name}Table"] for name in ("Ledger", "Usage", "Quotas", "Tenants")))
+    tables = tables_of(outputs)
     store = PynamoDBTenantStore(tables)
     before = store.trust()
     if (before.gateways, before.metadata_key) == (gateways.principals, gateways.metadata_key):
@@ -59,14 +100,34 @@ def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> b
     return True
 
 
-def apply_tenants(definitions: Sequence[TenantDefinition], outputs: Mapping[str, str], by: str) -> Iterator[Applied]:
-    """Apply definitions to the stack with these outputs, with this process's AWS settings, in the name of ``by``."""
+def apply_tenants(
+    definitions: Sequence[TenantDefinition], outputs: Mapping[str, str], by: str, plans: Sequence[Plan] = ()
+) -> Iterator[Applied]:
+    """Apply plans and definitions to the stack with these outputs, in the name of ``by``.
+
+    Plans are written down first, then the definitions are applied, then the plans are installed for whoever else has
+    them; of those only the ones that changed are yielded.
+    """
+    work = planning(outputs, by)
+    if plans:
+        work.put(plans, redefined={one.id for one in definitions})
+    yield from _apply_definitions(definitions, outputs, by)
+    for settled in work.settle({plan.name for plan in plans}):
+        if settled.problem:
+            raise LeaseLost(f"tenant {settled.tenant}: {settled.problem}")
+        if settled.is_changed:
+            yield Applied(settled.tenant, ("limits",), now_ms())
+
+
+def _apply_definitions(
+    definitions: Sequence[TenantDefinition], outputs: Mapping[str, str], by: str
+) -> Iterator[Applied]:
     from bedrock_meter.storage.audit import DynamoDBAuditTrail
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.installation import DynamoDBInstallationStore
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
 
-    tables = Tables(*(outputs[f"{name}Table"] for name in ("Ledger", "Usage", "Quotas", "Tenants")))
+    tables = tables_of(outputs)
     dynamodb = client("dynamodb")
     return apply(
         definitions,

@@ -51,10 +51,11 @@ class ThrottleList:
         """Take in an event as EventBridge delivers it.
 
         Returns:
-            Whether it changed the list: False for copies, for what is older than what is known, for other events.
+            Whether it changed the list: False for copies, for what is older than what is known, for shadow
+            limits, which deny nothing, for other events.
         """
         kind, detail = event.get("detail-type"), event.get("detail")
-        if event.get("source") != "bedrock-meter" or not isinstance(detail, Mapping):
+        if event.get("source") != "bedrock-meter" or not isinstance(detail, Mapping) or detail.get("shadow"):
             return False
         if kind in (THROTTLED, LIFTED):
             limit = detail["limit"]

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.limit import DEFAULT_THRESHOLDS, Limit, default_name
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import parse_scope
-from bedrock_meter.limits.windows import parse_window
+from bedrock_meter.limits.windows import CalendarWindow, parse_window
 from bedrock_meter.money import NANO, parse_usd
 
-_KEYS = ("name", "meter", "window", "max", "hard", "thresholds", "models", "profiles")
+_KEYS = ("name", "meter", "window", "max", "hard", "thresholds", "models", "profiles", "shadow", "fail")
 _METER_ALIASES = (
     {"calls": Meter.REQUESTS, "invocations": Meter.REQUESTS, "usd": Meter.COST_USD}
     | {meter.removesuffix("_tokens").removesuffix("_usd"): meter for meter in Meter}
@@ -21,7 +22,9 @@ _POWERS = {"k": 3, "m": 6, "g": 9, "b": 9}
 
 
 def parse_limit(definition: object, timezone: str, where: str) -> Limit:
-    """Read a limit as people write it: ``{name?, meter, window, max, hard?, thresholds?, models?, profiles?}``.
+    """Read a limit as people write it.
+
+    ``{name?, meter, window, max, hard?, thresholds?, models?, profiles?, shadow?, fail?}``
 
     Args:
         definition: The mapping. ``meter`` may drop its ``_tokens`` (``tokens`` alone is the total); ``max`` may be
@@ -52,17 +55,51 @@ def parse_limit(definition: object, timezone: str, where: str) -> Limit:
         name = definition.get("name")
         if name is not None and not isinstance(name, str):
             raise InvalidDefinition("name", f"{name!r} is not text: put it in quotes")
-        hard = definition.get("hard", False)
-        if not isinstance(hard, bool):
-            raise InvalidDefinition("hard", f"{hard!r}: write true or false")
-        maximum = _parse_dollars(definition["max"]) if meter is Meter.COST_USD else _parse_amount(definition["max"])
+        hard, shadow = _parse_flag(definition, "hard"), _parse_flag(definition, "shadow")
+        fail = definition.get("fail")
+        if fail is not None and not isinstance(fail, str):
+            raise InvalidDefinition("fail", f"{fail!r}: write open or closed")
+        maximum = parse_maximum(meter, definition["max"])
         thresholds = _parse_thresholds(definition.get("thresholds"))
         scope = parse_scope(definition)
-        return Limit(
-            default_name(meter, window) if name is None else name, meter, window, maximum, hard, thresholds, scope
-        )
+        named = default_name(meter, window) if name is None else name
+        return Limit(named, meter, window, maximum, hard, thresholds, scope, shadow, fail)
     except InvalidDefinition as problem:
         raise (problem.under(where) if where else problem) from None
+
+
+def spelled(limit: Limit, timezone: str) -> dict[str, Any]:
+    """Return a limit as people write it: what ``parse_limit`` reads to the same limit in the same ``timezone``."""
+    window: str | dict[str, Any] = str(limit.window)
+    if isinstance(limit.window, CalendarWindow) and limit.window.timezone != timezone:
+        window = {"calendar": str(limit.window), "timezone": limit.window.timezone}
+    return {
+        "name": limit.name,
+        "meter": str(limit.meter),
+        "window": window,
+        "max": limit.meter.shown(limit.maximum),
+        "hard": limit.hard,
+        "thresholds": list(limit.thresholds),
+        **limit.scope.document(),
+        **({"shadow": True} if limit.shadow else {}),
+        **({"fail": limit.fail} if limit.fail is not None else {}),
+    }
+
+
+def parse_maximum(meter: Meter, spelling: object) -> int:
+    """Read an amount of a meter as people write it; nano-USD of ``cost_usd``.
+
+    Raises:
+        InvalidDefinition: It is none; ``where`` is ``max``.
+    """
+    return _parse_dollars(spelling) if meter is Meter.COST_USD else _parse_amount(spelling)
+
+
+def _parse_flag(definition: Mapping[object, object], key: str) -> bool:
+    value = definition.get(key, False)
+    if not isinstance(value, bool):
+        raise InvalidDefinition(key, f"{value!r}: write true or false")
+    return value
 
 
 def _parse_meter(spelling: object) -> Meter:

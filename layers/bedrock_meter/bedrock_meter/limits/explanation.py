@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from bedrock_meter.limits.counting import Counted, counted
 from bedrock_meter.limits.gauge import Reading
+from bedrock_meter.limits.status import severity
 from bedrock_meter.limits.windows import QUARTER_MS, CalendarWindow
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
@@ -120,18 +121,9 @@ def explain(
 def decisive(readings: Iterable[Reading]) -> Reading | None:
     """Return the limit that decides: of those that deny the one that denies longest, else the one nearest to its end.
 
-    None when there are no limits.
+    None when there are no limits. A shadow limit decides nothing.
     """
-    return max(readings, key=_severity, default=None)
-
-
-def _severity(reading: Reading) -> tuple[int, float, float]:
-    if reading.allowed:
-        return 0, -reading.remaining / reading.limit.maximum, 0.0
-    if reading.used < reading.limit.maximum:  # only reservations are in the way, which may be given back at any moment
-        return 1, 0.0, reading.reserved
-    until_ms = reading.throttled_until_ms
-    return 1, float("inf") if until_ms is None else until_ms, reading.overage
+    return max((reading for reading in readings if not reading.limit.shadow), key=severity, default=None)
 
 
 def _shares(names: dict[str, Share]) -> tuple[Share, ...]:

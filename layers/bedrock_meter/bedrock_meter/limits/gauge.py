@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bedrock_meter.limits.boosts import least_maximum, next_boundary_ms
 from bedrock_meter.limits.holds import NO_HOLDS, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.suspension import Suspension
@@ -81,13 +82,14 @@ class Reading:
     Attributes:
         limit: The limit.
         used: What counts at that instant; a soft rolling limit's oldest sub-bucket in part.
+        maximum: The ceiling at that instant, boosts included.
         remaining: ``max(0, maximum - used - reserved)``.
         overage: ``max(0, used - maximum)``.
         window_start_ms: Start of the calendar window, or the instant minus the rolling length.
         window_end_ms: End (exclusive) of the calendar window, or the instant itself.
-        throttled_until_ms: First instant at which what is used allows again if nothing more is used. None when it
-            allows now, whatever is reserved, and when it never will (maximum 0).
-        allowed: ``used + reserved < maximum``.
+        throttled_until_ms: First instant at which what is used allows again if nothing more is used: usage left the
+            window, or a boost began. None when it allows now, whatever is reserved, and when it never will (maximum 0).
+        allowed: Whether this limit lets a call through: ``used + reserved < maximum``, and always of a shadow limit.
         frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is
             used.
         reserved: What open reservations hold at that instant; those that have expired hold nothing.
@@ -97,6 +99,7 @@ class Reading:
 
     limit: InstalledLimit
     used: int
+    maximum: int
     remaining: int
     overage: int
     window_start_ms: int
@@ -106,6 +109,11 @@ class Reading:
     frees_at_ms: int | None
     reserved: int = 0
     uncounted: int = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``used + reserved < maximum``; of a shadow limit that is all it says."""
+        return self.used + self.reserved < self.maximum
 
     @property
     def is_complete(self) -> bool:
@@ -195,6 +203,17 @@ def falls_below_ms(installed: InstalledLimit, buckets: Mapping[str, int], amount
     return _falls_below(installed, _by_slot(buckets).get(installed.slot, {}), amount, now_ms)
 
 
+def has_room_from_ms(
+    installed: InstalledLimit, buckets: Mapping[str, int], need: int, now_ms: int, ahead_ms: int = 0
+) -> int | None:
+    """Return the first instant, not before ``now_ms``, at which ``used + need`` fits if nothing more is used.
+
+    With ``ahead_ms`` it fits the least maximum of that time from then on. Exact across the boundaries of boosts. None
+    when it never fits.
+    """
+    return _has_room_from(installed, _by_slot(buckets).get(installed.slot, {}), need, now_ms, ahead_ms)
+
+
 def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[str, ...]:
     """Return the names of the buckets that can be removed without changing any reading from ``now_ms`` on.
 
@@ -232,7 +251,7 @@ def late_buckets(layout: Layout, buckets: Mapping[str, int]) -> list[LateBucket]
 def _read_limit(
     installed: InstalledLimit, sums: Mapping[int, int], marks: Mapping[int, int], now_ms: int, held: int
 ) -> Reading:
-    window, maximum = installed.window, installed.maximum
+    window, maximum = installed.window, installed.maximum_at(now_ms)
     if isinstance(window, RollingWindow):
         start_ms, end_ms = now_ms - window.length_ms, now_ms
     else:
@@ -242,12 +261,13 @@ def _read_limit(
     return Reading(
         limit=installed,
         used=used,
+        maximum=maximum,
         remaining=max(0, maximum - used - held),
         overage=max(0, used - maximum),
         window_start_ms=start_ms,
         window_end_ms=end_ms,
-        throttled_until_ms=_falls_below(installed, sums, maximum, now_ms) if exhausted else None,
-        allowed=used + held < maximum,
+        throttled_until_ms=_has_room_from(installed, sums, 1, now_ms) if exhausted else None,
+        allowed=installed.shadow or used + held < maximum,
         frees_at_ms=_falls_below(installed, sums, used, now_ms),
         reserved=held,
         uncounted=_in_window(window, marks, now_ms),
@@ -300,6 +320,19 @@ def _falls_below(installed: InstalledLimit, sums: Mapping[int, int], amount: int
     # With ``left`` ms of it inside: ceil(bucket * left / sub) <= tolerated  <=>  left <= tolerated * sub // bucket.
     tolerated = amount - 1 - later
     return fades_ms + sub_ms - tolerated * sub_ms // sums[number]
+
+
+def _has_room_from(
+    installed: InstalledLimit, sums: Mapping[int, int], need: int, now_ms: int, ahead_ms: int = 0
+) -> int | None:
+    base, boosts = installed.maximum, installed.boosts
+    while True:
+        fits = least_maximum(base, boosts, now_ms, now_ms + ahead_ms) - need + 1
+        found_ms = _falls_below(installed, sums, fits, now_ms)
+        changes_ms = next_boundary_ms(boosts, now_ms, ahead_ms)
+        if changes_ms is None or (found_ms is not None and found_ms < changes_ms):
+            return found_ms
+        now_ms = changes_ms
 
 
 def _by_slot(buckets: Mapping[str, int]) -> dict[str, dict[int, int]]:

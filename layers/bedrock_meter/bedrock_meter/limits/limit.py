@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.limits.boosts import MOST_BOOSTS, Boost, maximum_at
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import WHOLE, Scope
 from bedrock_meter.limits.windows import CalendarWindow, Window, parse_window
@@ -38,7 +39,8 @@ _METER_CODES = {
     Meter.OPEN_RESERVATIONS: "n",
 }
 _EMPTY = "[]"
-_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0)
+_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0, 0)
+FAIL_POLICIES = ("open", "closed")
 _METERS_BY_CODE = {code: meter for meter, code in _METER_CODES.items()}
 
 
@@ -54,6 +56,10 @@ class Limit:
         hard: Count the oldest sub-bucket of a rolling window whole, so that a call is never allowed by mistake.
         thresholds: Percentages of ``maximum``, ascending, that are worth an event. 100 is always judged, listed or not.
         scope: Which models and profiles are meant.
+        shadow: Evaluated and reported like any other, but never denies.
+        fail: What the API answers for the tenant while the tables are down, as far as this limit has a say: ``open``,
+            ``closed`` or None. The strictest word decides.
+        boosts: What is added to ``maximum`` for a time; at most 4.
 
     Raises:
         InvalidDefinition: A value is outside these bounds; ``where`` names the attribute as people write it.
@@ -66,6 +72,9 @@ class Limit:
     hard: bool = False
     thresholds: tuple[int, ...] = DEFAULT_THRESHOLDS
     scope: Scope = WHOLE
+    shadow: bool = False
+    fail: str | None = None
+    boosts: tuple[Boost, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -74,6 +83,10 @@ class Limit:
             )
         if not 0 <= self.maximum <= MAX_AMOUNT:
             raise InvalidDefinition("max", f"{self.maximum} is outside 0 to {MAX_AMOUNT}")
+        if self.fail is not None and self.fail not in FAIL_POLICIES:
+            raise InvalidDefinition("fail", f"{self.fail!r}: write open or closed")
+        if len(self.boosts) > MOST_BOOSTS:
+            raise InvalidDefinition("boosts", f"{len(self.boosts)} boosts: a limit has at most {MOST_BOOSTS}")
         if len(self.thresholds) > MAX_THRESHOLDS:
             raise InvalidDefinition("thresholds", f"{len(self.thresholds)} thresholds: at most {MAX_THRESHOLDS}")
         if list(self.thresholds) != sorted({level for level in self.thresholds if 1 <= level <= 1000}):
@@ -116,8 +129,17 @@ class InstalledLimit:
 
     @property
     def maximum(self) -> int:
-        """The ceiling."""
+        """The ceiling without boosts."""
         return self.limit.maximum
+
+    @property
+    def boosts(self) -> tuple[Boost, ...]:
+        """What is added to the ceiling for a time."""
+        return self.limit.boosts
+
+    def maximum_at(self, at_ms: int) -> int:
+        """Return the ceiling at an instant, boosts included."""
+        return maximum_at(self.limit.maximum, self.limit.boosts, at_ms)
 
     @property
     def hard(self) -> bool:
@@ -134,13 +156,25 @@ class InstalledLimit:
         """Which models and profiles are meant."""
         return self.limit.scope
 
+    @property
+    def shadow(self) -> bool:
+        """Whether it never denies."""
+        return self.limit.shadow
+
 
 def meter_code(meter: Meter) -> str:
     """Return the letter that stands for a meter in layouts and in the names of holds."""
     return _METER_CODES[meter]
 
 
-def _refuse_repeated_names(limits: Sequence[Limit]) -> None:
+def check_together(limits: Sequence[Limit]) -> None:
+    """Check that one tenant can have all of these.
+
+    Raises:
+        InvalidDefinition: There are too many, or two have the same name.
+    """
+    if len(limits) > MAX_LIMITS:
+        raise InvalidDefinition("limits", f"{len(limits)} limits: a tenant has at most {MAX_LIMITS}")
     names = [limit.name for limit in limits]
     for name in names:
         if names.count(name) > 1:
@@ -165,9 +199,7 @@ class Layout:
     reserves: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.limits) > MAX_LIMITS:
-            raise InvalidDefinition("limits", f"{len(self.limits)} limits: a tenant has at most {MAX_LIMITS}")
-        _refuse_repeated_names([installed.limit for installed in self.limits])
+        check_together([installed.limit for installed in self.limits])
         slots = [installed.slot for installed in self.limits]
         if len(set(slots)) < len(slots) or not all(len(slot) == 1 and slot in SLOTS for slot in slots):
             raise InvalidDefinition("limits", f"slots {slots}: each must be one of {SLOTS}, used once")
@@ -212,9 +244,7 @@ def plan_change(current: Layout, wanted: Sequence[Limit], *, reserves: bool | No
     Raises:
         InvalidDefinition: There are too many wanted limits, or two have the same name.
     """
-    if len(wanted) > MAX_LIMITS:
-        raise InvalidDefinition("limits", f"{len(wanted)} limits: a tenant has at most {MAX_LIMITS}")
-    _refuse_repeated_names(wanted)
+    check_together(wanted)
     version = current.version + 1
     held = {installed.slot: installed for installed in current.limits}
     matches: dict[str, InstalledLimit] = {}
@@ -254,10 +284,11 @@ def _counts(limit: Limit) -> tuple[object, ...]:
 def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
-    ``[zone, 1, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope], ...]`` where defaults are
-    cut off from the end of each limit; a scope is ``[models, profiles]``. A window carries its own zone only where that
-    differs from the first one. The 1 is there where the tenant reserves every call. Three limits take about 100 bytes.
-    What earlier versions wrote lacks the later fields and is read with their defaults.
+    ``[zone, 1, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope, shadow, fail, boosts],
+    ...]`` where the 1 is there only if the tenant reserves every call, a scope is ``[models, profiles]`` and a boost
+    ``[from, to, amount, permille]``; defaults are cut off from the end of each limit. A window carries its own zone
+    only where that differs from the first one. Three limits take about 100 bytes. What earlier versions wrote lacks the
+    later fields and is read with their defaults.
     """
     if not layout.limits and not layout.reserves:
         return _EMPTY
@@ -298,6 +329,9 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
         0 if limit.thresholds == DEFAULT_THRESHOLDS else list(limit.thresholds),
         installed.since_ms,
         [list(limit.scope.models), list(limit.scope.profiles)] if limit.scope != WHOLE else 0,
+        int(limit.shadow),
+        limit.fail or 0,
+        [[one.from_ms, one.to_ms, one.amount, one.permille] for one in limit.boosts] or 0,
     ]
     while optional and optional[-1] == _UNWRITTEN[len(optional) - 1]:
         optional.pop()
@@ -306,11 +340,13 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
 
 def _unpack(values: Sequence[Any], shared: str) -> InstalledLimit:
     slot, version, code, spelled, maximum = values[:5]
-    hard, name, thresholds, since_ms, scope = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
+    hard, name, thresholds, since_ms, scope, shadow, fail, boosts = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
     label, _, zone = spelled.partition(" ")
     meter, window = _METERS_BY_CODE[code], parse_window(label, zone or shared)
     levels = DEFAULT_THRESHOLDS if thresholds == 0 else tuple(thresholds)
     models, profiles = scope or ((), ())
     looks_at = Scope(tuple(models), tuple(profiles))
-    limit = Limit(name or default_name(meter, window), meter, window, maximum, bool(hard), levels, looks_at)
+    named = name or default_name(meter, window)
+    boosted = tuple(Boost(*one) for one in boosts or ())
+    limit = Limit(named, meter, window, maximum, bool(hard), levels, looks_at, bool(shadow), fail or None, boosted)
     return InstalledLimit(limit, slot, version, since_ms)

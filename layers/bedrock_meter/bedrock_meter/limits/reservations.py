@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
+from bedrock_meter.limits.boosts import least_maximum
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate, amount_of, amount_under, is_touched
-from bedrock_meter.limits.gauge import Gauge, Reading, falls_below_ms, read
+from bedrock_meter.limits.gauge import Gauge, Reading, has_room_from_ms, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_bucket, held_name, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
@@ -128,6 +129,7 @@ class Decision:
         by_used: Whether what is used denies it alone, so that it will be denied until then, whatever is given back.
         readings: What each limit says.
         room: How much more each touched limit could take, by its charge's name; below 0 where it denies.
+            Shadow limits are not among them.
         needs: Room that ``denied_by`` must have, in its meter; 0 when allowed.
         suspended: The suspension in force, with its reason; it denies whatever the limits say.
     """
@@ -188,7 +190,7 @@ def moved_holds(before: Reservation, after: Reservation) -> dict[str, int]:
     return {name: amount for name, amount in moves.items() if amount}
 
 
-def decide(gauge: Gauge, estimate: Estimate, now_ms: int, image_ms: int) -> Decision:
+def decide(gauge: Gauge, estimate: Estimate, now_ms: int, image_ms: int, lifetime_ms: int = 0) -> Decision:
     """Decide on one image of the gauge; nothing is held by it. A limit that the call cannot touch denies nothing.
 
     Args:
@@ -197,23 +199,26 @@ def decide(gauge: Gauge, estimate: Estimate, now_ms: int, image_ms: int) -> Deci
         now_ms: The instant; what is used is what the image says of it.
         image_ms: When the image was taken. What was reserved then counts, also what has expired since: it may have been
             renewed in time.
+        lifetime_ms: For how long it is held. It has to fit the smallest maximum of that time: what is admitted shortly
+            before a boost ends would else stand above the limit after it.
     """
     readings = read(gauge, now_ms)
     denying: list[tuple[float, Reading, int]] = []
     room: dict[str, int] = {}
     by_used = False
     for reading in readings:
-        if not is_touched(reading.limit, estimate):
+        if reading.limit.shadow or not is_touched(reading.limit, estimate):
             continue
         limit, need = reading.limit, needed(reading.limit, estimate)
-        free = limit.maximum - reading.used - need
+        least = least_maximum(limit.maximum, limit.boosts, now_ms, now_ms + lifetime_ms)
+        free = least - reading.used - need
         room[charged_name(limit.slot)] = free - reserved(gauge.holds, hold_key(limit), min(image_ms, now_ms))
         if room[charged_name(limit.slot)] >= 0:
             continue
         wait_ms: float = RETRY_RESERVED_MS
         if free < 0:
             by_used = True
-            free_ms = falls_below_ms(limit, gauge.buckets, limit.maximum - need + 1, now_ms)
+            free_ms = has_room_from_ms(limit, gauge.buckets, need, now_ms, lifetime_ms)
             wait_ms = math.inf if free_ms is None else free_ms - now_ms
         denying.append((wait_ms, reading, need))
     if gauge.suspension is not None and gauge.suspension.is_in_force:

@@ -212,7 +212,7 @@ class Reservations:
             now_ms = self._clock()
             layout = image.gauge.layout
             priced = self._costs.needed(estimate, layout, tenant, now_ms)
-            decision = decide(image.gauge, priced, now_ms, image.at_ms)
+            decision = decide(image.gauge, priced, now_ms, image.at_ms, lifetime_ms)
             if not decision.allowed:
                 is_lasting = decision.by_used or decision.suspended is not None
                 is_remembered = is_lasting and 0 <= now_ms - image.at_ms <= REMEMBER_MS

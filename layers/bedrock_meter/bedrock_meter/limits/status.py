@@ -1,8 +1,10 @@
 """The answer to "may a call be made now?", from one consistent reading of the gauge. Pure; documents only."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bedrock_meter.clock import iso
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS
 from bedrock_meter.limits.limit import InstalledLimit
@@ -11,17 +13,24 @@ from bedrock_meter.limits.scope import WHOLE
 from bedrock_meter.limits.suspension import suspension_document
 
 
-def limit_document(installed: InstalledLimit) -> dict[str, Any]:
-    """Return a limit as events and the API show it."""
+def limit_document(installed: InstalledLimit, reading: Reading | None = None) -> dict[str, Any]:
+    """Return a limit as events and the API show it.
+
+    With a reading, ``max`` is the ceiling at its instant; where boosts raise it, ``base_max`` is the limit's own.
+    """
+    shown = installed.meter.shown
+    maximum = installed.maximum if reading is None else reading.maximum
     return {
         "name": installed.name,
         "meter": str(installed.meter),
         "unit": installed.meter.unit,
         "window": str(installed.window),
-        "max": installed.meter.shown(installed.maximum),
+        "max": shown(maximum),
+        **({"base_max": shown(installed.maximum)} if maximum != installed.maximum else {}),
         "hard": installed.hard,
         "version": installed.version,
         **({"scope": installed.scope.document()} if installed.scope != WHOLE else {}),
+        **({"shadow": True} if installed.shadow else {}),
     }
 
 
@@ -44,37 +53,55 @@ def amounts_document(reading: Reading) -> dict[str, Any]:
 def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
     """Return the status document of a tenant.
 
-    ``allowed`` is false as soon as one limit has nothing left; the limits that say so carry ``throttled_until`` (null
-    where waiting does not help). Soft limits deny as well: soft says how the oldest part of a rolling window is
-    counted. It is false, too, while the tenant is suspended; ``suspended`` then says why, since when and by whom.
+    ``allowed`` is false as soon as one limit has nothing left; ``denied_by`` names the limits that say so, the longest
+    first, and they carry ``throttled_until`` (null where waiting does not help). A shadow limit never says so. Soft
+    limits deny as well: soft says how the oldest part of a rolling window is counted. ``allowed`` is false, too, while
+    the tenant is suspended; ``suspended`` then says why, since when and by whom.
     """
     readings = read(gauge, now_ms)
     suspended = suspension_document(gauge.suspension)
     return {
         "tenant": gauge.tenant,
         "allowed": suspended is None and all(reading.allowed for reading in readings),
+        "denied_by": denied_by(readings),
         "suspended": suspended,
         "as_of": iso(now_ms),
         "version": gauge.layout.version,
-        "limits": [limit_status(reading) for reading in readings],
+        "limits": [limit_status(reading, now_ms) for reading in readings],
     }
+
+
+def denied_by(readings: Sequence[Reading]) -> list[str]:
+    """Return the names of the limits that deny, the one that denies longest first."""
+    denying = [reading for reading in readings if not reading.allowed]
+    return [reading.limit.name for reading in sorted(denying, key=severity, reverse=True)]
+
+
+def severity(reading: Reading) -> tuple[int, float, float]:
+    """Return what to compare limits by: who denies, and longest, stands above who is near its end."""
+    if reading.allowed:
+        return 0, reading.used / max(1, reading.maximum), 0.0
+    until_ms = reading.throttled_until_ms
+    # What only reservations take may be given back at any moment: no throttle, and the shortest denial.
+    forever = float("inf") if reading.used >= reading.maximum else 0.0
+    return 1, forever if until_ms is None else until_ms, reading.overage
 
 
 def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
     """Return ``RateLimit`` and ``RateLimit-Policy`` (IETF draft), and ``Retry-After`` where waiting helps.
 
-    Each limit is a policy of its own: ``q`` its maximum, ``w`` its window in seconds, ``r`` what remains, ``t`` whole
-    seconds until something frees. The header's integers have 15 digits at most, so that money is in whole millionths of
-    a US dollar there (``qu="micro-usd"``), what is left over cut off.
+    Each limit is a policy of its own, shadow limits are none: ``q`` its maximum, ``w`` its window in seconds, ``r``
+    what remains, ``t`` whole seconds until something frees. The header's integers have 15 digits at most, so that money
+    is in whole millionths of a US dollar there (``qu="micro-usd"``), what is left over cut off.
     """
-    readings = read(gauge, now_ms)
+    readings = [reading for reading in read(gauge, now_ms) if not reading.limit.shadow]
     if not readings:
         return {}
     policies, states = [], []
     for reading in readings:
         window_s = (reading.window_end_ms - reading.window_start_ms) // 1000
         unit, per = (';qu="micro-usd"', 1_000) if reading.limit.meter is Meter.COST_USD else ("", 1)
-        policies.append(f'"{reading.limit.name}";q={reading.limit.maximum // per}{unit};w={window_s}')
+        policies.append(f'"{reading.limit.name}";q={reading.maximum // per}{unit};w={window_s}')
         free = f";t={_seconds_until(reading.frees_at_ms, now_ms)}" if reading.frees_at_ms is not None else ""
         states.append(f'"{reading.limit.name}";r={reading.remaining // per}{free}')
     headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
@@ -89,7 +116,7 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
 
 def _allows_at_ms(reading: Reading, now_ms: int) -> int | None:
     """When to ask again: what only reservations take may be given back at any moment."""
-    if reading.used < reading.limit.maximum:
+    if reading.used < reading.maximum:
         return now_ms + RETRY_RESERVED_MS
     return reading.throttled_until_ms
 
@@ -98,16 +125,24 @@ def _seconds_until(instant_ms: int, now_ms: int) -> int:
     return max(0, -(-(instant_ms - now_ms) // 1000))
 
 
-def limit_status(reading: Reading) -> dict[str, Any]:
-    """Return what a limit says now, as the API shows it."""
+def limit_status(reading: Reading, now_ms: int) -> dict[str, Any]:
+    """Return what a limit says now, as the API shows it; ``boosts`` are those in force."""
+    boosts = [_boost_document(one, reading) for one in reading.limit.boosts if one.is_in_force(now_ms)]
     return {
-        **limit_document(reading.limit),
+        **limit_document(reading.limit, reading),
+        **({"boosts": boosts} if boosts else {}),
         **amounts_document(reading),
         "reserved": reading.limit.meter.shown(reading.reserved),
         "allowed": reading.allowed,
+        **({"would_allow": reading.has_room} if reading.limit.shadow else {}),
         "window_start": iso(reading.window_start_ms),
         "window_end": iso(reading.window_end_ms),
         "frees_at": iso(reading.frees_at_ms),
         "throttled_until": iso(reading.throttled_until_ms),
         "counting_since": iso(reading.limit.since_ms),
     }
+
+
+def _boost_document(boost: Boost, reading: Reading) -> dict[str, Any]:
+    added = boost.amount + reading.limit.maximum * boost.permille // 1000
+    return {"adds": reading.limit.meter.shown(added), "from": iso(boost.from_ms), "to": iso(boost.to_ms)}

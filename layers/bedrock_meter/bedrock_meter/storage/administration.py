@@ -84,6 +84,7 @@ class DynamoDBAdministrationStore:
                 "tenant": text(entry.tenant),
                 "timezone": text(timezone),
                 "profiles": {"L": []},
+                "limits": text("[]"),
                 "updated_ms": number(entry.at_ms),
             }
             condition = "attribute_not_exists(pk)"

@@ -6,7 +6,7 @@ leaves who, when and what.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -24,13 +24,21 @@ AUDIT_SCHEMA = 1
 class DynamoDBAuditTrail:
     """See ``AuditTrail``."""
 
-    def __init__(self, client: Any, tables: Tables) -> None:
+    def __init__(self, client: Any, tables: Tables, partition: Callable[[str], str] = tenant_key) -> None:
+        """Set up.
+
+        Args:
+            client: DynamoDB.
+            tables: Names of the tables.
+            partition: Where entries lie, by the name of what was changed: a tenant, or with ``plan_key`` a plan.
+        """
         self._client = client
         self._table = tables.tenants
+        self._partition = partition
 
     def record(self, entry: AuditEntry) -> None:
         """Keep an entry."""
-        item = audit_item(entry)
+        item = audit_item(entry, self._partition(entry.tenant))
         # Sent again with the same key where only the answer got lost: one entry.
         patiently(partial(self._client.put_item, TableName=self._table, Item=item))
 
@@ -77,7 +85,7 @@ class DynamoDBAuditTrail:
         return {
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :audit)",
-            "ExpressionAttributeValues": {":pk": text(tenant_key(tenant)), ":audit": text(AUDIT_PREFIX)},
+            "ExpressionAttributeValues": {":pk": text(self._partition(tenant)), ":audit": text(AUDIT_PREFIX)},
             "ConsistentRead": True,
             "ScanIndexForward": False,
         }
@@ -92,10 +100,13 @@ class DynamoDBAuditTrail:
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
 
-def audit_item(entry: AuditEntry) -> Item:
-    """Return an entry as an item with a key of its own: two of the same instant are two."""
+def audit_item(entry: AuditEntry, partition: str | None = None) -> Item:
+    """Return an entry as an item with a key of its own: two of the same instant are two.
+
+    It lies with its tenant, or in ``partition``.
+    """
     return {
-        "pk": text(tenant_key(entry.tenant)),
+        "pk": text(tenant_key(entry.tenant) if partition is None else partition),
         "sk": text(audit_sort_key(iso(entry.at_ms), uuid4().hex[:12])),
         "schema": number(AUDIT_SCHEMA),
         "tenant": text(entry.tenant),

@@ -17,6 +17,8 @@ Tenants     TENANT#tenant, TENANT                    the tenant's definition
             TENANT#tenant, AUDIT#instant#id          who changed what of the tenant, newest first
             PROFILE#profile, MAPPING                 attribution: which tenant owns this profile, and since when
             PRINCIPAL#arn, MAPPING                   attribution: which tenant this IAM principal calls for, since when
+            PLANS, PLAN#name                         limits that tenants share: Query by whoever resolves them
+            PLAN#name, AUDIT#instant#id              who changed what of the plan, newest first
             TRUST, TRUST                             attribution: gateways, patterns of principals; one for the stack
             PRICES, OVERRIDES                        rating: the operator's prices, markups and discounts
             PRICES, OVERRIDES#version                who changed them, and when
@@ -43,6 +45,7 @@ PRICES = "PRICES"
 OVERRIDES = "OVERRIDES"
 TRUST = "TRUST"
 AUDIT_PREFIX = "AUDIT#"
+PLANS = "PLANS"
 
 DUE_SHARDS = ("0", "1", "2", "3")
 """Partitions of the ``due`` index: the sweep asks each of them once a minute."""
@@ -85,6 +88,11 @@ def parse_usage_sort_key(sort_key: str) -> tuple[int, str, str]:
 def tenant_key(tenant: str) -> str:
     """Partition of a tenant's definition."""
     return f"TENANT#{tenant}"
+
+
+def plan_key(name: str) -> str:
+    """Sort key of a plan, and partition of what was changed of it."""
+    return f"PLAN#{name}"
 
 
 def audit_sort_key(instant: str, unique: str) -> str:

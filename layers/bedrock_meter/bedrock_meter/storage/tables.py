@@ -138,7 +138,7 @@ class ProfileMap(MapAttribute[str, Any]):
 
 
 class TenantModel(Model):
-    """A tenant's definition; its limits live on its gauge."""
+    """A tenant's definition with its own limits (JSON); those in force live on its gauge."""
 
     class Meta:
         """Bound at run time."""
@@ -158,6 +158,26 @@ class TenantModel(Model):
     removed_ms = NumberAttribute(null=True)
     revision = VersionAttribute()
     fail_policy = UnicodeAttribute(null=True)
+    limits = UnicodeAttribute(null=True)
+    boosts = UnicodeAttribute(null=True)
+
+
+class PlanModel(Model):
+    """A plan: limits that tenants share, as people write them (JSON)."""
+
+    class Meta:
+        """Bound at run time."""
+
+        table_name = "unbound"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    schema = NumberAttribute(default=1)
+    name = UnicodeAttribute()
+    limits = UnicodeAttribute()
+    is_default = BooleanAttribute(default=False)
+    updated_ms = NumberAttribute()
+    revision = VersionAttribute()
 
 
 class PeriodMap(MapAttribute[str, Any]):

@@ -7,22 +7,24 @@ one is refused before anything has happened, and no change is without a note; wh
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from bedrock_meter.errors import LeaseLost
+from bedrock_meter.limits.definition import spelled
 from bedrock_meter.limits.installation import InstallationStore
-from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.limit import NO_LIMITS, Layout
 from bedrock_meter.limits.suspension import suspension_document
-from bedrock_meter.limits.windows import CalendarWindow
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
 from bedrock_meter.tenants.file import parse
 from bedrock_meter.tenants.offboarding import Actor, SuspensionStore, resume_tenant, suspend_tenant
-from bedrock_meter.tenants.onboarding import TenantStore, apply, as_installed, planned
+from bedrock_meter.tenants.onboarding import TenantStore, apply, planned
+from bedrock_meter.tenants.plans import Plan, by_name, completed, own_limits, source_of
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
-KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits", "reserves")
+EFFECTIVE = "effective"
+KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits", "reserves", EFFECTIVE)
 
 
 class Changed(Exception):
@@ -98,6 +100,10 @@ class Administration:
         state = self._state(tenant)
         return None if state is None else state.described
 
+    def plans(self) -> Sequence[Plan]:
+        """Return all plans, by name."""
+        return self._tenants.plans()
+
     def put(
         self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
     ) -> Described:
@@ -105,7 +111,8 @@ class Administration:
 
         Args:
             tenant: Which.
-            document: An entry of a tenants file; its ``id`` may be missing.
+            document: An entry of a tenants file; its ``id`` may be missing. ``effective`` is what a reading says and
+                means nothing here, so that what was read can be sent back.
             is_expected: Whether the present version (None = no such tenant) is one that the caller made this from.
             by: Who changes it.
 
@@ -114,17 +121,17 @@ class Administration:
             Changed: The present version is another one.
             LeaseLost: Somebody else keeps changing the limits; sending it again finishes the change.
         """
-        (definition,) = parse({"tenants": [{"id": tenant, **document}]})
+        (definition,) = parse({"tenants": [{"id": tenant, **_without_effective(document)}]})
         return self._put(definition, is_expected, by, "put")
 
     def put_limits(
         self, tenant: str, limits: Sequence[Any], is_expected: Callable[[str | None], bool], by: str
     ) -> Described | None:
-        """Replace a tenant's limits, and nothing else; None if there is no such tenant. See ``put``."""
+        """Replace a tenant's own limits, and nothing else; None if there is no such tenant. See ``put``."""
         found = self.tenant(tenant)
         if found is None:
             return None
-        (definition,) = parse({"tenants": [{**found.document, "limits": list(limits)}]})
+        (definition,) = parse({"tenants": [{**_without_effective(found.document), "limits": list(limits)}]})
         return self._put(definition, is_expected, by, "put limits")
 
     def _put(
@@ -133,7 +140,8 @@ class Administration:
         state = self._state(definition.id)
         if not is_expected(None if state is None else state.described.version):
             raise Changed
-        before, after = planned(definition, None if state is None else state.definition)
+        known, layout = (None, NO_LIMITS) if state is None else (state.definition, state.layout)
+        before, after = planned(definition, known, by_name(self._tenants.plans()), layout)
         if after is not None:
             entry = AuditEntry(definition.id, self._clock(), by, what, before, after)
             seen_ms = None if state is None else state.described.updated_ms
@@ -184,16 +192,20 @@ class Administration:
         gauge = self._installation.gauge(tenant)
         if definition is None or updated_ms is None:
             return None
-        definition = as_installed(definition, gauge)
-        version = f"{updated_ms}-{gauge.layout.version if gauge is not None else 0}"
-        return _State(definition, Described(document_of(definition), version, updated_ms))
+        layout = gauge.layout if gauge is not None else NO_LIMITS
+        installed = [one.limit for one in layout.limits]
+        whole = replace(completed(definition, installed), reserves=layout.reserves)
+        effective = [{**spelled(one, whole.timezone), "source": source_of(whole, one.name)} for one in installed]
+        document = {**document_of(whole), EFFECTIVE: effective}
+        return _State(definition, layout, Described(document, f"{updated_ms}-{layout.version}", updated_ms))
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A tenant as it was read: its definition with its limits, and the same for people."""
+    """A tenant as it was read: what is stored, what is installed, and both for people."""
 
     definition: TenantDefinition
+    layout: Layout
     described: Described
 
 
@@ -207,25 +219,14 @@ def document_of(definition: TenantDefinition) -> dict[str, Any]:
         "fail": definition.fail_policy,
         "profiles": [_profile(one) for one in definition.profiles],
         "principals": list(definition.principals),
-        "limits": [_limit(one, definition.timezone) for one in definition.limits],
+        "limits": own_limits(definition),
         "reserves": definition.reserves,
     }
 
 
+def _without_effective(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != EFFECTIVE}
+
+
 def _profile(profile: ProfileReference) -> dict[str, str]:
     return {"id": profile.arn, **({} if profile.model == UNKNOWN_MODEL else {"model": profile.model})}
-
-
-def _limit(limit: Limit, timezone: str) -> dict[str, Any]:
-    window: str | dict[str, Any] = str(limit.window)
-    if isinstance(limit.window, CalendarWindow) and limit.window.timezone != timezone:
-        window = {"calendar": str(limit.window), "timezone": limit.window.timezone}
-    return {
-        "name": limit.name,
-        "meter": str(limit.meter),
-        "window": window,
-        "max": limit.meter.shown(limit.maximum),
-        "hard": limit.hard,
-        "thresholds": list(limit.thresholds),
-        **limit.scope.document(),
-    }

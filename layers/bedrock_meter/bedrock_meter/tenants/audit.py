@@ -55,6 +55,7 @@ def definition_document(
     """Return a definition with its limits as entries and ``tenants show`` spell it; None where there is none."""
     if definition is None:
         return None
+    in_force, own = [limit_words(limit) for limit in limits], [limit_words(limit) for limit in definition.limits]
     return {
         "name": definition.name,
         "timezone": definition.timezone,
@@ -65,7 +66,10 @@ def definition_document(
             for one in definition.profiles
         ],
         "principals": list(definition.principals),
-        "limits": [limit_words(limit) for limit in limits],
+        "limits": in_force,
+        # Said only where the plan has a part in it.
+        **({"own_limits": own} if own != in_force else {}),
+        **({"removed_limits": list(definition.removes)} if definition.removes else {}),
         "reserves": reserves,
     }
 
@@ -81,6 +85,8 @@ def limit_words(limit: Limit) -> str:
         "thresholds": "+".join(str(one) for one in limit.thresholds),
         "models": "+".join(limit.scope.models),
         "profiles": "+".join(limit.scope.profiles),
+        "shadow": "true" if limit.shadow else "",
+        "fail": limit.fail or "",
     }
     return ",".join(f"{key}={value}" for key, value in parts.items() if value)
 

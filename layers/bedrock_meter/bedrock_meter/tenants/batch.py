@@ -133,10 +133,11 @@ def parse_limit_words(words: str, timezone: str, where: str) -> Limit:
         if key in parts:
             raise InvalidDefinition(where, f"{key} is given twice")
         parts[key] = value
-    if "hard" in parts:
-        if parts["hard"] not in ("true", "false"):
-            raise InvalidDefinition(where, f"hard={parts['hard']}: write hard=true or hard=false")
-        parts["hard"] = parts["hard"] == "true"
+    for flag in ("hard", "shadow"):
+        if flag in parts:
+            if parts[flag] not in ("true", "false"):
+                raise InvalidDefinition(where, f"{flag}={parts[flag]}: write {flag}=true or {flag}=false")
+            parts[flag] = parts[flag] == "true"
     if "thresholds" in parts:
         levels = str(parts["thresholds"]).split("+")
         parts["thresholds"] = [int(level) if level.isascii() and level.isdigit() else level for level in levels]

@@ -13,6 +13,9 @@
           - {meter: total_tokens, window: 1h, max: 200k, hard: true}
           - {meter: requests, window: month, max: 1000000, thresholds: [80, 100]}
           - {meter: cost_usd, window: month, max: $500, models: [anthropic.claude-*]}
+          - {name: trial, remove: true}    # not this one of its plan
+    plans:                                 # optional: limits that tenants share
+      - {name: gold, default: true, limits: [{name: trial, meter: requests, window: 7d, max: 100}]}
     gateways:                              # optional: whose requestMetadata names the tenant
       principals: [arn:aws:iam::123456789012:role/llm-gateway]
       metadata_key: tenantId               # optional
@@ -25,13 +28,12 @@ from zoneinfo import ZoneInfo
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
-from bedrock_meter.limits.definition import parse_limit
-from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.limit import FAIL_POLICIES, Limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+from bedrock_meter.tenants.plans import Plan, parse_own_limits, parse_plan
 from bedrock_meter.tenants.principals import checked_principal
 from bedrock_meter.tenants.tenant import (
     DEFAULT_TIMEZONE,
-    FAIL_POLICIES,
     ProfileReference,
     TenantDefinition,
     checked_tenant_id,
@@ -45,7 +47,7 @@ from bedrock_meter.tenants.trust import (
 
 T = TypeVar("T")
 
-_FILE_KEYS = ("tenants", "gateways")
+_FILE_KEYS = ("tenants", "plans", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
 _TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
 MAXIMUM_NAME = 200
@@ -89,6 +91,7 @@ def parse(document: object) -> tuple[TenantDefinition, ...]:
         raise InvalidDefinition("", "must be a mapping with a list 'tenants', for example: tenants: [{id: acme}]")
     _refuse_unknown_keys("", document, _FILE_KEYS)
     parse_gateways(document)
+    parse_plans(document)
     definitions: list[TenantDefinition] = []
     owners: dict[str, str] = {}
     for index, entry in enumerate(document["tenants"]):
@@ -128,6 +131,29 @@ def parse_gateways(document: object) -> GatewayDefinition | None:
         raise problem.under("gateways") from problem
 
 
+def load_plans(path: Path) -> tuple[Plan, ...]:
+    """Read the plans of a tenants file; none where it does not mention them. Raises as ``load`` does."""
+    return _load(path, parse_plans)
+
+
+def parse_plans(document: object) -> tuple[Plan, ...]:
+    """Read ``plans`` of a parsed tenants file; see ``load_plans``."""
+    if not isinstance(document, Mapping) or "plans" not in document:
+        return ()
+    plans: list[Plan] = []
+    for index, entry in enumerate(_list(document, "plans")):
+        try:
+            plan = parse_plan(entry)
+            if any(plan.name == other.name for other in plans):
+                raise InvalidDefinition("name", f"plan {plan.name} is defined twice")
+            if plan.is_default and any(other.is_default for other in plans):
+                raise InvalidDefinition("default", "two plans are the default one")
+        except InvalidDefinition as problem:
+            raise problem.under(f"plans[{index}]") from problem
+        plans.append(plan)
+    return tuple(plans)
+
+
 def _principals(entry: Mapping[object, object]) -> tuple[str, ...]:
     listed = [checked_principal(one, f"principals[{index}]") for index, one in enumerate(_list(entry, "principals"))]
     return tuple(dict.fromkeys(listed))
@@ -146,7 +172,7 @@ def _tenant(entry: object) -> TenantDefinition:
     if name is not None:
         check_name(name)
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
-    limits = tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(_list(entry, "limits")))
+    limits, removes = parse_own_limits(_list(entry, "limits"), timezone)
     _check_scopes(profiles, limits)
     fail_policy = entry.get("fail")
     if fail_policy is not None and fail_policy not in FAIL_POLICIES:
@@ -155,7 +181,16 @@ def _tenant(entry: object) -> TenantDefinition:
     if not isinstance(reserves, bool):
         raise InvalidDefinition("reserves", f"{reserves!r}: write true or false")
     return TenantDefinition(
-        tenant, timezone, plan, profiles, limits, _principals(entry), name, fail_policy, reserves=reserves
+        tenant,
+        timezone,
+        plan,
+        profiles,
+        limits,
+        _principals(entry),
+        name,
+        fail_policy,
+        reserves=reserves,
+        removes=removes,
     )
 
 

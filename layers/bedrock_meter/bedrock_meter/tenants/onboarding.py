@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from bedrock_meter.errors import LeaseLost
-from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
-from bedrock_meter.limits.limit import NO_LIMITS
+from bedrock_meter.limits.limit import NO_LIMITS, Layout, Limit
 from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.ownership import ProfileMapping, end, give
+from bedrock_meter.tenants.plans import Plan, Plans, by_name, completed, effective_fail_policy, effective_limits
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 ATTEMPTS = 5
@@ -25,7 +25,19 @@ class TenantStore(Protocol):
     """The Tenants table."""
 
     def tenant(self, tenant: str) -> TenantDefinition | None:
-        """Read a tenant's definition; its limits, and whether it reserves, live on the gauge."""
+        """Read a tenant's definition with its own limits.
+
+        All that are in force, and whether it reserves, live on its gauge.
+        """
+
+    def plans(self) -> Sequence[Plan]:
+        """Read all plans, consistently."""
+
+    def put_plan(self, plan: Plan, now_ms: int) -> bool:
+        """Write a plan over that of ``plan.revision``; False if it changed meanwhile."""
+
+    def remove_plan(self, plan: Plan) -> bool:
+        """Take away the plan of ``plan.revision``; False if it changed meanwhile."""
 
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
         """Write a tenant's definition over that of ``definition.revision``; False if it changed meanwhile."""
@@ -92,7 +104,8 @@ def apply(
 
     Tenants that are not among ``definitions`` are left alone. A profile that a definition no longer names leaves its
     tenant, ``HANDOVER_MS`` from now, unless it is the tenant's by a tag in Bedrock only. What a definition does not say
-    of a profile (its model or routing) and is known stays.
+    of a profile (its model or routing) and is known stays, and so do boosts. A tenant's limits are those of its
+    plan and its own (``plans.py``); all definitions are checked against the stack's plans before the first change.
 
     Args:
         definitions: What is to be true.
@@ -104,30 +117,33 @@ def apply(
         by: Who applies.
 
     Raises:
+        InvalidDefinition: A plan is not defined, or limits of plan and tenant cannot stand together.
         LeaseLost: Somebody else keeps changing the same tenant.
     """
+    plans = by_name(tenants.plans())
+    for definition in definitions:
+        try:
+            effective_limits(definition, plans)
+        except InvalidDefinition as problem:
+            raise problem.under(f"tenant {definition.id}") from problem
     for definition in definitions:
         now_ms = clock()
         changed: list[str] = []
         effective_ms = now_ms
         known = tenants.tenant(definition.id)
         wanted = _completed(definition, known)
+        limits = effective_limits(wanted, plans)
         if audit is not None:
-            before, after = planned(
-                definition, None if known is None else as_installed(known, installation.gauge(definition.id))
-            )
+            gauge = installation.gauge(definition.id)
+            before, after = planned(definition, known, plans, NO_LIMITS if gauge is None else gauge.layout)
             if after is not None:
                 audit.record(AuditEntry(definition.id, now_ms, by, "apply", before, after))
+        keep_own_limits(tenants, installation, known, now_ms)
         if install_limits(
-            installation,
-            definition.id,
-            definition.limits,
-            clock=clock,
-            new_id=new_id,
-            reserves=definition.reserves,
+            installation, definition.id, limits, clock=clock, new_id=new_id, reserves=definition.reserves
         ):
             changed.append("limits")
-        if install_fail_policy(installation, definition.id, definition.fail_policy):
+        if install_fail_policy(installation, definition.id, effective_fail_policy(wanted, limits)):
             changed.append("fail policy")
         for kind, name, from_ms in _given(tenants, definition, wanted, now_ms):
             changed.append(f"{kind} {name}")
@@ -138,29 +154,31 @@ def apply(
         if known != wanted:
             update_definition(tenants, definition.id, now_ms, partial(_completed, definition))
             changed.append("tenant")
+        if changed:
+            settle_limits(tenants, installation, definition.id, clock=clock, new_id=new_id)
         yield Applied(definition.id, tuple(changed), effective_ms)
 
 
 def planned(
-    definition: TenantDefinition, known: TenantDefinition | None
+    definition: TenantDefinition, known: TenantDefinition | None, plans: Plans, layout: Layout
 ) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
     """Return what applying a definition changes, before and after, as audit entries say it; (None, None): nothing.
 
     Args:
         definition: What is to be true.
-        known: The tenant as it is, with what is installed; None = there is none.
+        known: The tenant's stored definition; None = there is none.
+        plans: All plans.
+        layout: What is installed on the tenant's gauge.
+
+    Raises:
+        InvalidDefinition: The tenant's plan is not defined, or limits of plan and tenant cannot stand together.
     """
+    present = [one.limit for one in layout.limits]
     wanted = _completed(definition, known)
     return difference(
-        None if known is None else definition_document(known, known.limits, known.reserves),
-        definition_document(wanted, definition.limits, definition.reserves),
+        None if known is None else definition_document(completed(known, present), present, layout.reserves),
+        definition_document(wanted, effective_limits(wanted, plans), definition.reserves),
     )
-
-
-def as_installed(definition: TenantDefinition, gauge: Gauge | None) -> TenantDefinition:
-    """Return a stored definition with what lives on the gauge: the limits, and whether the tenant reserves."""
-    layout = NO_LIMITS if gauge is None else gauge.layout
-    return replace(definition, limits=tuple(one.limit for one in layout.limits), reserves=layout.reserves)
 
 
 def _given(
@@ -209,7 +227,77 @@ def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> 
     named = {one.id for one in profiles}
     profiles += [one for one in held.values() if one.tagged and one.id not in named]
     name = definition.name or (known.name if known is not None else None)
-    return replace(definition, profiles=tuple(profiles), limits=(), name=name, reserves=False)
+    boosts = known.boosts if known is not None else ()
+    return replace(definition, profiles=tuple(profiles), name=name, boosts=boosts, reserves=False)
+
+
+def installed_limits(installation: InstallationStore, tenant: str) -> tuple[Limit, ...]:
+    """Return the limits on a tenant's gauge, in order; none where there is no gauge."""
+    gauge = installation.gauge(tenant)
+    return tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
+
+
+def keep_own_limits(
+    tenants: TenantStore, installation: InstallationStore, known: TenantDefinition | None, now_ms: int
+) -> None:
+    """Write down which limits are a tenant's own, where its definition is from before that was kept.
+
+    Before its gauge changes: from then on the gauge may hold more than that, and a change that died halfway would make
+    its plan's limits its own. Doing it twice changes nothing.
+    """
+    if known is not None and not known.is_whole:
+        present = installed_limits(installation, known.id)
+        update_definition(tenants, known.id, now_ms, partial(_whole, present))
+
+
+def _whole(installed: Sequence[Limit], definition: TenantDefinition | None) -> TenantDefinition | None:
+    return completed(definition, installed) if definition is not None else None
+
+
+def settle_limits(
+    tenants: TenantStore,
+    installation: InstallationStore,
+    tenant: str,
+    *,
+    clock: Callable[[], int],
+    new_id: Callable[[], str],
+    before: Callable[[Sequence[Limit], Sequence[Limit]], None] | None = None,
+) -> bool:
+    """Install what a tenant's stored definition and the stored plans say, until both still say so afterwards.
+
+    Whoever changes a definition or a plan writes it down first and settles then. So of a change of a plan and one of a
+    tenant at the same time, whichever comes last sees both.
+
+    Args:
+        tenants: Definitions and plans.
+        installation: Gauges and limits.
+        tenant: Whose limits.
+        clock: Current time in milliseconds.
+        new_id: Makes ids of leases.
+        before: Called with the limits that are installed and those that will be, before they change.
+
+    Returns:
+        Whether anything was installed. False, too, for a tenant that is unknown or removed.
+
+    Raises:
+        InvalidDefinition: The tenant's plan is gone, or limits cannot stand together.
+        LeaseLost: Others changed the tenant or its plan each time.
+    """
+    is_changed = False
+    for _ in range(ATTEMPTS):
+        definition, plans = tenants.tenant(tenant), by_name(tenants.plans())
+        if definition is None or definition.removed_ms is not None:
+            return is_changed
+        present = installed_limits(installation, tenant)
+        limits = effective_limits(completed(definition, present), plans)
+        if limits == present:
+            policy = effective_fail_policy(definition, limits)
+            return install_fail_policy(installation, tenant, policy) or is_changed
+        if before is not None:
+            before(present, limits)
+        keep_own_limits(tenants, installation, definition, clock())
+        is_changed = install_limits(installation, tenant, limits, clock=clock, new_id=new_id) or is_changed
+    raise LeaseLost(f"the limits of {tenant} were changed by others {ATTEMPTS} times meanwhile")
 
 
 def update_definition(
@@ -234,7 +322,7 @@ def update_definition(
         wanted = change(held)
         if wanted is None or wanted == held:
             return False
-        if tenants.put_tenant(replace(wanted, limits=(), revision=held.revision if held else 0), now_ms):
+        if tenants.put_tenant(replace(wanted, revision=held.revision if held else 0), now_ms):
             return True
     raise LeaseLost(f"the definition of {tenant} was changed by others {ATTEMPTS} times meanwhile")
 

@@ -17,8 +17,9 @@ from bedrock_meter.limits.windows import CalendarWindow
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.directory import DirectoryStore, Question
-from bedrock_meter.tenants.onboarding import TenantStore, map_profile, update_definition
+from bedrock_meter.tenants.onboarding import TenantStore, keep_own_limits, map_profile, settle_limits, update_definition
 from bedrock_meter.tenants.ownership import owner_of
+from bedrock_meter.tenants.plans import by_name, completed, effective_limits
 from bedrock_meter.tenants.profiles import (
     ControlPlane,
     InferenceProfile,
@@ -48,7 +49,7 @@ class Wanted:
         timezone: IANA zone.
         plan: Name of a plan.
         name: What people call it.
-        limits: All limits that it is to have.
+        limits: All limits of its own that it is to have, beside those of its plan.
     """
 
     tenant: str
@@ -228,13 +229,15 @@ class Provisioner:
         """
         now_ms = self._clock()
         routes = self._routes(wanted)
-        known = self._tenants.tenant(wanted.tenant)
+        stored = self._tenants.tenant(wanted.tenant)
         gauge = self._installation.gauge(wanted.tenant)
         present = tuple(one.limit for one in gauge.layout.limits) if gauge is not None else ()
-        limits = present if wanted.limits is None else wanted.limits
-        definition = _merged(wanted, known)
+        known = completed(stored, present) if stored is not None else None
+        definition = _merged(wanted, known, installed=present)
+        limits = effective_limits(definition, by_name(self._tenants.plans()))
         moves = known is not None and definition.timezone != known.timezone
-        if moves and wanted.limits is None and any(isinstance(one.window, CalendarWindow) for one in present):
+        own = known.limits if known is not None else ()
+        if moves and wanted.limits is None and any(isinstance(one.window, CalendarWindow) for one in own):
             raise InvalidDefinition(
                 "timezone", f"{wanted.tenant} has calendar limits in another zone: give limits as well"
             )
@@ -251,6 +254,7 @@ class Provisioner:
         wishes = [{"source": one.source, "how": one.how} for one in plans.values() if one.how != HAD]
         after = {**(after or {}), **({"new_profiles": wishes} if wishes else {})}
         self._audit.record(AuditEntry(wanted.tenant, now_ms, self._by, "add", before, after))
+        keep_own_limits(self._tenants, self._installation, stored, now_ms)
         install_limits(self._installation, wanted.tenant, limits, clock=self._clock, new_id=self._new_id)
         effective_ms, references = now_ms, []
         for source, plan in plans.items():
@@ -261,7 +265,10 @@ class Provisioner:
             effective_ms = max(effective_ms, from_ms or 0)
             references.append(reference)
             plans[source] = replace(plan, arn=arn)
-        update_definition(self._tenants, wanted.tenant, now_ms, lambda held: _merged(wanted, held, references))
+        update_definition(
+            self._tenants, wanted.tenant, now_ms, lambda held: _merged(wanted, held, references, installed=present)
+        )
+        settle_limits(self._tenants, self._installation, wanted.tenant, clock=self._clock, new_id=self._new_id)
         return Added(wanted.tenant, tuple(changed), tuple(plans.values()), effective_ms)
 
     def _routes(self, wanted: Wanted) -> dict[str, Route]:
@@ -311,16 +318,24 @@ class Provisioner:
 
 
 def _merged(
-    wanted: Wanted, known: TenantDefinition | None, references: Sequence[ProfileReference] = ()
+    wanted: Wanted,
+    known: TenantDefinition | None,
+    references: Sequence[ProfileReference] = (),
+    *,
+    installed: Sequence[Limit],
 ) -> TenantDefinition:
-    """Return the definition with what is wanted, everything else as it was. A removed tenant comes back."""
-    base = known or TenantDefinition(wanted.tenant)
+    """Return the definition with what is wanted, everything else as it was. A removed tenant comes back.
+
+    A gauge without a definition is what a first attempt left that was stopped: its limits are none of anybody's.
+    """
+    base = completed(known, installed) if known is not None else TenantDefinition(wanted.tenant)
     profiles = {one.id: one for one in base.profiles} | {one.id: one for one in references}
     return replace(
         base,
         timezone=wanted.timezone or base.timezone or DEFAULT_TIMEZONE,
         plan=base.plan if wanted.plan is None else wanted.plan,
         name=base.name if wanted.name is None else wanted.name,
+        limits=base.limits if wanted.limits is None else wanted.limits,
         profiles=tuple(profiles.values()),
         removed_ms=None,
     )

@@ -2,14 +2,17 @@
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 
+from bedrock_meter.clock import iso
 from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, UNKNOWN_MODEL
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 DEFAULT_TIMEZONE = "UTC"
-FAIL_POLICIES = ("open", "closed")
 
 
 def is_tenant_id(value: str) -> bool:
@@ -53,20 +56,57 @@ class ProfileReference:
 
 
 @dataclass(frozen=True, slots=True)
+class BoostGrant:
+    """A boost of one of a tenant's limits, and who gave it.
+
+    Attributes:
+        limit: Name of the limit, of the tenant's plan or its own.
+        boost: What is added, from when to when.
+        reason: Why, in a person's words.
+        by: Who gave it.
+    """
+
+    limit: str
+    boost: Boost
+    reason: str
+    by: str
+
+    def document(self) -> dict[str, Any]:
+        """Return it as ``tenants show`` and the history spell it; the amount in the limit's smallest unit."""
+        return {
+            "limit": self.limit,
+            **({"amount": self.boost.amount} if self.boost.amount else {"factor": str(self.factor)}),
+            "from": iso(self.boost.from_ms),
+            "to": iso(self.boost.to_ms),
+            "reason": self.reason,
+            "by": self.by,
+        }
+
+    @property
+    def factor(self) -> Decimal:
+        """What the maximum is multiplied by."""
+        return 1 + Decimal(self.boost.permille) / 1000
+
+
+@dataclass(frozen=True, slots=True)
 class TenantDefinition:
     """A tenant as a person defined it.
 
     Attributes:
         id: Name in keys, events and the API. It stays in usage for ever, so it should say nothing about a person.
         timezone: IANA zone of its calendar windows.
-        plan: Name of its plan; kept, not interpreted yet.
+        plan: Name of its plan; None = the stack's default plan, if there is one. See ``plans.py``.
         profiles: Profiles that it owns.
-        limits: Its limits, in order.
+        limits: Its own limits, in order: beside those of its plan, or instead of one of the same name.
         principals: Canonical principals and patterns that call for it alone.
         name: What people call it, for lists only; forgotten by ``tenants erase``.
         fail_policy: What the API answers for it while the tables are down: ``open``, ``closed``, or None for the
             stack's default.
         removed_ms: When it was removed, or None.
+        removes: Names of limits of its plan that it does not have.
+        boosts: What was added to its limits for a time; those that have ended as well, until the next one.
+        is_whole: Whether ``limits`` and ``removes`` are known. False for a definition that was stored before they were
+            kept: then all limits on its gauge are its own.
         revision: Of the stored definition that this one was made from; 0 = there was none.
         reserves: Whether it reserves every call, so that usage without a reservation is announced.
     """
@@ -80,5 +120,8 @@ class TenantDefinition:
     name: str | None = None
     fail_policy: str | None = None
     removed_ms: int | None = None
+    removes: tuple[str, ...] = ()
+    boosts: tuple[BoostGrant, ...] = ()
+    is_whole: bool = True
     revision: int = field(default=0, compare=False)
     reserves: bool = False

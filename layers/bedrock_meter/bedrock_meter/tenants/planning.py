@@ -1,0 +1,197 @@
+"""Changing plans: written down first, then made true for each tenant that has them.
+
+The decision: a plan's limits are installed on each tenant's gauge, and not looked up when a call is decided. So a
+decision stays one read, and a new window of a plan is seeded exactly, as a tenant's own would be. The price is that a
+change takes as long as its tenants are many. It can be stopped and repeated: a tenant that is as wanted is left alone.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
+from bedrock_meter.limits.installation import InstallationStore
+from bedrock_meter.limits.limit import Limit
+from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, difference, limit_words
+from bedrock_meter.tenants.onboarding import TenantStore, installed_limits, settle_limits
+from bedrock_meter.tenants.plans import MOST_PLANS, Plan, by_name, completed, effective_limits, plan_of
+from bedrock_meter.tenants.tenant import TenantDefinition
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a change of plans did to one tenant.
+
+    Attributes:
+        tenant: Which.
+        number: The how many-th it was, from 1.
+        of: How many there are.
+        is_changed: Whether its limits changed.
+        problem: Why they could not be; empty if they are as wanted.
+    """
+
+    tenant: str
+    number: int
+    of: int
+    is_changed: bool
+    problem: str = ""
+
+
+class Planning:
+    """Changes plans, and the limits of who has them.
+
+    Args:
+        tenants: Definitions and plans.
+        installation: Gauges and limits.
+        plan_audit: Where each change of a plan is noted first.
+        audit: Where each change of a tenant's limits is noted first.
+        by: Who changes.
+        clock: Current time in milliseconds.
+        new_id: Makes ids of leases.
+    """
+
+    def __init__(
+        self,
+        tenants: TenantStore,
+        installation: InstallationStore,
+        plan_audit: AuditTrail,
+        audit: AuditTrail,
+        *,
+        by: str,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._tenants = tenants
+        self._installation = installation
+        self._plan_audit = plan_audit
+        self._audit = audit
+        self._by = by
+        self._clock = clock
+        self._new_id = new_id
+
+    def put(self, wanted: Sequence[Plan], *, redefined: Collection[str] = ()) -> tuple[str, ...]:
+        """Write plans down; others stay. Checked first against every tenant that has one. Call ``settle`` after it.
+
+        A plan that becomes the default one takes over from the one that was.
+
+        Args:
+            wanted: Plans as they are to be.
+            redefined: Tenants that are about to be defined anew, and are checked there.
+
+        Returns:
+            Names of those that changed.
+
+        Raises:
+            InvalidDefinition: The limits of a tenant could not stand together; nothing was changed.
+            LeaseLost: Somebody else keeps changing the same plan.
+        """
+        held = by_name(self._tenants.plans())
+        changes = {plan.name: plan for plan in wanted if held.get(plan.name) != plan}
+        if any(plan.is_default for plan in wanted):
+            named = {plan.name for plan in wanted}
+            former = [plan for plan in held.values() if plan.is_default and plan.name not in named]
+            # First, so that there are never two.
+            changes = {**{plan.name: replace(plan, is_default=False) for plan in former}, **changes}
+        after = {**held, **changes}
+        if len(after) > MOST_PLANS:
+            raise InvalidDefinition("plans", f"{len(after)} plans: a stack has at most {MOST_PLANS}")
+        self._check([one for one in self._having(changes) if one.id not in redefined], after)
+        for plan in sorted(changes.values(), key=lambda one: one.is_default):
+            self._write(plan, held.get(plan.name))
+        return tuple(changes)
+
+    def settle(self, names: Collection[str]) -> Iterator[Settled]:
+        """Make the limits of all tenants with these plans, or without any, what they are to be; yields each.
+
+        One that fails does not stop the others. Doing it again does what is left.
+        """
+        having = self._having(names)
+        for number, definition in enumerate(having, 1):
+            problem, is_changed = "", False
+            try:
+                is_changed = settle_limits(
+                    self._tenants,
+                    self._installation,
+                    definition.id,
+                    clock=self._clock,
+                    new_id=self._new_id,
+                    before=self._noting(definition),
+                )
+            except (LeaseLost, InvalidDefinition) as error:
+                problem = str(error)
+            yield Settled(definition.id, number, len(having), is_changed, problem)
+
+    def remove(self, name: str) -> None:
+        """Take a plan away that no tenant has.
+
+        Raises:
+            InvalidDefinition: There is no such plan, or a tenant has it; it stays.
+            LeaseLost: Somebody else changed it.
+        """
+        plans = by_name(self._tenants.plans())
+        plan = plans.get(name)
+        if plan is None:
+            raise InvalidDefinition("plan", f"there is no plan {name}")
+        self._refuse_used(plan, plans)
+        self._plan_audit.record(AuditEntry(name, self._clock(), self._by, "remove", plan.document(), None))
+        if not self._tenants.remove_plan(plan):
+            raise LeaseLost(f"plan {name} was changed by somebody else meanwhile; it was not removed")
+        try:
+            self._refuse_used(plan, plans)  # A tenant may have been given it since.
+        except InvalidDefinition:
+            self._tenants.put_plan(replace(plan, revision=0), self._clock())
+            raise
+
+    def having(self, name: str) -> tuple[str, ...]:
+        """Return the ids of the tenants that have a plan, sorted. Reads the whole table of tenants."""
+        plans = by_name(self._tenants.plans())
+        return self._users(plans[name], plans) if name in plans else ()
+
+    def _write(self, plan: Plan, held: Plan | None) -> None:
+        before, after = difference(held.document() if held is not None else None, plan.document())
+        self._plan_audit.record(AuditEntry(plan.name, self._clock(), self._by, "apply", before, after))
+        if not self._tenants.put_plan(replace(plan, revision=held.revision if held else 0), self._clock()):
+            raise LeaseLost(f"plan {plan.name} was changed by somebody else meanwhile; try again")
+
+    def _noting(self, definition: TenantDefinition) -> Callable[[Sequence[Limit], Sequence[Limit]], None]:
+        def note(before: Sequence[Limit], after: Sequence[Limit]) -> None:
+            what = f"plan {definition.plan}" if definition.plan is not None else "default plan"
+            sides = [_words(before), _words(after)]
+            self._audit.record(AuditEntry(definition.id, self._clock(), self._by, what, *sides))
+
+        return note
+
+    def _check(self, having: Sequence[TenantDefinition], plans: Mapping[str, Plan]) -> None:
+        problems = []
+        for definition in having:
+            try:
+                installed = () if definition.is_whole else installed_limits(self._installation, definition.id)
+                effective_limits(completed(definition, installed), plans)
+            except InvalidDefinition as problem:
+                problems.append(f"tenant {definition.id}: {problem}")
+        if problems:
+            more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+            raise InvalidDefinition("plans", "; ".join(problems[:_NAMED]) + more)
+
+    def _refuse_used(self, plan: Plan, plans: Mapping[str, Plan]) -> None:
+        users = self._users(plan, plans)
+        if users:
+            more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
+            raise InvalidDefinition("plan", f"{plan.name} is the plan of {', '.join(users[:_NAMED])}{more}: it stays")
+
+    def _users(self, plan: Plan, plans: Mapping[str, Plan]) -> tuple[str, ...]:
+        return tuple(one.id for one in self._having((plan.name,)) if plan_of(one, plans) == plan)
+
+    def _having(self, names: Collection[str]) -> list[TenantDefinition]:
+        """Return who has one of these plans or names none, and is not removed, sorted."""
+        if not names:
+            return []
+        found = (one for one in self._tenants.everything() if isinstance(one, TenantDefinition))
+        having = [one for one in found if one.removed_ms is None and (one.plan is None or one.plan in names)]
+        return sorted(having, key=lambda one: one.id)
+
+
+def _words(limits: Sequence[Limit]) -> dict[str, Any]:
+    return {"limits": [limit_words(limit) for limit in limits]}
