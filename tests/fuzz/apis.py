@@ -9,6 +9,7 @@ from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import reservation_id
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.tenants.plans import parse_plan
 from bedrock_meter.tenants.tenant import ProfileReference
 from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.holding import MemoryReservations
@@ -76,8 +77,9 @@ def quota() -> Gateway:
 
 
 def admin() -> Gateway:
-    """The admin API: two tenants, one of them with a history."""
+    """The admin API: a plan, and two tenants, one of them with a history."""
     office = Office()
+    office.tenants.put_plan(parse_plan({"name": "gold"}), NOW_MS)
     for tenant in ("acme", "globex"):
         office.put({"limits": [{"meter": "requests", "window": "day", "max": 5}]}, NEW, f"{TENANTS}/{tenant}")
         office.put({"plan": "gold"}, {"if-match": "*"}, f"{TENANTS}/{tenant}")
@@ -90,6 +92,6 @@ APIS: dict[str, tuple[Callable[[], Gateway], str, dict[str, list[str]]]] = {
         "/v1/openapi.json",
         {"tenant": ["acme", "acme", "acme", "globex", "initech"], "reservation": HELD},
     ),
-    "admin": (admin, "/v1/admin/openapi.json", {"tenant": ["acme", "globex"], "If-Match": ["*"]}),
+    "admin": (admin, "/v1/admin/openapi.json", {"tenant": ["acme", "globex"], "name": ["gold"], "If-Match": ["*"]}),
 }
 """Name -> (makes the API, path of its document, values that exist)."""

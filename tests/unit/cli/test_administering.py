@@ -71,6 +71,8 @@ def test_a_file_is_applied_and_again_changes_nothing(
     assert [one.limit.maximum for one in office.gauges.gauges["acme"].layout.limits] == [2000]
     (tmp_path / "more.yaml").write_text(FILE + "gateways: {principals: []}\n", encoding="utf-8")
     assert "gateways" in run(capsys, "apply", str(tmp_path / "more.yaml"), code=2)[1]
+    (tmp_path / "plans.yaml").write_text(FILE + "plans: [{name: gold, limits: []}]\n", encoding="utf-8")
+    assert "plans" in run(capsys, "apply", str(tmp_path / "plans.yaml"), code=2)[1]
 
 
 def test_a_tenant_is_shown_and_listed(office: Office, capsys: pytest.CaptureFixture[str]) -> None:

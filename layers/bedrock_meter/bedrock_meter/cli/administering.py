@@ -67,8 +67,10 @@ class AdminApi:
         status, headers, before = self._ask("GET", _path(tenant), accepted=(200, 404))
         known = before if status == 200 else {}
         condition = {"If-Match": _header(headers, "etag")} if known else {"If-None-Match": "*"}
+        from bedrock_meter.tenants.administration import EFFECTIVE
+
         _, _, after = self._ask("PUT", _path(tenant), document, condition)
-        return tuple(name for name in after if known.get(name) != after[name])
+        return tuple(name for name in after if name != EFFECTIVE and known.get(name) != after[name])
 
     def suspend(self, tenant: str, reason: str) -> dict[str, Any]:
         """Suspend a tenant; returns reason, instant and author of the suspension that holds now."""

@@ -81,7 +81,7 @@ def apply_file(
     definitions, gateways, plans = load_tenants(file), load_gateways(file), load_plans(file)
     if api is not None:
         no_author(by)
-        _apply_over(AdminApi(api), definitions, has_gateways=gateways is not None)
+        _apply_over(AdminApi(api), definitions, is_about_the_stack=gateways is not None or bool(plans))
         return
     outputs = outputs_of_stack(stack)
     if gateways is not None:
@@ -96,12 +96,14 @@ def apply_file(
         point_to_reattribution(stack)
 
 
-def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, has_gateways: bool) -> None:
+def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, is_about_the_stack: bool) -> None:
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.tenants.administration import document_of
 
-    if has_gateways:
-        raise BadInput("gateways belong to the whole stack, and the admin API has tenants: apply this file to --stack")
+    if is_about_the_stack:
+        raise BadInput(
+            "gateways and plans are the stack's, and the admin API changes tenants: apply this file to --stack"
+        )
     for definition in definitions:
         changed = api.put(definition.id, document_of(definition))
         print(f"{definition.id}: {', '.join(changed) or 'as it was'}")

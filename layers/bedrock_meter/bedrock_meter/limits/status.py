@@ -80,7 +80,7 @@ def denied_by(readings: Sequence[Reading]) -> list[str]:
 def severity(reading: Reading) -> tuple[int, float, float]:
     """Return what to compare limits by: who denies, and longest, stands above who is near its end."""
     if reading.allowed:
-        return 0, reading.used / max(1, reading.maximum), 0.0
+        return 0, -reading.remaining / max(1, reading.maximum), 0.0
     until_ms = reading.throttled_until_ms
     # What only reservations take may be given back at any moment: no throttle, and the shortest denial.
     forever = float("inf") if reading.used >= reading.maximum else 0.0

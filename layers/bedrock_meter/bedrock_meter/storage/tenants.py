@@ -6,22 +6,23 @@ read.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
-from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, is_passing, number, text
 from bedrock_meter.storage.gauges import read_batch
-from bedrock_meter.storage.keys import MAPPING, PLANS, TENANT, TRUST, plan_key, principal_key, profile_key, tenant_key
+from bedrock_meter.storage.keys import MAPPING, TENANT, TRUST, principal_key, profile_key, tenant_key
 from bedrock_meter.storage.patience import patiently
+from bedrock_meter.storage.plans import PynamoDBPlans, boosts_of, boosts_text
+from bedrock_meter.storage.versions import deleted, saved
 from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.directory import Answer, Question
 from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.principals import is_pattern
-from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, BoostGrant, ProfileReference, TenantDefinition
+from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import (
     DEFAULT_METADATA_KEY,
     MAXIMUM_PATTERNS,
@@ -29,9 +30,6 @@ from bedrock_meter.tenants.trust import (
     GatewayDefinition,
     Trust,
 )
-
-if TYPE_CHECKING:  # the recorder has no use for what reads limits as people write them
-    from bedrock_meter.tenants.plans import Plan
 
 MAPPING_SCHEMA = 1
 _ATTEMPTS = 5
@@ -150,7 +148,7 @@ def _period(period: Any) -> MappingPeriod:
     return MappingPeriod(period.tenant, int(period.from_ms), to_ms, period.model, period.routing, period.by)
 
 
-class PynamoDBTenantStore:
+class PynamoDBTenantStore(PynamoDBPlans):
     """``TenantStore``: definitions, mappings and trust as people change them."""
 
     def __init__(self, tables: Tables) -> None:
@@ -159,7 +157,6 @@ class PynamoDBTenantStore:
             MappingModel,
             PatternMap,
             PeriodMap,
-            PlanModel,
             ProfileMap,
             TenantModel,
             TrustModel,
@@ -170,7 +167,7 @@ class PynamoDBTenantStore:
         self._tenants = bound(TenantModel, tables.tenants)
         self._mappings = bound(MappingModel, tables.tenants)
         self._trusts = bound(TrustModel, tables.tenants)
-        self._plans = bound(PlanModel, tables.tenants)
+        super().__init__(tables)
         self._pattern_map = PatternMap
         self._profile_map = ProfileMap
         self._period_map = PeriodMap
@@ -206,37 +203,11 @@ class PynamoDBTenantStore:
             name=definition.name,
             removed_ms=definition.removed_ms,
             limits=json.dumps(own_limits(definition), separators=(",", ":")) if definition.is_whole else None,
-            boosts=_boosts_text(definition.boosts) if definition.boosts else None,
+            boosts=boosts_text(definition.boosts) if definition.boosts else None,
         )
         if definition.revision:
             tenant.revision = definition.revision
-        return _saved(tenant)
-
-    def plans(self) -> "tuple[Plan, ...]":
-        """Read all plans, consistently."""
-        from bedrock_meter.tenants.plans import Plan
-
-        return tuple(
-            Plan(one.name, tuple(json.loads(one.limits)), bool(one.is_default), int(one.revision))
-            for one in self._plans.query(PLANS, consistent_read=True)
-        )
-
-    def put_plan(self, plan: "Plan", now_ms: int) -> bool:
-        """Write a plan over that of ``plan.revision``; False if it changed meanwhile."""
-        return _saved(self._plan_item(plan, updated_ms=now_ms))
-
-    def remove_plan(self, plan: "Plan") -> bool:
-        """Take away the plan of ``plan.revision``; False if it changed meanwhile."""
-        return _deleted(self._plan_item(plan))
-
-    def _plan_item(self, plan: "Plan", **more: Any) -> Any:
-        limits = json.dumps(plan.limits, separators=(",", ":"))
-        item = self._plans(
-            PLANS, plan_key(plan.name), name=plan.name, limits=limits, is_default=plan.is_default, **more
-        )
-        if plan.revision:
-            item.revision = plan.revision
-        return item
+        return saved(tenant)
 
     def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
         """Yield all definitions and all mappings, consistently, in no order.
@@ -311,7 +282,7 @@ class PynamoDBTenantStore:
             trust = self.trust()
             patterns = {name: periods for name, periods in trust.patterns.items() if name != principal}
             return trust.version == version and self._put_trust(replace(trust, patterns=patterns))
-        return _deleted(self._mappings(principal_key(principal), MAPPING, periods=[], version=version))
+        return deleted(self._mappings(principal_key(principal), MAPPING, periods=[], version=version))
 
     def trust(self) -> Trust:
         """Read what the stack trusts."""
@@ -380,7 +351,7 @@ class PynamoDBTenantStore:
         """Write an item over the one of ``version``, 0 = none; False if it changed meanwhile."""
         if version:
             item.version = version
-        return _saved(item)
+        return saved(item)
 
 
 def definition_of(item: Item) -> TenantDefinition:
@@ -410,45 +381,7 @@ def _definition(found: Any) -> TenantDefinition:
         removed_ms=removed_ms,
         limits=limits,
         removes=removes,
-        boosts=_boosts_of(found.boosts) if found.boosts else (),
+        boosts=boosts_of(found.boosts) if found.boosts else (),
         is_whole=found.limits is not None,
         revision=revision,
     )
-
-
-def _boosts_text(boosts: Sequence[BoostGrant]) -> str:
-    rows = [[one.limit, *astuple(one.boost), one.reason, one.by] for one in boosts]
-    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
-
-
-def _boosts_of(stored: str) -> tuple[BoostGrant, ...]:
-    return tuple(
-        BoostGrant(limit, Boost(from_ms, to_ms, amount, permille), reason, by)
-        for limit, from_ms, to_ms, amount, permille, reason, by in json.loads(stored)
-    )
-
-
-def _saved(item: Any) -> bool:
-    """Write an item over its own version; False if it changed meanwhile."""
-    from pynamodb.exceptions import PutError
-
-    try:
-        item.save()
-    except PutError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            return False
-        raise
-    return True
-
-
-def _deleted(item: Any) -> bool:
-    """Delete an item of its own version; False if it changed meanwhile."""
-    from pynamodb.exceptions import DeleteError
-
-    try:
-        item.delete()
-    except DeleteError as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            return False
-        raise
-    return True
