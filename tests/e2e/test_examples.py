@@ -4,8 +4,6 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 from bedrock_meter.local.project import Project
 from tests.e2e.conftest import Command, Up
 
@@ -31,8 +29,6 @@ def test_a_service_that_keeps_a_throttle_list(up: Up, served: Command, project: 
 
 
 def test_a_guarded_service(up: Up, served: Command, project: Project) -> None:
-    if "/reservations" not in project.template.read_text(encoding="utf-8"):
-        pytest.skip("the template's quota API has no reservation routes")
     said = run("guarded_service", served, project)
     assert "1. admitted" in said
     assert "2. its log record settled it" in said
