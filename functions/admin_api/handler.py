@@ -13,27 +13,39 @@ from bedrock_meter.settings import Tables, required
 from bedrock_meter.storage.administration import DynamoDBAdministrationStore
 from bedrock_meter.storage.audit import DynamoDBAuditTrail
 from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.erasure import DynamoDBPrincipalStore
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
-from bedrock_meter.storage.tenants import PynamoDBTenantStore
+from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
 from bedrock_meter.tenants.administration import Administration
+from bedrock_meter.tenants.leaving import Leaving
+from bedrock_meter.tenants.overview import Overviews
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-_tables = Tables.from_environment("usage", "quotas", "tenants")
+ERASURE_PAGE = 500
+"""Ledger entries between two looks at the clock: changing all of them takes seconds, and a request has 29."""
+
+_tables = Tables.from_environment("ledger", "usage", "quotas", "tenants")
 _client = client("dynamodb")
+_tenants = PynamoDBTenantStore(_tables)
+_installation = DynamoDBInstallationStore(_client, _tables)
+_suspensions = DynamoDBSuspensionStore(_client, _tables)
+_trail = DynamoDBAuditTrail(_client, _tables)
 _api = admin_api(
     Administration(
         DynamoDBAdministrationStore(_client, _tables),
-        PynamoDBTenantStore(_tables),
-        DynamoDBInstallationStore(_client, _tables),
-        DynamoDBSuspensionStore(_client, _tables),
-        DynamoDBAuditTrail(_client, _tables),
+        _tenants,
+        _installation,
+        _suspensions,
+        _trail,
         clock=now_ms,
         new_id=lambda: uuid4().hex,
     ),
+    Overviews(_tenants, _installation.gauge, DynamoDBDirectoryStore(_client, _tables), now_ms),
+    Leaving(_tenants, _suspensions, _trail, DynamoDBPrincipalStore(_client, _tables, page=ERASURE_PAGE), clock=now_ms),
     telling=out_loud(),
     tenant_claim=required("JWT_TENANT_CLAIM"),
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from bedrock_meter.tenants.administration import Listed
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry
+from bedrock_meter.tenants.directory import Answer, Question
 from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.plans import Plan
 from bedrock_meter.tenants.tenant import TenantDefinition
@@ -47,6 +48,10 @@ class MemoryTenants(MemoryPlans):
         yield from [definition for definition, _ in self.definitions.values()]
         for profile, (version, periods) in self.mappings.items():
             yield ProfileMapping(profile, version, periods)
+
+    def ask(self, question: Question) -> Answer:
+        self._fail()
+        return Answer(profiles={one: self.periods(one)[1] for one in question.profiles if one in self.mappings})
 
     def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
         return self.mappings.get(profile, (0, ()))

@@ -1,6 +1,6 @@
 """Tenants, their audit trail and Bedrock's control plane, in memory."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bedrock_meter.errors import ProfileQuotaFull
@@ -217,3 +217,30 @@ class MemoryControlPlane:
         if found is not None:
             del self.tags_by_arn[found.arn]
         return found is not None
+
+
+class MemoryPrincipals:
+    """``PrincipalStore``: pages of entries by key, each with (tenant, principal)."""
+
+    def __init__(self, entries: dict[str, tuple[str, str | None]], page: int = 2) -> None:
+        self.entries = entries
+        self.page = page
+        self.die_at: str | None = None
+
+    def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
+        keys = sorted(self.entries)
+        start = int(position or 0)
+        while start < len(keys):
+            page = keys[start : start + self.page]
+            start += self.page
+            wanted = [key for key in page if self.entries[key][0] == tenant and self.entries[key][1]]
+            yield wanted, len(page), str(start) if start < len(keys) else None
+
+    def forget(self, tenant: str, key: str) -> bool:
+        if key == self.die_at:
+            raise Killed
+        owner, principal = self.entries[key]
+        if owner != tenant or principal is None:
+            return False
+        self.entries[key] = (owner, None)
+        return True

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bedrock_meter.alerts.contracts import SOURCE
-from bedrock_meter.storage.keys import PRICES, profile_key
+from bedrock_meter.storage.keys import PRICES, principal_key, profile_key
 from tests.template.expanding import expanded_resources
 from tests.template.reading import (
     FUNCTIONS,
@@ -117,12 +117,15 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     "AdminApiRole": {
         "AdminApiLogGroup.Arn": LOG,
         "TenantsTable.Arn": {
+            "dynamodb:BatchGetItem",
+            "dynamodb:DeleteItem",
             "dynamodb:GetItem",
             "dynamodb:PutItem",
             "dynamodb:Query",
             "dynamodb:Scan",
             "dynamodb:UpdateItem",
         },
+        "LedgerTable.Arn": {"dynamodb:Scan", "dynamodb:UpdateItem"},
         "QuotasTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:Query"},
     },
@@ -221,6 +224,22 @@ def test_the_quota_api_reads_batches_of_prices_only() -> None:
         if words(one["Resource"]) == "TenantsTable.Arn" and "dynamodb:BatchGetItem" in as_list(one["Action"])
     )
     assert batch["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PRICES]}}
+
+
+def test_administrators_delete_mappings_of_principals_only_and_see_no_counts_in_the_ledger() -> None:
+    by_name = {one["Sid"]: one for one in statements("AdminApiRole")}
+    deleting = [name for name, one in by_name.items() if "dynamodb:DeleteItem" in as_list(one["Action"])]
+    assert deleting == ["PrincipalsForgotten"]
+    keys = by_name["PrincipalsForgotten"]["Condition"]
+    assert keys == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["PRINCIPAL#*"]}}
+    assert principal_key("x").startswith("PRINCIPAL#")
+    ledger = [name for name, one in by_name.items() if words(one["Resource"]) == "LedgerTable.Arn"]
+    named = {"ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "principal", "tenant"]}}
+    assert {name: by_name[name]["Condition"] for name in ledger} == {
+        # A Scan without a projection names no attributes, and would see all: the second condition refuses it.
+        "CallersFound": {**named, "StringEquals": {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"}},
+        "CallersForgotten": {**named, "StringEqualsIfExists": {"dynamodb:ReturnValues": "NONE"}},
+    }
 
 
 @pytest.mark.parametrize("role", ["EvaluateQuotasRole", "SweepRole"])

@@ -17,11 +17,14 @@ from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.limits.suspension import resume, suspend
 from bedrock_meter.tenants.administration import Administration
 from bedrock_meter.tenants.audit import limit_words
+from bedrock_meter.tenants.leaving import Leaving
+from bedrock_meter.tenants.overview import Overviews
 from bedrock_meter.tenants.plans import parse_plan
 from tests.doubles.administration import MemoryTenants
 from tests.doubles.http import ARN, CLAIM, Answer, request, token
 from tests.doubles.memory import MemoryInstallationStore, MemorySuspensionStore, MemoryTables
 from tests.doubles.records import NOW_MS
+from tests.doubles.tenants import MemoryPrincipals
 from tests.unit.api.test_openapi import operations, routes_of
 
 TENANTS = "/v1/admin/tenants"
@@ -50,17 +53,28 @@ class Office:
         self.gauges = MemoryTables()
         self.told: list[str] = []
         ticks = itertools.count(NOW_MS)
+        suspensions, installation = MemorySuspensionStore(self.gauges), MemoryInstallationStore(self.gauges)
+        self.ledger = MemoryPrincipals({})
+        self.passing_ms = 0
         administration = Administration(
             self.tenants,
             self.tenants,
-            MemoryInstallationStore(self.gauges),
-            MemorySuspensionStore(self.gauges),
+            installation,
+            suspensions,
             self.tenants.audit,
             clock=lambda: next(ticks),
             new_id=lambda: "x",
         )
         self.api = admin_api(
             administration,
+            Overviews(self.tenants, installation.gauge, self.tenants, lambda: NOW_MS),
+            Leaving(
+                self.tenants,
+                suspensions,
+                self.tenants.audit,
+                self.ledger,
+                clock=lambda: next(ticks) + self.passing_ms,
+            ),
             telling=Telling(self.told.append, lambda: None, lambda error: self.told.append(type(error).__name__)),
             tenant_claim=CLAIM,
             now=lambda: NOW_MS,
@@ -86,7 +100,9 @@ def test_the_document_has_the_routes_that_there_are(office: Office) -> None:
 def test_a_new_tenant_is_made_whole_and_noted(office: Office) -> None:
     answer = office.put(FULL, NEW)
     assert answer.status == 200
-    assert answer.document == office.ask(ACME).document
+    assert {name: one for name, one in answer.document.items() if name != "applied"} == office.ask(ACME).document
+    words = ["limits", "fail policy", "profile p1", "profile p2", f"principal {FULL['principals'][0]}", "tenant"]
+    assert answer.document["applied"] == {"changed": words, "effective": answer.document["applied"]["effective"]}
     assert answer.headers["ETag"] == office.ask(ACME).headers["ETag"]
     assert answer.document["limits"][1] == {
         "name": "requests-month-15",
@@ -143,8 +159,10 @@ def test_plans_can_be_read_and_limits_say_where_they_come_from(office: Office) -
 
 def test_what_is_read_can_be_sent_back(office: Office) -> None:
     first = office.put(FULL, NEW)
+    assert first.document["applied"]["changed"]
     again = office.put(first.document, {"if-match": first.headers["ETag"]})
-    assert (again.status, again.document) == (200, first.document)
+    assert again.document["applied"]["changed"] == []
+    assert (again.status, {**again.document, "applied": 0}) == (200, {**first.document, "applied": 0})
     assert again.headers["ETag"] == first.headers["ETag"]
     assert len(office.tenants.notes) == 1
 
@@ -179,7 +197,7 @@ def test_a_window_in_another_zone_comes_back_as_it_is(office: Office) -> None:
     first = office.put({"timezone": "UTC", "limits": [{"meter": "requests", "window": window, "max": 5}]}, NEW)
     assert first.document["limits"][0]["window"] == window
     again = office.put(first.document, {"if-match": first.headers["ETag"]})
-    assert again.document == first.document
+    assert {**again.document, "applied": 0} == {**first.document, "applied": 0}
 
 
 @pytest.mark.parametrize("path", [ACME, f"{ACME}/limits"])

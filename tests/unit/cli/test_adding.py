@@ -11,8 +11,9 @@ from bedrock_meter.cli import adding
 from bedrock_meter.cli.adding import CHANGED, FAILED, NOT_TRIED, UNCHANGED, Result, provide, result_document, safe_cell
 from bedrock_meter.cli.main import execute
 from bedrock_meter.tenants.batch import Line
+from bedrock_meter.tenants.catalog import ProfileCatalog
 from bedrock_meter.tenants.profiles import profile_name
-from bedrock_meter.tenants.provisioning import ProfileCatalog, Provisioner, Wanted
+from bedrock_meter.tenants.provisioning import Provisioner, Wanted
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
 from tests.doubles.records import NOW_MS
 from tests.doubles.tenants import HAIKU, MemoryAudit, MemoryControlPlane, MemoryTenantStore

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from botocore.httpsession import URLLib3Session
 from bedrock_meter.cli.administering import AdminApi
 from bedrock_meter.cli.main import execute
 from bedrock_meter.local.failures import BadInput
+from bedrock_meter.tenants.ownership import HANDOVER_MS
+from tests.doubles.records import NOW_MS
 from tests.unit.api.test_admin import FULL, NEW, Office
 
 URL = "https://abc123.execute-api.eu-west-1.amazonaws.com"
@@ -64,10 +67,17 @@ def test_a_file_is_applied_and_again_changes_nothing(
     office.put(FULL, NEW)
     file = tmp_path / "tenants.yaml"
     file.write_text(FILE, encoding="utf-8")
-    changed = run(capsys, "apply", str(file))[0].splitlines()
-    assert changed[0] == "acme: name, timezone, fail, profiles, principals, limits"
-    assert changed[1].startswith("globex: id, timezone")
-    assert run(capsys, "apply", str(file))[0] == "acme: as it was\nglobex: as it was\n"
+    out, hint = run(capsys, "apply", str(file))
+    words = (
+        "limits, fail policy, profile p1 removed, principal arn:aws:iam::123456789012:role/acme-worker removed, tenant"
+    )
+    assert [line.partition("; holds from ")[0] for line in out.splitlines()] == [f"acme: {words}", "globex: tenant"]
+    # Both leave their tenant when no recorder can hold an answer from before.
+    at = datetime.fromisoformat(out.splitlines()[0].rpartition(" ")[2])
+    assert round(at.timestamp() * 1000) - NOW_MS in range(HANDOVER_MS, HANDOVER_MS + 100)
+    assert hint == "", "nothing came to a tenant"
+    again = [line.partition(";")[0] for line in run(capsys, "apply", str(file))[0].splitlines()]
+    assert again == ["acme: as it was", "globex: as it was"]
     assert [one.limit.maximum for one in office.gauges.gauges["acme"].layout.limits] == [2000]
     (tmp_path / "more.yaml").write_text(FILE + "gateways: {principals: []}\n", encoding="utf-8")
     assert "gateways" in run(capsys, "apply", str(tmp_path / "more.yaml"), code=2)[1]
@@ -77,9 +87,20 @@ def test_a_file_is_applied_and_again_changes_nothing(
 
 def test_a_tenant_is_shown_and_listed(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
     office.put({**FULL, "name": "Acme"}, NEW)
-    assert json.loads(run(capsys, "show", "acme", "--output", "json")[0])["plan"] == "gold"
+    document = json.loads(run(capsys, "show", "acme", "--output", "json")[0])
+    assert (document["plan"], document["allowed"], document["removed"]) == ("gold", True, None)
+    assert [(one["name"], one["used"], one["source"]) for one in document["limits"]][:2] == [
+        ("total_tokens-1h", 0, "tenant"),
+        ("requests-month-15", 0, "tenant"),
+    ]
+    period = {"tenant": "acme", "from": "1970-01-01T00:00:00.000Z", "to": None}
+    assert [(one["id"], one["by"], one["periods"]) for one in document["profiles"]] == [
+        ("p1", "person", [period]),
+        ("p2", "person", [period]),
+    ]
     shown = run(capsys, "show", "acme")[0]
-    assert all(word in shown for word in ("name: Acme", "requests-month-15", "a.model", "3 limits", "2 profiles"))
+    words = ("tenant: acme", "name: Acme", "allowed: True", "requests-month-15", "a.model", "3 limits", "2 profiles")
+    assert all(word in shown for word in words)
     for number in range(250):
         office.put({}, NEW, f"/v1/admin/tenants/t{number:03}")
     rows = json.loads(run(capsys, "list", "--output", "json")[0])

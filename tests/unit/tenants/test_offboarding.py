@@ -1,6 +1,6 @@
 """Suspending, removing and erasing: safe twice, safe to stop anywhere, and usage stays."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -24,7 +24,14 @@ from bedrock_meter.tenants.offboarding import (
 from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.doubles.records import NOW_MS
-from tests.doubles.tenants import HAIKU, Killed, MemoryAudit, MemoryControlPlane, MemoryTenantStore
+from tests.doubles.tenants import (
+    HAIKU,
+    Killed,
+    MemoryAudit,
+    MemoryControlPlane,
+    MemoryPrincipals,
+    MemoryTenantStore,
+)
 
 
 class MemorySuspensions:
@@ -159,33 +166,6 @@ def test_profiles_are_deleted_if_they_still_carry_the_tenants_tag_also_later() -
     removed = remove_tenant(scene.tenants, "acme", scene.actor(), deletion=deletion)
     assert ([arn[-2:] for arn in removed.deleted], [arn[-2:] for arn in removed.kept]) == (["p1"], ["p2"])
     assert set(scene.control.profiles) == {"p2", "stranger"}
-
-
-class MemoryPrincipals:
-    """``PrincipalStore``: pages of entries by key, each with (tenant, principal)."""
-
-    def __init__(self, entries: dict[str, tuple[str, str | None]], page: int = 2) -> None:
-        self.entries = entries
-        self.page = page
-        self.die_at: str | None = None
-
-    def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
-        keys = sorted(self.entries)
-        start = int(position or 0)
-        while start < len(keys):
-            page = keys[start : start + self.page]
-            start += self.page
-            wanted = [key for key in page if self.entries[key][0] == tenant and self.entries[key][1]]
-            yield wanted, len(page), str(start) if start < len(keys) else None
-
-    def forget(self, tenant: str, key: str) -> bool:
-        if key == self.die_at:
-            raise Killed
-        owner, principal = self.entries[key]
-        if owner != tenant or principal is None:
-            return False
-        self.entries[key] = (owner, None)
-        return True
 
 
 def test_callers_are_forgotten_of_this_tenant_only_and_from_where_it_stopped() -> None:

@@ -8,10 +8,11 @@ import pytest
 from bedrock_meter.errors import InvalidDefinition, ProfileQuotaFull, ProfileRefused
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, MappingPeriod
+from bedrock_meter.tenants.catalog import ADOPTED, CREATED, HAD, ProfileCatalog
 from bedrock_meter.tenants.offboarding import Actor, Deletion, deletable, remove_tenant
 from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.profiles import InferenceProfile, profile_name
-from bedrock_meter.tenants.provisioning import ADOPTED, CREATED, HAD, Added, ProfileCatalog, Provisioner, Wanted
+from bedrock_meter.tenants.provisioning import Added, Provisioner, Wanted
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
 from tests.doubles.records import NOW_MS, limit

@@ -4,26 +4,29 @@ Whoever comes in sees all tenants. A change names the version that it was made f
 ``If-None-Match: *`` for a tenant that is new), so that nobody overwrites what they have not seen.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter import clock
+from bedrock_meter.api.admin_ending import add_ending
+from bedrock_meter.api.admin_overview import add_overviews
+from bedrock_meter.api.changing import changed, down, json_answer
 from bedrock_meter.api.cursors import read_key, write_key
-from bedrock_meter.api.problems import TRY_AGAIN, Problem, invalid, tenant_not_found, unavailable
+from bedrock_meter.api.problems import Problem, invalid
 from bedrock_meter.api.published import add_document
 from bedrock_meter.api.requests import body_bytes, json_object, query, refuse_unknown
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.clock import iso
-from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.suspension import MAXIMUM_REASON
-from bedrock_meter.storage.administration import FAILURES, failure_code
-from bedrock_meter.tenants.administration import EFFECTIVE, KEYS, Administration, Changed, Described
+from bedrock_meter.storage.administration import FAILURES
+from bedrock_meter.tenants.administration import APPLIED, EFFECTIVE, KEYS, Administration, Described
 from bedrock_meter.tenants.audit import AuditEntry
+from bedrock_meter.tenants.leaving import Leaving
+from bedrock_meter.tenants.overview import Overviews
 from bedrock_meter.tenants.plans import Plan
 
 BASE = "/v1/admin/tenants"
@@ -33,14 +36,12 @@ DEFAULT = 50
 MAX_BODY_BYTES = 65_536
 """A definition is an item of at most 400 KB, and a note about it two more."""
 _TAGS = re.compile(r'"[\x21\x23-\x7e]{1,64}"(?:\s*,\s*"[\x21\x23-\x7e]{1,64}")*')
-_MAX_DETAIL = 500
-
-
-T = TypeVar("T")
 
 
 def admin_api(
     administration: Administration,
+    overviews: Overviews,
+    leaving: Leaving,
     *,
     telling: Telling,
     tenant_claim: str,
@@ -50,7 +51,8 @@ def admin_api(
 
     Args:
         administration: Reads and changes tenants.
-        suspensions: Who stops tenants; None leaves the routes out.
+        overviews: Shows them with what they use now.
+        leaving: Ends them.
         telling: Who is told what went wrong.
         tenant_claim: Claim of a token that names its tenant; an administrator needs none.
         now: Current time in milliseconds.
@@ -60,6 +62,8 @@ def admin_api(
     _add_audit(api, administration, telling)
     _add_plans(api, administration, telling)
     _add_suspensions(api, administration, telling)
+    add_overviews(api, overviews, telling)
+    add_ending(api, leaving, telling)
     add_document(api, "/v1/admin/openapi.json", "bedrock_meter.api.admin_openapi")
     return api
 
@@ -72,7 +76,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         try:
             found, last = administration.store.page(after, limit)
         except FAILURES as error:
-            _down(error, telling)
+            down(error, telling)
         listed = [
             {
                 "id": one.definition.id,
@@ -86,7 +90,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
             }
             for one in found
         ]
-        return _json({"tenants": listed, "next": write_key(last, ("tenants",)) if last else None})
+        return json_answer({"tenants": listed, "next": write_key(last, ("tenants",)) if last else None})
 
     @api.routes.get(f"{BASE}/<tenant>")
     def tenant(tenant: str) -> Response:  # type: ignore[type-arg]
@@ -103,7 +107,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         refuse_unknown("", document, KEYS)
         if document.get("id", tenant) != tenant:
             raise invalid("id", "must be the tenant of the path, or missing")
-        made = _changed(lambda: administration.put(tenant, document, is_expected, by), telling)
+        made = changed(lambda: administration.put(tenant, document, is_expected, by), telling)
         return _described(made)
 
     @api.routes.get(f"{BASE}/<tenant>/limits")
@@ -123,7 +127,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         wanted = document.get("limits")
         if not isinstance(wanted, list):
             raise invalid("limits", "must be a list")
-        made = _changed(lambda: administration.put_limits(tenant, wanted, is_expected, by), telling)
+        made = changed(lambda: administration.put_limits(tenant, wanted, is_expected, by), telling)
         return _limits(made)
 
 
@@ -135,9 +139,9 @@ def _add_audit(api: Resolver, administration: Administration, telling: Telling) 
         try:
             found, last = administration.audit.page(tenant, after, limit)
         except FAILURES as error:
-            _down(error, telling)
+            down(error, telling)
         following = write_key(last, ("audit", tenant)) if last else None
-        return _json({"tenant": tenant, "changes": [_change(one) for one in found], "next": following})
+        return json_answer({"tenant": tenant, "changes": [_change(one) for one in found], "next": following})
 
 
 def _add_plans(api: Resolver, administration: Administration, telling: Telling) -> None:
@@ -145,7 +149,7 @@ def _add_plans(api: Resolver, administration: Administration, telling: Telling) 
     def plans() -> Response:  # type: ignore[type-arg]
         api.check_caller()
         query(api.event, ())
-        return _json({"plans": [plan.document() for plan in _plans(administration, telling)]})
+        return json_answer({"plans": [plan.document() for plan in _plans(administration, telling)]})
 
     @api.routes.get(f"{PLANS}/<name>")
     def plan(name: str) -> Response:  # type: ignore[type-arg]
@@ -154,14 +158,14 @@ def _add_plans(api: Resolver, administration: Administration, telling: Telling) 
         found = next((plan for plan in _plans(administration, telling) if plan.name == name), None)
         if found is None:
             raise Problem(404, "Not found", "There is no such plan.")
-        return _json(found.document(), {"ETag": f'"{found.revision}"'})
+        return json_answer(found.document(), {"ETag": f'"{found.revision}"'})
 
 
 def _plans(administration: Administration, telling: Telling) -> Sequence[Plan]:
     try:
         return administration.plans()
     except FAILURES as error:
-        _down(error, telling)
+        down(error, telling)
 
 
 def _add_suspensions(api: Resolver, administration: Administration, telling: Telling) -> None:
@@ -175,15 +179,15 @@ def _add_suspensions(api: Resolver, administration: Administration, telling: Tel
         reason = document.get("reason")
         if not isinstance(reason, str) or not 1 <= len(reason) <= MAXIMUM_REASON or not reason.isprintable():
             raise invalid("reason", f"must be 1 to {MAXIMUM_REASON} printable characters")
-        found = _changed(lambda: administration.suspend(tenant, reason, by), telling)
-        return _json({"tenant": tenant, "suspended": found})
+        found = changed(lambda: administration.suspend(tenant, reason, by), telling)
+        return json_answer({"tenant": tenant, "suspended": found})
 
     @api.routes.delete(f"{BASE}/<tenant>/suspension")
     def resume(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
         query(api.event, ())
         by = api.caller.name
-        _changed(lambda: administration.resume(tenant, by) or None, telling)
+        changed(lambda: administration.resume(tenant, by) or None, telling)
         return Response(204, None, "", headers={"Cache-Control": "no-store"})
 
 
@@ -222,47 +226,19 @@ def _precondition(event: Mapping[str, Any]) -> Callable[[str | None], bool]:
     )
 
 
-def _changed(change: Callable[[], T | None], telling: Telling) -> T:
-    try:
-        made = change()
-    except Changed as changed:
-        detail = "The tenant is not in the state that this change was made from. Read it again; nothing was changed."
-        raise Problem(412, "Changed meanwhile", detail) from changed
-    except InvalidDefinition as wrong:
-        where = wrong.where.removeprefix("tenants[0]").lstrip(".") or "body"
-        raise Problem(400, "Invalid request", f"{where}: {wrong.problem}"[:_MAX_DETAIL], field=where) from wrong
-    except LeaseLost as lost:
-        detail = "Somebody else is changing this tenant. Send the change again to finish it."
-        raise Problem(409, "Being changed", detail, headers=TRY_AGAIN) from lost
-    except FAILURES as error:
-        _down(error, telling)
-    if made is None:
-        raise tenant_not_found()
-    return made
-
-
 def _found(administration: Administration, tenant: str, telling: Telling) -> Described:
-    try:
-        found = administration.tenant(tenant)
-    except FAILURES as error:
-        _down(error, telling)
-    if found is None:
-        raise tenant_not_found()
-    return found
-
-
-def _down(error: Exception, telling: Telling) -> NoReturn:
-    telling.failed(failure_code(error))
-    raise unavailable("The tenants cannot be read or changed at the moment. Try again.") from error
+    return changed(lambda: administration.tenant(tenant), telling)
 
 
 def _described(found: Described) -> Response:  # type: ignore[type-arg]
-    return _json(found.document, {"ETag": f'"{found.version}"'})
+    applied = found.applied
+    said = {APPLIED: {"changed": list(applied.changed), "effective": iso(applied.effective_ms)}} if applied else {}
+    return json_answer({**found.document, **said}, {"ETag": f'"{found.version}"'})
 
 
 def _limits(found: Described) -> Response:  # type: ignore[type-arg]
     document = {name: found.document[name] for name in ("limits", EFFECTIVE)}
-    return _json(document, {"ETag": f'"{found.version}"'})
+    return json_answer(document, {"ETag": f'"{found.version}"'})
 
 
 def _change(entry: AuditEntry) -> dict[str, Any]:
@@ -273,9 +249,3 @@ def _change(entry: AuditEntry) -> dict[str, Any]:
         "before": entry.before,
         "after": entry.after,
     }
-
-
-def _json(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:  # type: ignore[type-arg]
-    return Response(
-        200, "application/json", json.dumps(document), headers={"Cache-Control": "no-store", **(headers or {})}
-    )

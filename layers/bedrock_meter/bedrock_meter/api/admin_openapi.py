@@ -6,7 +6,7 @@
 import json
 from typing import Any
 
-from bedrock_meter.api import admin
+from bedrock_meter.api import admin, admin_contract
 from bedrock_meter.api.contract import (
     AMOUNT,
     COMMON,
@@ -27,7 +27,7 @@ from bedrock_meter.api.contract import (
 from bedrock_meter.limits.limit import FAIL_POLICIES
 from bedrock_meter.limits.scope import MOST
 from bedrock_meter.limits.suspension import MAXIMUM_REASON
-from bedrock_meter.tenants.administration import EFFECTIVE
+from bedrock_meter.tenants.administration import APPLIED, EFFECTIVE
 from bedrock_meter.tenants.plans import PLAN
 from bedrock_meter.tenants.plans import TENANT as TENANT_LIMIT
 
@@ -86,6 +86,7 @@ def _paths() -> dict[str, Any]:
                 body=reference("TenantChange"),
                 statuses=_WRITING,
             ),
+            "delete": admin_contract.removal(),
         },
         f"{one}/limits": {
             "get": operation("readLimits", "The limits of a tenant", {200: limits}, parameters=_PATH),
@@ -139,6 +140,7 @@ def _paths() -> dict[str, Any]:
                 parameters=[parameter("name", "path", string(), "Name of the plan")],
             )
         },
+        **admin_contract.paths(),
         "/v1/admin/openapi.json": {
             "get": operation("readDocument", "This document", {200: answer("OpenAPI 3.1", {"type": "object"})})
         },
@@ -148,7 +150,7 @@ def _paths() -> dict[str, Any]:
 def _schemas() -> dict[str, Schema]:
     text, following = string(), nullable(string("cursor of the next page"))
     profile_id = string("id or ARN of an application inference profile")
-    profile = strict({"id": profile_id, "model": string(minLength=1)}, ["id"])
+    profile = strict({"id": profile_id, "model": string(minLength=1), "routing": admin_contract.ROUTING}, ["id"])
     window: Schema = {
         "description": "1h, 7d (rolling), day, week@3, month@15 (calendar, in the tenant's zone), or an object",
         "type": ["string", "object"],
@@ -176,6 +178,7 @@ def _schemas() -> dict[str, Schema]:
         "limits": array(reference("OwnLimit")),
         "reserves": {"type": "boolean", "description": "whether usage without a reservation is announced"},
         EFFECTIVE: _READ_ONLY,
+        APPLIED: {"type": "object", "description": "what an answer says of a change; means nothing in the next one"},
     }
     removal = strict({"name": text, "remove": {"const": True}}, ["name", "remove"])
     in_force = array(answered({**limit, "source": {"enum": [PLAN, TENANT_LIMIT]}}))
@@ -188,12 +191,13 @@ def _schemas() -> dict[str, Schema]:
         "LimitChange": strict(limit, ["meter", "window", "max"]),
         "TenantChange": strict(change),
         "OwnLimit": {"anyOf": [reference("LimitChange"), removal]},
-        "Tenant": answered({**change, EFFECTIVE: in_force}, optional=["name"]),
+        "Tenant": answered({**change, EFFECTIVE: in_force, APPLIED: reference("Applied")}, optional=["name", APPLIED]),
         "Limits": answered({"limits": array(reference("OwnLimit")), EFFECTIVE: in_force}),
         "Plan": answered({"name": text, "default": {"type": "boolean"}, "limits": array(reference("LimitChange"))}),
         "TenantPage": answered({"tenants": array(listed), "next": following}),
         "ChangePage": answered({"tenant": TENANT, "changes": array(changes), "next": following}),
         "Suspension": answered({"reason": text, "since": INSTANT, "by": text}),
+        **admin_contract.schemas(),
     }
 
 

@@ -159,7 +159,7 @@ def _usage_parameters() -> list[Schema]:
 def _schemas() -> dict[str, Schema]:
     text = string()
     return {
-        "Limit": _limit(),
+        "Limit": limit_schema(),
         "Quota": answered(
             {
                 "tenant": TENANT,
@@ -211,7 +211,8 @@ def _schemas() -> dict[str, Schema]:
     }
 
 
-def _limit() -> Schema:
+def limit_schema() -> Schema:
+    """Return the schema of what a limit says now."""
     return answered(
         {
             "name": string(),

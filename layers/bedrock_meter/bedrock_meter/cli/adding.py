@@ -7,17 +7,19 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
+from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, Caller, caller, outputs_of_stack, tables_of
 
 if TYPE_CHECKING:
     from bedrock_meter.cli.progress import Progress
     from bedrock_meter.tenants.batch import Line
+    from bedrock_meter.tenants.catalog import ProfileCatalog
     from bedrock_meter.tenants.profiles import InferenceProfile
-    from bedrock_meter.tenants.provisioning import Added, ProfileCatalog, Provisioner
+    from bedrock_meter.tenants.provisioning import Added, Wanted
 
 CHANGED, UNCHANGED, FAILED, NOT_TRIED = "changed", "unchanged", "failed", "not_tried"
 _FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -40,6 +42,13 @@ class Result:
     result: str
     added: "Added | None" = None
     problem: str = ""
+
+
+class Adds(Protocol):
+    """Adds one tenant: over the tables, or over the admin API."""
+
+    def add(self, wanted: "Wanted", *, dry_run: bool = False) -> "Added":
+        """Make what is wanted true; see ``Provisioner.add``."""
 
 
 def register(tenants: typer.Typer) -> None:
@@ -86,6 +95,7 @@ def add(
         str,
         typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
     ] = LOCAL,
+    api: Api = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
     by: Annotated[
         str | None,
@@ -98,8 +108,8 @@ def add(
     from bedrock_meter.cli.reattribute import point_to_reattribution
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.tenants.batch import Line, load_batch, wanted_of
+    from bedrock_meter.tenants.catalog import ADOPTED
     from bedrock_meter.tenants.profiles import source_of_model
-    from bedrock_meter.tenants.provisioning import ADOPTED
 
     one = {"models": model, "copy_from": copy_from, "limits": limit, "name": name, "timezone": timezone, "plan": plan}
     if (tenant is None) == (file is None):
@@ -108,7 +118,9 @@ def add(
         raise BadInput("with --file everything about a tenant stands in the file")
     tags = _tags(tag_key, tag or [])
     with Progress() as progress:
-        outputs = outputs_of_stack(stack)
+        if api is not None:
+            no_author(by)
+        outputs = outputs_of_stack(stack) if api is None else {}
         who = caller(by)
 
         def source_of(model: str) -> str:
@@ -118,7 +130,9 @@ def add(
             lines: Sequence[Line] = load_batch(file, source_of)
         else:
             lines = [Line(0, wanted_of({"id": tenant, **{key: one[key] for key in one if one[key]}}, source_of))]
-        catalog, provisioner = _parts(outputs, who, tag_key, tags)
+        catalog, provisioner = (
+            _parts_over(AdminApi(api), who, tag_key, tags) if api is not None else _parts(outputs, who, tag_key, tags)
+        )
         if file is not None:
             _look_ahead(catalog, lines, progress)
         results, verb = [], "checked" if dry_run else "added"
@@ -133,12 +147,12 @@ def add(
     added = [result.added for result in results if result.added is not None]
     # A profile that was created just now has no usage yet.
     if not dry_run and any(profile.how == ADOPTED for one in added for profile in one.profiles):
-        point_to_reattribution(stack)
+        point_to_reattribution(stack if api is None else "NAME")
     if any(result.result in (FAILED, NOT_TRIED) for result in results):
         raise typer.Exit(1)
 
 
-def provide(provisioner: "Provisioner", lines: "Sequence[Line]", *, dry_run: bool) -> Iterator[Result]:
+def provide(provisioner: Adds, lines: "Sequence[Line]", *, dry_run: bool) -> Iterator[Result]:
     """Add tenants one by one. One that fails does not stop the others, unless all of them would fail as well."""
     from bedrock_meter.errors import MeterError, ProfileQuotaFull
     from bedrock_meter.storage.dynamodb import AWS_ERRORS
@@ -182,7 +196,7 @@ def _tags(tag_key: str, tags: Sequence[str]) -> dict[str, str]:
 
 def _parts(
     outputs: Mapping[str, str], who: Caller, tag_key: str, tags: Mapping[str, str]
-) -> "tuple[ProfileCatalog, Provisioner]":
+) -> "tuple[ProfileCatalog, Adds]":
     from uuid import uuid4
 
     from bedrock_meter.clock import now_ms
@@ -191,7 +205,8 @@ def _parts(
     from bedrock_meter.storage.inference_profiles import BedrockControlPlane, Pace, control_plane_client
     from bedrock_meter.storage.installation import DynamoDBInstallationStore
     from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
-    from bedrock_meter.tenants.provisioning import ProfileCatalog, Provisioner
+    from bedrock_meter.tenants.catalog import ProfileCatalog
+    from bedrock_meter.tenants.provisioning import Provisioner
 
     tables, dynamodb = tables_of(outputs), client("dynamodb")
     control = BedrockControlPlane(control_plane_client(), Pace())
@@ -207,6 +222,16 @@ def _parts(
         extra_tags=tags,
     )
     return catalog, provisioner
+
+
+def _parts_over(api: AdminApi, who: Caller, tag_key: str, tags: Mapping[str, str]) -> "tuple[ProfileCatalog, Adds]":
+    from bedrock_meter.cli.adding_over import ApiDirectory, ApiProvisioner, check_region
+    from bedrock_meter.storage.inference_profiles import BedrockControlPlane, Pace, control_plane_client
+    from bedrock_meter.tenants.catalog import ProfileCatalog
+
+    check_region(api, who)
+    catalog = ProfileCatalog(BedrockControlPlane(control_plane_client(), Pace()), ApiDirectory(api), tag_key)
+    return catalog, ApiProvisioner(api, catalog, tags)
 
 
 def _look_ahead(catalog: "ProfileCatalog", lines: "Sequence[Line]", progress: "Progress") -> None:

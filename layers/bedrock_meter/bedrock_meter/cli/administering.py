@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -16,6 +16,11 @@ Api = Annotated[
 ]
 
 _BASE = "/v1/admin/tenants"
+_PLANS = "/v1/admin/plans"
+_PROFILES = "/v1/admin/profiles"
+_IDS = 100
+_IDS_CHARACTERS = 1_500
+"""Of profiles in one request: its query has 2,048 characters, and each comma takes three."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _REGION = re.compile(r"[a-z0-9]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 _PAGE = 200
@@ -28,6 +33,10 @@ Send = Callable[[str, str, bytes | None, Mapping[str, str]], tuple[int, Mapping[
 
 class AdminApi:
     """The admin API at an address (``AdminApiUrl`` of a stack's outputs).
+
+    Attributes:
+        host: Of its address.
+        region: The Region that its address names; None where it names none.
 
     Raises:
         BadInput: The address is not one, or is not encrypted. Of each call: the API says that the request is wrong.
@@ -44,7 +53,9 @@ class AdminApi:
             raise BadInput(f"--api {url}: write the address of the admin API, with https")
         self._base = url.rstrip("/")
         found = _REGION.fullmatch(parts.hostname)
-        self._send = send or _signed(found[1] if found else None)
+        self.host = parts.netloc
+        self.region = found[1] if found else None
+        self._send = send or _signed(self.region)
 
     def tenant(self, tenant: str) -> tuple[dict[str, Any], str]:
         """Return a tenant's document and the version that a change names."""
@@ -59,18 +70,70 @@ class AdminApi:
         """Yield the changes of a tenant, newest first."""
         yield from self._pages(f"{_path(tenant)}/audit", "changes")
 
-    def put(self, tenant: str, document: Mapping[str, Any]) -> tuple[str, ...]:
-        """Make a tenant what ``document`` says; returns the names of the parts that this changed.
+    def known(self, tenant: str) -> tuple[dict[str, Any], str] | None:
+        """Return a tenant's document and version; None if there is no such tenant."""
+        status, headers, document = self._ask("GET", _path(tenant), accepted=(200, 404))
+        return (document, _header(headers, "etag")) if status == 200 else None
+
+    def overview(self, tenant: str) -> dict[str, Any]:
+        """Return a tenant with what it uses now, as ``tenants show`` shows it."""
+        found: dict[str, Any] = self._ask("GET", f"{_path(tenant)}/overview")[2]
+        return found
+
+    def put(self, tenant: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a tenant what ``document`` says; returns what that changed: ``{changed, effective}``.
 
         Read and changed under the version that was read: what somebody else changed in between is not lost.
         """
-        status, headers, before = self._ask("GET", _path(tenant), accepted=(200, 404))
-        known = before if status == 200 else {}
-        condition = {"If-Match": _header(headers, "etag")} if known else {"If-None-Match": "*"}
-        from bedrock_meter.tenants.administration import EFFECTIVE
+        found = self.known(tenant)
+        return self.put_over(tenant, document, found[1] if found is not None else None)[1]
 
-        _, _, after = self._ask("PUT", _path(tenant), document, condition)
-        return tuple(name for name in after if name != EFFECTIVE and known.get(name) != after[name])
+    def put_over(self, tenant: str, document: Mapping[str, Any], version: str | None) -> tuple[str, dict[str, Any]]:
+        """Make a tenant of this version (None = there must be none) what ``document`` says.
+
+        Returns:
+            The version that there is now, and what that changed, see ``put``.
+        """
+        condition = {"If-None-Match": "*"} if version is None else {"If-Match": version}
+        _, headers, after = self._ask("PUT", _path(tenant), document, condition)
+        return _header(headers, "etag"), after["applied"]
+
+    def remove(self, tenant: str, delete_profiles: Sequence[str] = ()) -> dict[str, Any]:
+        """Remove a tenant; returns ``{tenant, changed, ended, effective}``.
+
+        Args:
+            tenant: Whom.
+            delete_profiles: Ids of profiles that the caller will delete in Bedrock; noted.
+        """
+        removed: dict[str, Any] = {}
+        for ids in chunks(delete_profiles) or [[]]:
+            query = f"?{urlencode({'delete_profiles': ','.join(ids)})}" if ids else ""
+            found = self._ask("DELETE", _path(tenant) + query)[2]
+            removed = {
+                **found,
+                "changed": found["changed"] or removed.get("changed", False),
+                "ended": [*removed.get("ended", []), *found["ended"]],
+                "effective": max(found["effective"], removed.get("effective", "")),
+            }
+        return removed
+
+    def erase(self, tenant: str, cursor: str | None) -> dict[str, Any]:
+        """Do a step of an erasure; ``next`` of the answer is the cursor of the following one, null at the end."""
+        step: dict[str, Any] = self._ask("POST", f"{_path(tenant)}/erasure", {"cursor": cursor})[2]
+        return step
+
+    def periods(self, profiles: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return who owned profiles when, by profile; those that were never anybody's are missing."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for ids in chunks(profiles):
+            page = self._ask("GET", f"{_PROFILES}?{urlencode({'ids': ','.join(ids)})}")[2]
+            found |= {one["id"]: one["periods"] for one in page["profiles"]}
+        return found
+
+    def plans(self) -> list[dict[str, Any]]:
+        """Return all plans, as entries of a tenants file."""
+        listed: list[dict[str, Any]] = self._ask("GET", _PLANS)[2]["plans"]
+        return listed
 
     def suspend(self, tenant: str, reason: str) -> dict[str, Any]:
         """Suspend a tenant; returns reason, instant and author of the suspension that holds now."""
@@ -107,7 +170,9 @@ class AdminApi:
         if status in accepted:
             return status, answered, document
         said = document.get("detail") or document.get("message") or text[:200]
-        raise (BadInput if status in _WRONG else CommandFailed)(f"the admin API answers {status}: {said}")
+        # A conflict that waiting cannot solve is the caller's to solve.
+        is_wrong = status in _WRONG or (status == 409 and not _header(answered, "retry-after"))
+        raise (BadInput if is_wrong else CommandFailed)(f"the admin API answers {status}: {said}")
 
 
 def no_author(by: str | None) -> None:
@@ -116,6 +181,19 @@ def no_author(by: str | None) -> None:
 
     if by is not None:
         raise BadInput("--by cannot stand beside --api: the API notes whose signature it is")
+
+
+def chunks(profiles: Sequence[str]) -> list[list[str]]:
+    """Return ids of profiles in as many lists as they need requests."""
+    found: list[list[str]] = []
+    room = 0
+    for one in profiles:
+        if not found or len(found[-1]) == _IDS or room < len(one) + 3:
+            found.append([])
+            room = _IDS_CHARACTERS
+        found[-1].append(one)
+        room -= len(one) + 3
+    return found
 
 
 def _path(tenant: str) -> str:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
 
 if TYPE_CHECKING:
+    from bedrock_meter.cli.progress import Progress
     from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
+    from bedrock_meter.tenants.directory import DirectoryStore
     from bedrock_meter.tenants.offboarding import Actor, Deletion, Erased
 
 _UNSAFE = {ord(sign): "-" for sign in "/:"}
@@ -70,6 +73,7 @@ def suspensions(outputs: Mapping[str, str], by: str | None) -> "tuple[DynamoDBSu
 def remove(
     tenant: Tenant,
     stack: Stack = LOCAL,
+    api: Api = None,
     delete_profiles: Annotated[
         bool, typer.Option("--delete-profiles", help="Delete its profiles in Bedrock, too. Asks first.")
     ] = False,
@@ -79,43 +83,75 @@ def remove(
     output: Output = "table",
 ) -> None:
     """Remove a tenant."""
-    from bedrock_meter.clock import iso
-    from bedrock_meter.storage.tenants import PynamoDBTenantStore
-    from bedrock_meter.tenants.offboarding import remove_tenant
-
-    outputs = outputs_of_stack(stack)
-    who = caller(by)
-    store = PynamoDBTenantStore(tables_of(outputs))
-    deletion = _deletion(outputs, tenant, tag_key, yes=yes) if delete_profiles else None
-    removed = remove_tenant(store, tenant, actor_of(outputs, who.by), deletion=deletion)
+    if api is not None:
+        document = _removed_over(AdminApi(api), tenant, tag_key if delete_profiles else None, by, yes=yes)
+    else:
+        document = _removed(stack, tenant, tag_key if delete_profiles else None, by, yes=yes)
     if output == "json":
-        document = {
-            "tenant": tenant,
-            "changed": removed.changed,
-            "ended": list(removed.ended),
-            "deleted_profiles": list(removed.deleted),
-            "kept_profiles": list(removed.kept),
-            "effective": iso(removed.effective_ms),
-        }
         print(json.dumps(document, indent=2))
     else:
         print(
-            f"{tenant}: {len(removed.ended)} mappings end, {len(removed.deleted)} profiles deleted,"
-            f" {len(removed.kept)} kept without the tag {tag_key}={tenant};"
-            f" {'holds from ' + str(iso(removed.effective_ms)) if removed.changed else 'as it was'}"
+            f"{tenant}: {len(document['ended'])} mappings end, {len(document['deleted_profiles'])} profiles deleted,"
+            f" {len(document['kept_profiles'])} kept without the tag {tag_key}={tenant};"
+            f" {'holds from ' + document['effective'] if document['changed'] else 'as it was'}"
         )
 
 
-def _deletion(outputs: Mapping[str, str], tenant: str, tag_key: str, *, yes: bool) -> "Deletion | None":
+def _removed(stack: str, tenant: str, tag_key: str | None, by: str | None, *, yes: bool) -> dict[str, Any]:
+    """Remove a tenant in the tables; with a tag's key also its profiles in Bedrock."""
+    from bedrock_meter.clock import iso
+    from bedrock_meter.storage.dynamodb import client
+    from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+    from bedrock_meter.tenants.offboarding import remove_tenant
+
+    outputs = outputs_of_stack(stack)
+    who, tables = caller(by), tables_of(outputs)
+    store = PynamoDBTenantStore(tables)
+    deletion = None
+    if tag_key is not None:
+        deletion = _deletion(DynamoDBDirectoryStore(client("dynamodb"), tables), tenant, tag_key, yes=yes)
+    removed = remove_tenant(store, tenant, actor_of(outputs, who.by), deletion=deletion)
+    return {
+        "tenant": tenant,
+        "changed": removed.changed,
+        "ended": list(removed.ended),
+        "deleted_profiles": list(removed.deleted),
+        "kept_profiles": list(removed.kept),
+        "effective": iso(removed.effective_ms),
+    }
+
+
+def _removed_over(api: AdminApi, tenant: str, tag_key: str | None, by: str | None, *, yes: bool) -> dict[str, Any]:
+    """Remove a tenant over the admin API; with a tag's key its profiles in Bedrock with the caller's own rights."""
+    from bedrock_meter.tenants.offboarding import delete_profiles
+
+    no_author(by)
+    deletion = None
+    if tag_key is not None:
+        from bedrock_meter.cli.adding_over import ApiDirectory, check_region
+
+        check_region(api, caller())
+        deletion = _deletion(ApiDirectory(api), tenant, tag_key, yes=yes)
+    removed = api.remove(tenant, [one.id for one in deletion.profiles] if deletion is not None else [])
+    deleted, kept = delete_profiles(tenant, deletion) if deletion is not None else ([], [])
+    return {
+        "tenant": tenant,
+        "changed": removed["changed"],
+        "ended": removed["ended"],
+        "deleted_profiles": deleted,
+        "kept_profiles": kept,
+        "effective": removed["effective"],
+    }
+
+
+def _deletion(directory: "DirectoryStore", tenant: str, tag_key: str, *, yes: bool) -> "Deletion | None":
     from bedrock_meter.cli.confirming import confirm
     from bedrock_meter.local.failures import CommandFailed
-    from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.inference_profiles import BedrockControlPlane, Pace, control_plane_client
-    from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
     from bedrock_meter.tenants.offboarding import Deletion, deletable
 
     control = BedrockControlPlane(control_plane_client(), Pace())
-    found = deletable(control, DynamoDBDirectoryStore(client("dynamodb"), tables_of(outputs)), tenant)
+    found = deletable(control, directory, tenant)
     if not found:
         return None
     names = ", ".join(one.arn for one in found)
@@ -127,6 +163,7 @@ def _deletion(outputs: Mapping[str, str], tenant: str, tag_key: str, *, yes: boo
 def erase(
     tenant: Tenant,
     stack: Stack = LOCAL,
+    api: Api = None,
     yes: Yes = False,
     resume: Annotated[
         Path | None,
@@ -136,6 +173,21 @@ def erase(
     output: Output = "table",
 ) -> None:
     """Forget the persons behind a tenant."""
+    if api is not None:
+        document = _erased_over(AdminApi(api), tenant, resume, by, yes=yes)
+    else:
+        document = _erased(stack, tenant, resume, by, yes=yes)
+    if output == "json":
+        print(json.dumps(document, indent=2))
+    else:
+        print(
+            f"{tenant}: {document['principals_forgotten']:,} callers forgotten in"
+            f" {document['ledger_entries_read']:,} ledger entries,"
+            f" {document['history_entries_changed']:,} entries of its history without people's words; its sums stay"
+        )
+
+
+def _erased(stack: str, tenant: str, resume: Path | None, by: str | None, *, yes: bool) -> dict[str, Any]:
     from bedrock_meter.cli.confirming import confirm
     from bedrock_meter.cli.progress import Progress
     from bedrock_meter.clock import now_ms
@@ -161,29 +213,55 @@ def erase(
     words = erase_definition(store, DynamoDBSuspensionStore(dynamodb, tables), trail, tenant, actor)
     file = resume or _position_file(stack, tenant)
     with Progress() as progress:
-        position = _load(file, tenant)
-        if position.position is not None:
-            progress.note(f"going on after {position.read:,} entries, as {file} says")
+        position = _load(file, tenant, progress)
 
         def done(erased: "Erased") -> None:
-            _save(file, tenant, erased)
-            progress.tell(f"read {erased.read:,} ledger entries; forgot {erased.principals:,} callers")
+            _done(file, tenant, erased, progress)
 
         erase_principals(ledger, tenant, position, done)
         file.unlink(missing_ok=True)
-    document = {
+    return _erasure_document(tenant, position, words)
+
+
+def _erased_over(api: AdminApi, tenant: str, resume: Path | None, by: str | None, *, yes: bool) -> dict[str, Any]:
+    """Erase in steps, each a request. The first one checks and notes, also where an earlier run has begun."""
+    from bedrock_meter.cli.confirming import confirm
+    from bedrock_meter.cli.progress import Progress
+    from bedrock_meter.local.failures import BadInput, CommandFailed
+
+    no_author(by)
+    if api.overview(tenant)["removed"] is None:
+        raise BadInput(f"{tenant} is still there: `bedrock-meter tenants remove {tenant}` first")
+    if not confirm(f"This cannot be taken back, and reads the whole ledger. Erase {tenant}?", yes=yes):
+        raise CommandFailed("nothing was changed")
+    file = resume or _position_file(api.host, tenant)
+    with Progress() as progress:
+        erased, words = _load(file, tenant, progress), 0
+        is_first = erased.position is None
+        while is_first or erased.position is not None:
+            is_first = False
+            step = api.erase(tenant, erased.position)
+            words += step["history_entries_changed"]
+            erased.read += step["ledger_entries_read"]
+            erased.principals += step["principals_forgotten"]
+            erased.position = step["next"]
+            _done(file, tenant, erased, progress)
+        file.unlink(missing_ok=True)
+    return _erasure_document(tenant, erased, words)
+
+
+def _erasure_document(tenant: str, erased: "Erased", words: int) -> dict[str, Any]:
+    return {
         "tenant": tenant,
-        "ledger_entries_read": position.read,
-        "principals_forgotten": position.principals,
+        "ledger_entries_read": erased.read,
+        "principals_forgotten": erased.principals,
         "history_entries_changed": words,
     }
-    if output == "json":
-        print(json.dumps(document, indent=2))
-    else:
-        print(
-            f"{tenant}: {position.principals:,} callers forgotten in {position.read:,} ledger entries,"
-            f" {words:,} entries of its history without people's words; its sums stay"
-        )
+
+
+def _done(file: Path, tenant: str, erased: "Erased", progress: "Progress") -> None:
+    _save(file, tenant, erased)
+    progress.tell(f"read {erased.read:,} ledger entries; forgot {erased.principals:,} callers")
 
 
 def _position_file(stack: str, tenant: str) -> Path:
@@ -197,7 +275,7 @@ def _position_file(stack: str, tenant: str) -> Path:
     return folder / f"erase_{stack}_{tenant}.json".translate(_UNSAFE)
 
 
-def _load(file: Path, tenant: str) -> "Erased":
+def _load(file: Path, tenant: str, progress: "Progress") -> "Erased":
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.tenants.offboarding import Erased
 
@@ -207,9 +285,12 @@ def _load(file: Path, tenant: str) -> "Erased":
         held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if held.pop("tenant") != tenant:
             raise BadInput(f"{file} is about another tenant: remove it, or name another file with --resume")
-        return Erased(**held)
+        erased = Erased(**held)
     except (OSError, ValueError, TypeError, KeyError) as problem:
         raise BadInput(f"{file} holds no position of an erasure") from problem
+    if erased.position is not None:
+        progress.note(f"going on after {erased.read:,} entries, as {file} says")
+    return erased
 
 
 def _save(file: Path, tenant: str, erased: "Erased") -> None:

@@ -88,15 +88,13 @@ def apply_file(
         apply_gateways(gateways, outputs)
     has_more = False
     for applied in apply_tenants(definitions, outputs, caller(by).by, plans):
-        has_more = has_more or any(
-            one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in applied.changed
-        )
-        print(f"{applied.tenant}: {', '.join(applied.changed) or 'as it was'}; holds from {iso(applied.effective_ms)}")
+        has_more = _print_applied(applied.tenant, applied.changed, iso(applied.effective_ms)) or has_more
     if has_more:
         point_to_reattribution(stack)
 
 
 def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, is_about_the_stack: bool) -> None:
+    from bedrock_meter.cli.reattribute import point_to_reattribution
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.tenants.administration import document_of
 
@@ -104,53 +102,23 @@ def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, is_
         raise BadInput(
             "gateways and plans are the stack's, and the admin API changes tenants: apply this file to --stack"
         )
+    has_more = False
     for definition in definitions:
-        changed = api.put(definition.id, document_of(definition))
-        print(f"{definition.id}: {', '.join(changed) or 'as it was'}")
+        applied = api.put(definition.id, document_of(definition))
+        has_more = _print_applied(definition.id, applied["changed"], applied["effective"]) or has_more
+    if has_more:
+        point_to_reattribution("NAME")
+
+
+def _print_applied(tenant: str, changed: Sequence[str], effective: str) -> bool:
+    """Say what was changed; returns whether the tenant got something by which earlier usage may be its."""
+    print(f"{tenant}: {', '.join(changed) or 'as it was'}; holds from {effective}")
+    return any(one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in changed)
 
 
 def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output = "table") -> None:
     """Show one tenant."""
-    if api is not None:
-        _show_document(AdminApi(api).tenant(tenant)[0], output)
-        return
-    from bedrock_meter.clock import iso, now_ms
-    from bedrock_meter.limits.status import quota_status
-    from bedrock_meter.local.failures import BadInput
-    from bedrock_meter.storage import gauges
-    from bedrock_meter.storage.dynamodb import client
-    from bedrock_meter.storage.tenants import PynamoDBTenantStore
-    from bedrock_meter.tenants.plans import source_of
-
-    tables = tables_of(outputs_of_stack(stack))
-    store = PynamoDBTenantStore(tables)
-    definition = store.tenant(tenant)
-    if definition is None:
-        raise BadInput(f"there is no tenant {tenant}")
-    gauge = gauges.load_one(client("dynamodb"), tables.quotas, tenant)
-    status = quota_status(gauge, now_ms()) if gauge is not None else {}
-    document = {
-        **summary(definition),
-        "suspended": status.get("suspended"),
-        "allowed": status.get("allowed"),
-        "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
-        "removed_limits": list(definition.removes),
-        "boosts": [one.document() for one in definition.boosts],
-        "profiles": [
-            {
-                "id": one.id,
-                "arn": one.arn,
-                "model": one.model,
-                "routing": one.routing,
-                "by": "tag" if one.tagged else "person",
-                "periods": [
-                    {"tenant": period.tenant, "from": iso(period.from_ms), "to": iso(period.to_ms)}
-                    for period in store.periods(one.id)[1]
-                ],
-            }
-            for one in definition.profiles
-        ],
-    }
+    document = AdminApi(api).overview(tenant) if api is not None else _overview(tenant, stack)
     if output == "json":
         print(json.dumps(document, indent=2))
         return
@@ -174,24 +142,27 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
     )
 
 
-def _show_document(document: Mapping[str, Any], output: str) -> None:
-    """Show what the admin API says: the definition; what is used of it is the quota API's."""
-    if output == "json":
-        print(json.dumps(document, indent=2))
-        return
-    for name in ("id", "name", "timezone", "plan", "fail"):
-        if document.get(name) is not None:
-            print(f"{name}: {document[name]}")
-    limits = [
-        {name: one.get(name) for name in ("name", "meter", "window", "max", "hard")} for one in document["limits"]
-    ]
-    print_rows(limits, "limits")
-    print_rows([{"id": one["id"], "model": one.get("model")} for one in document["profiles"]], "profiles")
+def _overview(tenant: str, stack: str) -> dict[str, Any]:
+    from bedrock_meter.clock import now_ms
+    from bedrock_meter.local.failures import BadInput
+    from bedrock_meter.storage.dynamodb import client
+    from bedrock_meter.storage.installation import DynamoDBInstallationStore
+    from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+    from bedrock_meter.tenants.overview import Overviews
+
+    tables = tables_of(outputs_of_stack(stack))
+    dynamodb = client("dynamodb")
+    gauge_of, directory = DynamoDBInstallationStore(dynamodb, tables).gauge, DynamoDBDirectoryStore(dynamodb, tables)
+    document = Overviews(PynamoDBTenantStore(tables), gauge_of, directory, now_ms).overview(tenant)
+    if document is None:
+        raise BadInput(f"there is no tenant {tenant}")
+    return document
 
 
 def list_all(stack: Stack = LOCAL, api: Api = None, output: Output = "table") -> None:
     """List all tenants."""
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
+    from bedrock_meter.tenants.overview import summary
     from bedrock_meter.tenants.tenant import TenantDefinition
 
     if api is None:
@@ -254,16 +225,17 @@ def suspend(
     by: By = None,
 ) -> None:
     """Suspend a tenant."""
+    from bedrock_meter.limits.suspension import suspension_document
     from bedrock_meter.tenants.offboarding import suspend_tenant
 
     if api is not None:
         no_author(by)
         held = AdminApi(api).suspend(tenant, reason)
-        print(f"{tenant}: suspended since {held['since']}: {held['reason']}")
-        return
-    store, actor = removing.suspensions(outputs_of_stack(stack), by)
-    done = suspend_tenant(store, tenant, reason, actor)
-    print(f"{tenant}: {'suspended' if done else 'was suspended already; its reason stays'}")
+    else:
+        store, actor = removing.suspensions(outputs_of_stack(stack), by)
+        suspend_tenant(store, tenant, reason, actor)
+        held = suspension_document(store.suspension(tenant)[1]) or {}
+    print(f"{tenant}: suspended since {held.get('since')}: {held.get('reason')}")
 
 
 def resume(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, by: By = None) -> None:
@@ -273,24 +245,10 @@ def resume(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, by: By = None)
     if api is not None:
         no_author(by)
         AdminApi(api).resume(tenant)
-        print(f"{tenant}: not suspended")
-        return
-    store, actor = removing.suspensions(outputs_of_stack(stack), by)
-    done = resume_tenant(store, tenant, actor)
-    print(f"{tenant}: {'resumed' if done else 'was not suspended'}")
-
-
-def summary(definition: "TenantDefinition") -> dict[str, Any]:
-    """Return what a list says of a tenant."""
-    from bedrock_meter.clock import iso
-
-    return {
-        "tenant": definition.id,
-        "name": definition.name,
-        "timezone": definition.timezone,
-        "plan": definition.plan,
-        "removed": iso(definition.removed_ms),
-    }
+    else:
+        store, actor = removing.suspensions(outputs_of_stack(stack), by)
+        resume_tenant(store, tenant, actor)
+    print(f"{tenant}: not suspended")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], noun: str) -> None:

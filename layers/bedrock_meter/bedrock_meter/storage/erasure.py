@@ -18,8 +18,16 @@ from bedrock_meter.storage.patience import patiently
 class DynamoDBPrincipalStore:
     """See ``PrincipalStore``."""
 
-    def __init__(self, client: Any, tables: Tables) -> None:
+    def __init__(self, client: Any, tables: Tables, page: int | None = None) -> None:
+        """Set up.
+
+        Args:
+            client: DynamoDB.
+            tables: Names of the tables.
+            page: Entries that one page reads at most, for whoever has little time; None = what DynamoDB gives, 1 MB.
+        """
         self._client = client
+        self._page = page
         self._table = tables.ledger
 
     def read_units(self) -> int:
@@ -34,7 +42,10 @@ class DynamoDBPrincipalStore:
             "FilterExpression": "tenant = :tenant AND attribute_exists(principal)",
             "ExpressionAttributeValues": {":tenant": text(tenant)},
             "ProjectionExpression": "pk",
+            # Said as well as meant: the admin API may scan no other way.
+            "Select": "SPECIFIC_ATTRIBUTES",
             "ConsistentRead": True,
+            **({"Limit": self._page} if self._page is not None else {}),
         }
         while True:
             if position is not None:

@@ -17,14 +17,15 @@ from bedrock_meter.limits.limit import NO_LIMITS, Layout
 from bedrock_meter.limits.suspension import suspension_document
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
-from bedrock_meter.tenants.file import parse
+from bedrock_meter.tenants.file import TENANT_KEYS, parse
 from bedrock_meter.tenants.offboarding import Actor, SuspensionStore, resume_tenant, suspend_tenant
-from bedrock_meter.tenants.onboarding import TenantStore, apply, planned
+from bedrock_meter.tenants.onboarding import Applied, TenantStore, apply, planned
 from bedrock_meter.tenants.plans import Plan, by_name, completed, own_limits, source_of
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 EFFECTIVE = "effective"
-KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits", "reserves", EFFECTIVE)
+APPLIED = "applied"
+KEYS = (*TENANT_KEYS, EFFECTIVE, APPLIED)
 
 
 class Changed(Exception):
@@ -47,11 +48,13 @@ class Described:
         document: As an entry of a tenants file.
         version: Names this state of it; another one after each change.
         updated_ms: When its definition was last changed.
+        applied: What the change that led here changed, and from when on it holds; None where it was only read.
     """
 
     document: Mapping[str, Any]
     version: str
     updated_ms: int
+    applied: Applied | None = None
 
 
 class AdministrationStore(Protocol):
@@ -111,8 +114,8 @@ class Administration:
 
         Args:
             tenant: Which.
-            document: An entry of a tenants file; its ``id`` may be missing. ``effective`` is what a reading says and
-                means nothing here, so that what was read can be sent back.
+            document: An entry of a tenants file; its ``id`` may be missing. ``effective`` and ``applied`` are what
+                an answer says and mean nothing here, so that what was read can be sent back.
             is_expected: Whether the present version (None = no such tenant) is one that the caller made this from.
             by: Who changes it.
 
@@ -121,7 +124,7 @@ class Administration:
             Changed: The present version is another one.
             LeaseLost: Somebody else keeps changing the limits; sending it again finishes the change.
         """
-        (definition,) = parse({"tenants": [{"id": tenant, **_without_effective(document)}]})
+        definition = definition_of({"id": tenant, **document})
         return self._put(definition, is_expected, by, "put")
 
     def put_limits(
@@ -131,7 +134,7 @@ class Administration:
         found = self.tenant(tenant)
         if found is None:
             return None
-        (definition,) = parse({"tenants": [{**_without_effective(found.document), "limits": list(limits)}]})
+        definition = definition_of({**found.document, "limits": list(limits)})
         return self._put(definition, is_expected, by, "put limits")
 
     def _put(
@@ -148,12 +151,14 @@ class Administration:
             if not self.store.claim(seen_ms, definition.timezone, entry):
                 raise Changed
         # Also where nothing differs: an earlier attempt may have stopped before its profiles were mapped.
-        for _ in apply([definition], self._tenants, self._installation, clock=self._clock, new_id=self._new_id):
-            pass
+        (applied,) = apply([definition], self._tenants, self._installation, clock=self._clock, new_id=self._new_id)
+        if state is None and "tenant" not in applied.changed:
+            # The claim had made all of it that there is.
+            applied = replace(applied, changed=(*applied.changed, "tenant"))
         made = self.tenant(definition.id)
         if made is None:
             raise Changed
-        return made
+        return replace(made, applied=applied)
 
     def suspend(self, tenant: str, reason: str, by: str) -> Mapping[str, Any] | None:
         """Suspend a tenant and note it; returns ``{reason, since, by}`` of the suspension in force.
@@ -224,9 +229,17 @@ def document_of(definition: TenantDefinition) -> dict[str, Any]:
     }
 
 
-def _without_effective(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if name != EFFECTIVE}
+def definition_of(document: Mapping[str, Any]) -> TenantDefinition:
+    """Return the definition that a document holds; what else an answer says beside it is left out.
+
+    Raises:
+        InvalidDefinition: Something in it is wrong.
+    """
+    (definition,) = parse({"tenants": [{name: one for name, one in document.items() if name in TENANT_KEYS}]})
+    return definition
 
 
 def _profile(profile: ProfileReference) -> dict[str, str]:
-    return {"id": profile.arn, **({} if profile.model == UNKNOWN_MODEL else {"model": profile.model})}
+    model = {} if profile.model == UNKNOWN_MODEL else {"model": profile.model}
+    routing = {} if profile.routing is None else {"routing": profile.routing}
+    return {"id": profile.arn, **model, **routing}

@@ -70,6 +70,8 @@ def definition_document(
         # Said only where the plan has a part in it.
         **({"own_limits": own} if own != in_force else {}),
         **({"removed_limits": list(definition.removes)} if definition.removes else {}),
+        # Said only of one that was removed: so that coming back is a change, and noted.
+        **({"removed": True} if definition.removed_ms is not None else {}),
         "reserves": reserves,
     }
 

@@ -7,7 +7,7 @@
         timezone: Europe/Berlin            # optional, UTC by default
         name: Acme Limited                 # optional, for lists only
         fail: closed                       # optional: what the API answers while the tables are down
-        profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6}]
+        profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6, routing: geo}]
         principals: [arn:aws:iam::123456789012:role/acme-worker]
         limits:
           - {meter: total_tokens, window: 1h, max: 200k, hard: true}
@@ -32,6 +32,7 @@ from bedrock_meter.limits.limit import FAIL_POLICIES, Limit
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.plans import Plan, parse_own_limits, parse_plan
 from bedrock_meter.tenants.principals import checked_principal
+from bedrock_meter.tenants.profiles import ROUTINGS
 from bedrock_meter.tenants.tenant import (
     DEFAULT_TIMEZONE,
     ProfileReference,
@@ -49,9 +50,9 @@ T = TypeVar("T")
 
 _FILE_KEYS = ("tenants", "plans", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
-_TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
+TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
 MAXIMUM_NAME = 200
-_PROFILE_KEYS = ("id", "model")
+_PROFILE_KEYS = ("id", "model", "routing")
 
 
 def load(path: Path) -> tuple[TenantDefinition, ...]:
@@ -162,7 +163,7 @@ def _principals(entry: Mapping[object, object]) -> tuple[str, ...]:
 def _tenant(entry: object) -> TenantDefinition:
     if not isinstance(entry, Mapping):
         raise InvalidDefinition("", "must be a mapping with at least an 'id'")
-    _refuse_unknown_keys("", entry, _TENANT_KEYS)
+    _refuse_unknown_keys("", entry, TENANT_KEYS)
     tenant = checked_tenant_id(entry.get("id"))
     timezone = entry.get("timezone", DEFAULT_TIMEZONE)
     check_timezone(timezone)
@@ -208,10 +209,12 @@ def _check_scopes(profiles: Sequence[ProfileReference], limits: Sequence[Limit])
 def _profile(entry: object, where: str) -> ProfileReference:
     identifier: object = entry
     model: object = UNKNOWN_MODEL
+    routing: object = None
     if isinstance(entry, Mapping):
         _refuse_unknown_keys(where, entry, _PROFILE_KEYS)
         identifier = entry.get("id")
         model = entry.get("model", UNKNOWN_MODEL)
+        routing = entry.get("routing")
     # An id of digits only, or one like 12e4, is a number to YAML and would lose its zeros: it has to be quoted.
     if not isinstance(identifier, str):
         raise InvalidDefinition(where, "must be a profile's id or ARN as text; quote an id that looks like a number")
@@ -220,7 +223,9 @@ def _profile(entry: object, where: str) -> ProfileReference:
         raise InvalidDefinition(where, f"{identifier!r} is not the id or ARN of an application inference profile")
     if not isinstance(model, str) or not model:
         raise InvalidDefinition(f"{where}.model", "must be the id of the base model")
-    return ProfileReference(profile, identifier, model)
+    if routing is not None and routing not in ROUTINGS:
+        raise InvalidDefinition(f"{where}.routing", f"must be one of {', '.join(ROUTINGS)}")
+    return ProfileReference(profile, identifier, model, routing if isinstance(routing, str) else None)
 
 
 def _list(entry: Mapping[object, object], key: str) -> list[object]:

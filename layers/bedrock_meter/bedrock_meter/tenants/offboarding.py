@@ -147,6 +147,7 @@ def remove_tenant(
     tenant: str,
     actor: Actor,
     deletion: Deletion | None = None,
+    announced: Sequence[str] = (),
 ) -> Removed:
     """Remove a tenant: its mappings end, its definition says so, its usage and its gauge stay. Safe to repeat.
 
@@ -155,6 +156,7 @@ def remove_tenant(
         tenant: Whom.
         actor: Who does it.
         deletion: What is to be deleted in Bedrock as well; None = nothing.
+        announced: Profiles that the caller will delete there itself, as it calls them: noted, and nothing more.
 
     Raises:
         InvalidDefinition: There is no such tenant.
@@ -162,13 +164,13 @@ def remove_tenant(
     known = tenants.tenant(tenant)
     if known is None:
         raise InvalidDefinition("", f"there is no tenant {tenant}")
-    delete = deletion.profiles if deletion is not None else ()
+    delete = [*announced, *(one.arn for one in deletion.profiles)] if deletion is not None else list(announced)
     open_ids = [one.id for one in known.profiles if owner_of(tenants.periods(one.id)[1]) == tenant]
     open_ids += [one for one in known.principals if owner_of(tenants.principal_periods(one)[1]) == tenant]
     changed = known.removed_ms is None or bool(open_ids) or bool(delete)
     if changed:
         before = {"removed": known.removed_ms is not None, "profiles": [one.id for one in known.profiles]}
-        after = {"removed": True, "profiles": [], "delete_profiles": [one.arn for one in delete]}
+        after = {"removed": True, "profiles": [], "delete_profiles": delete}
         actor.audit.record(AuditEntry(tenant, actor.now_ms, actor.by, "remove", before, after))
     effective_ms = actor.now_ms
     ended = []
@@ -189,11 +191,11 @@ def remove_tenant(
         return replace(held, profiles=(), removed_ms=held.removed_ms or actor.now_ms)
 
     update_definition(tenants, tenant, actor.now_ms, as_removed)
-    deleted, kept = _deleted(tenant, deletion) if deletion is not None else ([], [])
+    deleted, kept = delete_profiles(tenant, deletion) if deletion is not None else ([], [])
     return Removed(tuple(ended), tuple(deleted), tuple(kept), effective_ms, changed)
 
 
-def _deleted(tenant: str, deletion: Deletion) -> tuple[list[str], list[str]]:
+def delete_profiles(tenant: str, deletion: Deletion) -> tuple[list[str], list[str]]:
     """Delete what is the tenant's by its tag; returns the ARNs of what is gone and of what is not the tenant's."""
     deleted, kept = [], []
     for one in deletion.profiles:

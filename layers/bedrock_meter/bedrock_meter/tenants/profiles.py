@@ -18,6 +18,7 @@ DEFAULT_TAG_KEY = "tenantId"
 IN_REGION = "in-region"
 GEO = "geo"
 GLOBAL = "global"
+ROUTINGS = (IN_REGION, GEO, GLOBAL)
 
 _MODEL_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]*):[0-9]*:foundation-model/([A-Za-z0-9.:_-]+)")
 _SYSTEM_PROFILE_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]+:[0-9]*:inference-profile/([A-Za-z0-9.:_-]+)")

@@ -1,0 +1,148 @@
+"""What OpenAPI says of the routes in ``admin_overview.py`` and ``admin_ending.py``; see ``admin_openapi.py``."""
+
+from typing import Any
+
+from bedrock_meter.api.admin_ending import MOST_PROFILES
+from bedrock_meter.api.contract import (
+    AMOUNT,
+    COMMON,
+    INSTANT,
+    TENANT,
+    Schema,
+    answer,
+    answered,
+    array,
+    nullable,
+    operation,
+    parameter,
+    reference,
+    strict,
+    string,
+)
+from bedrock_meter.api.openapi import limit_schema
+from bedrock_meter.tenants.plans import PLAN
+from bedrock_meter.tenants.plans import TENANT as TENANT_LIMIT
+from bedrock_meter.tenants.profiles import ROUTINGS
+
+ROUTING: Schema = {"enum": [*ROUTINGS, None], "description": "how the profile reaches its model; prices depend on it"}
+_PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
+
+
+def removal() -> Schema:
+    """Return the operation that removes a tenant."""
+    ids = string(f"up to {MOST_PROFILES} ids of profiles, apart by commas")
+    return operation(
+        "removeTenant",
+        "End a tenant's mappings; usage, limits and history stay. Can be repeated",
+        {200: answer("Removed", reference("Removed"))},
+        parameters=[
+            *_PATH,
+            parameter("delete_profiles", "query", ids, "Profiles that the caller is about to delete in Bedrock; noted"),
+        ],
+        statuses=(*COMMON, 409),
+    )
+
+
+def paths() -> dict[str, Any]:
+    """Return the paths of these routes, but for ``removal``, whose path has other operations."""
+    ids = string(f"1 to {MOST_PROFILES} ids, apart by commas")
+    return {
+        "/v1/admin/tenants/{tenant}/overview": {
+            "get": operation(
+                "readOverview",
+                "A tenant on one page: definition, what is used of its limits now, periods of its profiles",
+                {200: answer("The tenant", reference("Overview"))},
+                parameters=_PATH,
+            )
+        },
+        "/v1/admin/tenants/{tenant}/erasure": {
+            "post": operation(
+                "eraseTenant",
+                "A step of forgetting the persons behind a removed tenant; send `next` as `cursor` until it is null",
+                {200: answer("What this step did", reference("Erased"))},
+                parameters=_PATH,
+                body=strict({"cursor": nullable(string("`next` of the step before; missing in the first"))}),
+                statuses=(*COMMON, 409, 413),
+            )
+        },
+        "/v1/admin/profiles": {
+            "get": operation(
+                "readProfiles",
+                "Who owned profiles when; one that was never anybody's is missing in the answer",
+                {200: answer("Those that are known", reference("Profiles"))},
+                parameters=[parameter("ids", "query", ids, "Which")],
+                statuses=tuple(status for status in COMMON if status != 404),
+            )
+        },
+    }
+
+
+def schemas() -> dict[str, Schema]:
+    """Return the schemas that these routes and the answer of a change speak of."""
+    text = string()
+    periods = array(reference("Period"))
+    profile = answered(
+        {
+            "id": text,
+            "arn": string("its id where nobody gave an ARN"),
+            "model": text,
+            "routing": ROUTING,
+            "by": {"enum": ["person", "tag"], "description": "who made it the tenant's"},
+            "periods": periods,
+        }
+    )
+    boost = answered(
+        {
+            "limit": text,
+            "amount": AMOUNT,
+            "factor": text,
+            "from": INSTANT,
+            "to": INSTANT,
+            "reason": text,
+            "by": text,
+        },
+        optional=("amount", "factor"),
+    )
+    limit = {"allOf": [limit_schema(), answered({"source": {"enum": [PLAN, TENANT_LIMIT]}})]}
+    return {
+        "Period": answered({"tenant": TENANT, "from": INSTANT, "to": nullable(INSTANT)}),
+        "Overview": answered(
+            {
+                "tenant": TENANT,
+                "name": nullable(text),
+                "timezone": text,
+                "plan": nullable(text),
+                "removed": nullable(INSTANT),
+                "suspended": {"anyOf": [reference("Suspension"), {"type": "null"}]},
+                "allowed": {"type": ["boolean", "null"], "description": "null: nothing of it is counted yet"},
+                "limits": array(limit),
+                "removed_limits": array(string("name of a limit of the plan that the tenant does not have")),
+                "boosts": array(boost),
+                "profiles": array(profile),
+            }
+        ),
+        "Profiles": answered({"profiles": array(answered({"id": text, "periods": periods}))}),
+        "Removed": answered(
+            {
+                "tenant": TENANT,
+                "changed": {"type": "boolean"},
+                "ended": array(string("profile or principal whose mapping ends")),
+                "effective": {**INSTANT, "description": "from when on nothing is attributed to the tenant"},
+            }
+        ),
+        "Erased": answered(
+            {
+                "tenant": TENANT,
+                "history_entries_changed": AMOUNT,
+                "ledger_entries_read": AMOUNT,
+                "principals_forgotten": AMOUNT,
+                "next": nullable(string("cursor of the next step; null: the erasure is complete")),
+            }
+        ),
+        "Applied": answered(
+            {
+                "changed": array(string("what this change changed, in words; empty: all was so")),
+                "effective": {**INSTANT, "description": "from when on all of it holds"},
+            }
+        ),
+    }

@@ -1,0 +1,93 @@
+"""A tenant on one page, as ``tenants show`` prints it and the admin API answers it: the only place that composes it.
+
+What a person defined, what that comes to now, and who owned its profiles when.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bedrock_meter.clock import iso
+from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.limits.status import quota_status
+from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.directory import DirectoryStore, Question
+from bedrock_meter.tenants.plans import source_of
+from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+
+BY_TAG_WORD, BY_PERSON_WORD = "tag", "person"
+
+
+class OverviewStore(Protocol):
+    """The part of ``TenantStore`` that this reads."""
+
+    def tenant(self, tenant: str) -> TenantDefinition | None:
+        """Read a tenant's definition."""
+
+    def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
+        """Read (version, periods) of a profile's mapping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overviews:
+    """Reads overviews, and whose profiles are.
+
+    Attributes:
+        tenants: Definitions and mappings.
+        gauge_of: Reads a tenant's gauge; None if there is none.
+        directory: Reads many mappings at once.
+        clock: Current time in milliseconds.
+    """
+
+    tenants: OverviewStore
+    gauge_of: Callable[[str], Gauge | None]
+    directory: DirectoryStore
+    clock: Callable[[], int]
+
+    def overview(self, tenant: str) -> dict[str, Any] | None:
+        """Return a tenant's document; None if there is no such tenant. Reads each of its profiles' mappings."""
+        definition = self.tenants.tenant(tenant)
+        if definition is None:
+            return None
+        gauge = self.gauge_of(tenant)
+        status = quota_status(gauge, self.clock()) if gauge is not None else {}
+        return {
+            **summary(definition),
+            "suspended": status.get("suspended"),
+            "allowed": status.get("allowed"),
+            "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
+            "removed_limits": list(definition.removes),
+            "boosts": [one.document() for one in definition.boosts],
+            "profiles": [self._profile(one) for one in definition.profiles],
+        }
+
+    def mappings(self, profiles: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the mappings of those profiles that have one, in the order of ``profiles``; one batch read."""
+        found = self.directory.ask(Question(profiles=profiles)).profiles
+        return [{"id": one, "periods": periods_document(found[one])} for one in profiles if found.get(one)]
+
+    def _profile(self, profile: ProfileReference) -> dict[str, Any]:
+        return {
+            "id": profile.id,
+            "arn": profile.arn,
+            "model": profile.model,
+            "routing": profile.routing,
+            "by": BY_TAG_WORD if profile.tagged else BY_PERSON_WORD,
+            "periods": periods_document(self.tenants.periods(profile.id)[1]),
+        }
+
+
+def summary(definition: TenantDefinition) -> dict[str, Any]:
+    """Return what a list says of a tenant."""
+    return {
+        "tenant": definition.id,
+        "name": definition.name,
+        "timezone": definition.timezone,
+        "plan": definition.plan,
+        "removed": iso(definition.removed_ms),
+    }
+
+
+def periods_document(periods: Sequence[MappingPeriod]) -> list[dict[str, Any]]:
+    """Return who owned a profile when: half-open, ``to`` is null while nobody knows an end."""
+    return [{"tenant": one.tenant, "from": iso(one.from_ms), "to": iso(one.to_ms)} for one in periods]
