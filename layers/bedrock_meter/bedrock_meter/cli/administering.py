@@ -166,7 +166,8 @@ class AdminApi:
         data = None if body is None else json.dumps(body).encode()
         named = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
         status, answered, text = self._send(method, self._base + path, data, named)
-        document = json.loads(text) if "json" in _header(answered, "content-type") else {}
+        # API Gateway says "json" of an answer without a body, too.
+        document = json.loads(text) if text and "json" in _header(answered, "content-type") else {}
         if status in accepted:
             return status, answered, document
         said = document.get("detail") or document.get("message") or text[:200]
