@@ -9,6 +9,7 @@ from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import reservation_id
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.plans import parse_plan
 from bedrock_meter.tenants.tenant import ProfileReference
 from bedrock_meter.usage.rollup import RollupKey
@@ -77,12 +78,16 @@ def quota() -> Gateway:
 
 
 def admin() -> Gateway:
-    """The admin API: a plan, and two tenants, one of them with a history."""
+    """The admin API: a plan, three tenants with a history, one of them removed, and callers in the ledger."""
     office = Office()
+    office.ledger.entries.update({f"k{number}": ("initech", "arn") for number in range(9)})
+    office.clock_step_ms = 2 * HANDOVER_MS  # whoever is removed may be erased by the next request
     office.tenants.put_plan(parse_plan({"name": "gold"}), NOW_MS)
     for tenant in ("acme", "globex"):
         office.put({"limits": [{"meter": "requests", "window": "day", "max": 5}]}, NEW, f"{TENANTS}/{tenant}")
         office.put({"plan": "gold"}, {"if-match": "*"}, f"{TENANTS}/{tenant}")
+    office.put({"profiles": ["p1"]}, NEW, f"{TENANTS}/initech")
+    office.ask(f"{TENANTS}/initech", "DELETE")
     return Gateway(office.api)
 
 
@@ -92,6 +97,10 @@ APIS: dict[str, tuple[Callable[[], Gateway], str, dict[str, list[str]]]] = {
         "/v1/openapi.json",
         {"tenant": ["acme", "acme", "acme", "globex", "initech"], "reservation": HELD},
     ),
-    "admin": (admin, "/v1/admin/openapi.json", {"tenant": ["acme", "globex"], "name": ["gold"], "If-Match": ["*"]}),
+    "admin": (
+        admin,
+        "/v1/admin/openapi.json",
+        {"tenant": ["acme", "globex", "initech"], "name": ["gold"], "If-Match": ["*"]},
+    ),
 }
 """Name -> (makes the API, path of its document, values that exist)."""

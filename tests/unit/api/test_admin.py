@@ -55,7 +55,8 @@ class Office:
         ticks = itertools.count(NOW_MS)
         suspensions, installation = MemorySuspensionStore(self.gauges), MemoryInstallationStore(self.gauges)
         self.ledger = MemoryPrincipals({})
-        self.passing_ms = 0
+        self.passing_ms = self.clock_step_ms = 0
+        self._ticks = ticks
         administration = Administration(
             self.tenants,
             self.tenants,
@@ -73,12 +74,16 @@ class Office:
                 suspensions,
                 self.tenants.audit,
                 self.ledger,
-                clock=lambda: next(ticks) + self.passing_ms,
+                clock=self._later,
             ),
             telling=Telling(self.told.append, lambda: None, lambda error: self.told.append(type(error).__name__)),
             tenant_claim=CLAIM,
             now=lambda: NOW_MS,
         )
+
+    def _later(self) -> int:
+        self.passing_ms += self.clock_step_ms
+        return next(self._ticks) + self.passing_ms
 
     def ask(self, path: str, method: str = "GET", **more: Any) -> Answer:
         answer = self.api.resolve(request(method, path, **more), None)
