@@ -211,6 +211,13 @@ def test_principals_are_found_by_tenant_and_forgotten_once(tables: Tables, endpo
     keys = [key for page, _, _ in pages for key in page]
     assert sorted(keys) == [f"k{index:02}" for index in range(30) if index % 2 and index % 3]
     assert (sum(read for _, read, _ in pages), pages[-1][2]) == (30, None)
+    # For whoever has little time a page is bounded, and the next one begins where it ended.
+    bounded = DynamoDBPrincipalStore(client, tables, page=7)
+    first, read, position = next(bounded.pages("acme", None))
+    assert (read, position is not None) == (7, True)
+    rest = list(bounded.pages("acme", position))
+    assert [number for _, number, _ in rest][:3] == [7, 7, 7]
+    assert sorted([*first, *(key for page, _, _ in rest for key in page)]) == sorted(keys)
     assert [store.forget("acme", key) for key in keys] == [True] * len(keys)
     assert not store.forget("acme", keys[0])
     assert not store.forget("acme", "k03"), "another tenant's"
