@@ -7,7 +7,6 @@ from botocore.exceptions import ReadTimeoutError
 
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel, UsageModel
-from bedrock_meter.usage.ledger import LedgerEntry
 from tests.faults.dynamodb import DynamoDB
 from tests.faults.expressions import Bindings, holds, parse_condition
 
@@ -93,19 +92,6 @@ class Alone:
         found = [table.items[key] for key in page if holds(condition, table.items[key], bindings)]
         more = {"LastEvaluatedKey": {"pk": table.items[page[-1]]["pk"]}} if len(page) < len(keys) else {}
         return {"Items": found, "Count": len(found), "ScannedCount": len(page), **more}
-
-
-class Announced:
-    """Announces nothing."""
-
-    def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
-        return True
 
 
 def create_tables(client: Any, tables: Tables) -> None:

@@ -23,7 +23,8 @@ from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import Writes
 from bedrock_meter.usage.recorder import Recorded, Recorder, Refused
 from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
-from tests.contract.disturbed import Announced, create_tables
+from tests.contract.disturbed import create_tables
+from tests.doubles.announcing import Silent
 from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS
 
@@ -71,7 +72,7 @@ class Metered:
         recorder = Recorder(
             self.store(self.client, self.tables),
             CachedDirectory(DynamoDBDirectoryStore(self.client, self.tables)),
-            Announced(),
+            Silent(),
             rater or TestPrices(),
             retention_ms=400 * DAY_MS,
             **FRESH_PROCESS,

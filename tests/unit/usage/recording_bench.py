@@ -7,7 +7,8 @@ from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import LedgerEntry
-from bedrock_meter.usage.recorder import Recorded, Recorder
+from bedrock_meter.usage.packing import Writes
+from bedrock_meter.usage.recorder import Recorded, Recorder, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import TestPrices
@@ -103,3 +104,12 @@ class Bench:
 
     def used(self, tenant: str) -> list[int]:
         return [reading.used for reading in read(self.tables.gauges[tenant], self.now_ms)]
+
+
+class RefusesPoison(MemoryRecordingStore):
+    """Will never store the call ``poison``."""
+
+    def commit(self, writes: Writes) -> Refused | None:
+        if any(change.entry.key.endswith("#poison") for change in writes.changes):
+            raise UnacceptableWrites("an item is too large")
+        return super().commit(writes)

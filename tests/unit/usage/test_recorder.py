@@ -14,13 +14,13 @@ from bedrock_meter.limits.meters import Meter
 from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.packing import Writes
-from bedrock_meter.usage.recorder import Recorded, Refused, UnacceptableWrites
+from bedrock_meter.usage.recorder import Recorded, Refused
 from bedrock_meter.usage.rewriting import writes_between
 from bedrock_meter.usage.rollup import NOTHING
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import UNPRICED_MODEL, TestPrices
 from tests.doubles.records import NOW_MS, invocation, limit, priced, sums
-from tests.unit.usage.recording_bench import Bench, ByProfile
+from tests.unit.usage.recording_bench import Bench, ByProfile, RefusesPoison
 
 
 @pytest.fixture
@@ -192,17 +192,8 @@ def test_a_lost_reply_is_sent_again_and_the_ledger_decides() -> None:
     assert bench.used("acme") == [150 * 15]
 
 
-class RefusesOne(MemoryRecordingStore):
-    """Will never store one call."""
-
-    def commit(self, writes: Writes) -> Refused | None:
-        if any(change.entry.key.endswith("#poison") for change in writes.changes):
-            raise UnacceptableWrites("an item is too large")
-        return super().commit(writes)
-
-
 def test_a_call_that_cannot_be_stored_is_singled_out_and_told() -> None:
-    bench = Bench(RefusesOne(MemoryTables()))
+    bench = Bench(RefusesPoison(MemoryTables()))
     bench.tenant("acme")
     report = Recorded()
     batch = [invocation(f"r{number}") for number in range(50)] + [invocation("poison")]

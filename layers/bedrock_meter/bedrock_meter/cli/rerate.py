@@ -60,13 +60,12 @@ def rerate(
 ) -> None:
     """Rate recorded usage anew."""
     import random
-    import time
 
     from bedrock_meter.cli.confirming import confirm
     from bedrock_meter.cli.positions import read_range
     from bedrock_meter.cli.progress import Progress
     from bedrock_meter.cli.rerate_position import Position, Question, load, position_file, report_of
-    from bedrock_meter.clock import now_ms
+    from bedrock_meter.clock import now_ms, sleep_ms
     from bedrock_meter.pricing.wiring import rater_for
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.ledger_range import DynamoDBLedgerRange
@@ -94,7 +93,7 @@ def rerate(
             DynamoDBRecordingStore(dynamodb, tables),
             rater,
             clock=now_ms,
-            sleep_ms=lambda duration_ms: time.sleep(duration_ms / 1000),
+            sleep_ms=sleep_ms,
             uniform=random.random,
         )
         file = None if dry_run else resume or position_file(stack, start, end, tenants, models)
