@@ -42,9 +42,10 @@ def reattribute(
 ) -> None:
     """Move usage without a tenant."""
     import random
+    import time
 
     from bedrock_meter.cli.progress import Progress
-    from bedrock_meter.clock import now_ms, sleep_ms
+    from bedrock_meter.clock import now_ms
     from bedrock_meter.invocations.identifiers import last_segment
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.pricing.wiring import rater_for
@@ -66,7 +67,7 @@ def reattribute(
             CachedDirectory(DynamoDBDirectoryStore(dynamodb, tables)),
             rater_for(dynamodb, tables, now_ms).current(),
             clock=now_ms,
-            sleep_ms=sleep_ms,
+            sleep_ms=lambda duration_ms: time.sleep(duration_ms / 1000),
             uniform=random.random,
             tell=progress.tell,
         )
