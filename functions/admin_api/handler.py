@@ -12,7 +12,7 @@ from bedrock_meter.observability import logger
 from bedrock_meter.settings import Tables, required
 from bedrock_meter.storage.administration import DynamoDBAdministrationStore
 from bedrock_meter.storage.audit import DynamoDBAuditTrail
-from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.erasure import DynamoDBPrincipalStore
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
@@ -29,7 +29,7 @@ ERASURE_PAGE = 500
 """Ledger entries between two looks at the clock: changing all of them takes seconds, and a request has 29."""
 
 _tables = Tables.from_environment("ledger", "usage", "quotas", "tenants")
-_client = client("dynamodb")
+_client = connection()
 _tenants = PynamoDBTenantStore(_tables)
 _installation = DynamoDBInstallationStore(_client, _tables)
 _suspensions = DynamoDBSuspensionStore(_client, _tables)
