@@ -13,7 +13,7 @@ from aws_lambda_powertools.event_handler import Response
 from bedrock_meter import clock
 from bedrock_meter.api.admin_ending import add_ending
 from bedrock_meter.api.admin_overview import add_overviews
-from bedrock_meter.api.changing import changed, down, json_answer
+from bedrock_meter.api.admin_protocol import carry_out, json_answer, storage_down
 from bedrock_meter.api.cursors import read_key, write_key
 from bedrock_meter.api.problems import Problem, invalid
 from bedrock_meter.api.published import add_document
@@ -76,7 +76,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         try:
             found, last = administration.store.page(after, limit)
         except FAILURES as error:
-            down(error, telling)
+            storage_down(error, telling)
         listed = [
             {
                 "id": one.definition.id,
@@ -107,7 +107,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         refuse_unknown("", document, KEYS)
         if document.get("id", tenant) != tenant:
             raise invalid("id", "must be the tenant of the path, or missing")
-        made = changed(lambda: administration.put(tenant, document, is_expected, by), telling)
+        made = carry_out(lambda: administration.put(tenant, document, is_expected, by), telling)
         return _described(made)
 
     @api.routes.get(f"{BASE}/<tenant>/limits")
@@ -127,7 +127,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
         wanted = document.get("limits")
         if not isinstance(wanted, list):
             raise invalid("limits", "must be a list")
-        made = changed(lambda: administration.put_limits(tenant, wanted, is_expected, by), telling)
+        made = carry_out(lambda: administration.put_limits(tenant, wanted, is_expected, by), telling)
         return _limits(made)
 
 
@@ -139,7 +139,7 @@ def _add_audit(api: Resolver, administration: Administration, telling: Telling) 
         try:
             found, last = administration.audit.page(tenant, after, limit)
         except FAILURES as error:
-            down(error, telling)
+            storage_down(error, telling)
         following = write_key(last, ("audit", tenant)) if last else None
         return json_answer({"tenant": tenant, "changes": [_change(one) for one in found], "next": following})
 
@@ -165,7 +165,7 @@ def _plans(administration: Administration, telling: Telling) -> Sequence[Plan]:
     try:
         return administration.plans()
     except FAILURES as error:
-        down(error, telling)
+        storage_down(error, telling)
 
 
 def _add_suspensions(api: Resolver, administration: Administration, telling: Telling) -> None:
@@ -179,7 +179,7 @@ def _add_suspensions(api: Resolver, administration: Administration, telling: Tel
         reason = document.get("reason")
         if not isinstance(reason, str) or not 1 <= len(reason) <= MAXIMUM_REASON or not reason.isprintable():
             raise invalid("reason", f"must be 1 to {MAXIMUM_REASON} printable characters")
-        found = changed(lambda: administration.suspend(tenant, reason, by), telling)
+        found = carry_out(lambda: administration.suspend(tenant, reason, by), telling)
         return json_answer({"tenant": tenant, "suspended": found})
 
     @api.routes.delete(f"{BASE}/<tenant>/suspension")
@@ -187,7 +187,7 @@ def _add_suspensions(api: Resolver, administration: Administration, telling: Tel
         tenant = api.tenant(tenant)
         query(api.event, ())
         by = api.caller.name
-        changed(lambda: administration.resume(tenant, by) or None, telling)
+        carry_out(lambda: administration.resume(tenant, by) or None, telling)
         return Response(204, None, "", headers={"Cache-Control": "no-store"})
 
 
@@ -227,7 +227,7 @@ def _precondition(event: Mapping[str, Any]) -> Callable[[str | None], bool]:
 
 
 def _found(administration: Administration, tenant: str, telling: Telling) -> Described:
-    return changed(lambda: administration.tenant(tenant), telling)
+    return carry_out(lambda: administration.tenant(tenant), telling)
 
 
 def _described(found: Described) -> Response:  # type: ignore[type-arg]

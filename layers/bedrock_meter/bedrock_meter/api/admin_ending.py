@@ -2,7 +2,7 @@
 
 from aws_lambda_powertools.event_handler import Response
 
-from bedrock_meter.api.changing import changed, json_answer
+from bedrock_meter.api.admin_protocol import carry_out, json_answer
 from bedrock_meter.api.cursors import read_key, write_key
 from bedrock_meter.api.problems import Problem, invalid
 from bedrock_meter.api.requests import body_bytes, json_object, query, refuse_unknown
@@ -26,7 +26,7 @@ def add_ending(api: Resolver, leaving: Leaving, telling: Telling) -> None:
         tenant = api.tenant(tenant)
         announced = profile_ids(query(api.event, ("delete_profiles",)).get("delete_profiles"), "delete_profiles")
         by = api.caller.name
-        removed = changed(lambda: leaving.remove(tenant, by, announced), telling)
+        removed = carry_out(lambda: leaving.remove(tenant, by, announced), telling)
         return json_answer(
             {
                 "tenant": tenant,
@@ -47,7 +47,7 @@ def add_ending(api: Resolver, leaving: Leaving, telling: Telling) -> None:
         if cursor is not None and not isinstance(cursor, str):
             raise invalid("cursor", "must be the cursor of the step before, or missing")
         position = None if cursor is None else read_key(cursor, 1, ("erasure", tenant))[0]
-        done = changed(lambda: _step(leaving, tenant, by, position), telling)
+        done = carry_out(lambda: _step(leaving, tenant, by, position), telling)
         return json_answer(
             {
                 "tenant": tenant,

@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api.admin_ending import profile_ids
-from bedrock_meter.api.changing import changed, json_answer
+from bedrock_meter.api.admin_protocol import carry_out, json_answer
 from bedrock_meter.api.problems import invalid
 from bedrock_meter.api.requests import query
 from bedrock_meter.api.resolver import Resolver
@@ -23,7 +23,7 @@ def add_overviews(api: Resolver, overviews: Overviews, telling: Telling) -> None
     def overview(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
         query(api.event, ())
-        found: dict[str, Any] = changed(lambda: overviews.overview(tenant), telling)
+        found: dict[str, Any] = carry_out(lambda: overviews.overview(tenant), telling)
         return json_answer(found)
 
     @api.routes.get(PROFILES)
@@ -32,4 +32,4 @@ def add_overviews(api: Resolver, overviews: Overviews, telling: Telling) -> None
         ids = profile_ids(query(api.event, ("ids",)).get("ids"), "ids")
         if not ids:
             raise invalid("ids", "is missing: which profiles?")
-        return json_answer({"profiles": changed(lambda: overviews.mappings(ids), telling)})
+        return json_answer({"profiles": carry_out(lambda: overviews.mappings(ids), telling)})

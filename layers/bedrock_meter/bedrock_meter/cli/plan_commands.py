@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bedrock_meter.cli.deployed import caller, outputs_of_stack, tables_of
-from bedrock_meter.cli.removing import By, Output, Stack
+from bedrock_meter.cli.options import By, Output, Stack
 from bedrock_meter.cli.tenant_commands import print_rows
 
 if TYPE_CHECKING:

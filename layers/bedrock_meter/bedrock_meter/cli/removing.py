@@ -1,16 +1,17 @@
 """``tenants remove`` and ``tenants erase``: what ends a tenant, and what forgets the persons behind it."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
+from bedrock_meter.cli.options import By, Output, Resume, Stack, Yes
+from bedrock_meter.cli.positions import position_file, write_position
 
 if TYPE_CHECKING:
     from bedrock_meter.cli.progress import Progress
@@ -18,19 +19,7 @@ if TYPE_CHECKING:
     from bedrock_meter.tenants.directory import DirectoryStore
     from bedrock_meter.tenants.offboarding import Actor, Deletion, Erased
 
-_UNSAFE = {ord(sign): "-" for sign in "/:"}
-
-Stack = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-]
 Tenant = Annotated[str, typer.Argument(help="Id of the tenant.", show_default=False)]
-By = Annotated[
-    str | None,
-    typer.Option("--by", metavar="NAME", help="Who does it.  [default: your ARN, from STS]", show_default=False),
-]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Output = Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")]
 
 
 def register(tenants: typer.Typer) -> None:
@@ -165,10 +154,7 @@ def erase(
     stack: Stack = LOCAL,
     api: Api = None,
     yes: Yes = False,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Keep the position here.  [default: a file in .local]", show_default=False),
-    ] = None,
+    resume: Resume = None,
     by: By = None,
     output: Output = "table",
 ) -> None:
@@ -211,7 +197,7 @@ def _erased(stack: str, tenant: str, resume: Path | None, by: str | None, *, yes
     trail = DynamoDBAuditTrail(dynamodb, tables)
     actor = actor_of(outputs, caller(by).by)
     words = erase_definition(store, DynamoDBSuspensionStore(dynamodb, tables), trail, tenant, actor)
-    file = resume or _position_file(stack, tenant)
+    file = resume or position_file("erase", stack, tenant)
     with Progress() as progress:
         position = _load(file, tenant, progress)
 
@@ -234,7 +220,7 @@ def _erased_over(api: AdminApi, tenant: str, resume: Path | None, by: str | None
         raise BadInput(f"{tenant} is still there: `bedrock-meter tenants remove {tenant}` first")
     if not confirm(f"This cannot be taken back, and reads the whole ledger. Erase {tenant}?", yes=yes):
         raise CommandFailed("nothing was changed")
-    file = resume or _position_file(api.host, tenant)
+    file = resume or position_file("erase", api.host, tenant)
     with Progress() as progress:
         erased, words = _load(file, tenant, progress), 0
         is_first = erased.position is None
@@ -260,19 +246,8 @@ def _erasure_document(tenant: str, erased: "Erased", words: int) -> dict[str, An
 
 
 def _done(file: Path, tenant: str, erased: "Erased", progress: "Progress") -> None:
-    _save(file, tenant, erased)
+    write_position(file, json.dumps({"tenant": tenant, **asdict(erased)}, indent=1).encode())
     progress.tell(f"read {erased.read:,} ledger entries; forgot {erased.principals:,} callers")
-
-
-def _position_file(stack: str, tenant: str) -> Path:
-    """Return where the position is kept: in the working folder's ``.local``, which git ignores."""
-    from bedrock_meter.local.project import STATE_VARIABLE
-
-    folder = Path(os.environ.get(STATE_VARIABLE, "") or ".local")
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    return folder / f"erase_{stack}_{tenant}.json".translate(_UNSAFE)
 
 
 def _load(file: Path, tenant: str, progress: "Progress") -> "Erased":
@@ -291,9 +266,3 @@ def _load(file: Path, tenant: str, progress: "Progress") -> "Erased":
     if erased.position is not None:
         progress.note(f"going on after {erased.read:,} entries, as {file} says")
     return erased
-
-
-def _save(file: Path, tenant: str, erased: "Erased") -> None:
-    draft = file.with_name(f"{file.name}.draft")
-    draft.write_text(json.dumps({"tenant": tenant, **asdict(erased)}, indent=1), encoding="utf-8")
-    draft.replace(file)

@@ -17,7 +17,7 @@ _MAX_DETAIL = 500
 T = TypeVar("T")
 
 
-def changed(change: Callable[[], T | None], telling: Telling) -> T:
+def carry_out(change: Callable[[], T | None], telling: Telling) -> T:
     """Return what a change or a reading returns.
 
     Raises:
@@ -35,13 +35,13 @@ def changed(change: Callable[[], T | None], telling: Telling) -> T:
         detail = "Somebody else is changing this tenant. Send the change again to finish it."
         raise Problem(409, "Being changed", detail, headers=TRY_AGAIN) from lost
     except FAILURES as error:
-        down(error, telling)
+        storage_down(error, telling)
     if made is None:
         raise tenant_not_found()
     return made
 
 
-def down(error: Exception, telling: Telling) -> NoReturn:
+def storage_down(error: Exception, telling: Telling) -> NoReturn:
     """Answer that the storage cannot be asked, and tell why."""
     telling.failed(failure_code(error))
     raise unavailable("The tenants cannot be read or changed at the moment. Try again.") from error
