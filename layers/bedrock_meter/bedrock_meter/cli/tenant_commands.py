@@ -120,6 +120,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
     from bedrock_meter.storage import gauges
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
+    from bedrock_meter.tenants.boosting import boosts_not_over
     from bedrock_meter.tenants.plans import source_of
 
     tables = tables_of(outputs_of_stack(stack))
@@ -129,13 +130,14 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         raise BadInput(f"there is no tenant {tenant}")
     gauge = gauges.load_one(client("dynamodb"), tables.quotas, tenant)
     status = quota_status(gauge, now_ms()) if gauge is not None else {}
+    installed = [one.limit for one in gauge.layout.limits] if gauge is not None else []
     document = {
         **summary(definition),
         "suspended": status.get("suspended"),
         "allowed": status.get("allowed"),
         "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
         "removed_limits": list(definition.removes),
-        "boosts": [one.document() for one in definition.boosts],
+        "boosts": boosts_not_over(definition, installed, now_ms()),
         "profiles": [
             {
                 "id": one.id,
@@ -167,7 +169,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         "limits",
     )
     if document["boosts"]:
-        names = ("limit", "amount", "factor", "from", "to", "reason", "by")
+        names = ("id", "limit", "amount", "factor", "from", "to", "reason", "by")
         print_rows([{name: one.get(name) for name in names} for one in document["boosts"]], "boosts")
     print_rows(
         [{name: one[name] for name in ("arn", "model", "routing", "by")} for one in document["profiles"]], "profiles"
@@ -186,6 +188,9 @@ def _show_document(document: Mapping[str, Any], output: str) -> None:
         {name: one.get(name) for name in ("name", "meter", "window", "max", "hard")} for one in document["limits"]
     ]
     print_rows(limits, "limits")
+    if document.get("boosts"):
+        boosts = ("id", "limit", "amount", "factor", "from", "to", "reason", "by")
+        print_rows([{name: one.get(name) for name in boosts} for one in document["boosts"]], "boosts")
     print_rows([{"id": one["id"], "model": one.get("model")} for one in document["profiles"]], "profiles")
 
 
