@@ -356,12 +356,14 @@ def test_a_suspension_that_others_keep_changing_is_a_conflict(office: Office) ->
 
 
 def paths_of(office: Office) -> list[tuple[str, str]]:
-    return sorted((method.upper(), path.replace("{tenant}", "acme")) for method, path in routes_of(office.api))
+    known = {"tenant": "acme", "name": "gold", "boost": "0123456789abcdef"}
+    return sorted((method.upper(), path.format(**known)) for method, path in routes_of(office.api))
 
 
 def test_nobody_comes_in_unchecked_or_without_the_scope(office: Office) -> None:
     office.put(FULL, NEW)
-    before = dict(office.tenants.definitions)
+    office.tenants.put_plan(parse_plan({"name": "gold"}), NOW_MS)
+    before = dict(office.tenants.definitions), dict(office.tenants.plans_by_name)
     for method, path in paths_of(office):
         for authorizer, status in (
             (None, 401),
@@ -373,7 +375,7 @@ def test_nobody_comes_in_unchecked_or_without_the_scope(office: Office) -> None:
             answer = office.ask(path, method, body={"reason": "x"}, headers={"if-match": "*"}, authorizer=authorizer)
             assert answer.status == status, (method, path, authorizer)
             assert "gold" not in answer.text
-    assert office.tenants.definitions == before
+    assert (office.tenants.definitions, office.tenants.plans_by_name) == before
     assert office.ask(TENANTS, authorizer=token(None, scope=ADMIN_SCOPE)).status == 200
     assert office.ask("/v1/tenants/acme/quota").status == 404
 

@@ -271,7 +271,8 @@ def _schemas() -> dict[str, Schema]:
         "finished": {"type": "boolean", "description": "nothing is left to do"},
         "next": nullable(string("where to go on; null where all were reached: if it is not finished, begin again")),
     }
-    in_force = array(answered({**limit, "source": {"enum": [PLAN, TENANT_LIMIT]}}))
+    said_where_set = ["models", "profiles", "shadow", "fail"]
+    in_force = array(answered({**limit, "source": {"enum": [PLAN, TENANT_LIMIT]}}, optional=said_where_set))
     known = {name: change[name] for name in ("id", "timezone", "plan", "fail")}
     times = {"updated_at": INSTANT, "removed_at": nullable(INSTANT)}
     listed = answered({**known, "name": nullable(text), "profiles": AMOUNT, **times})
@@ -314,6 +315,7 @@ def _schemas() -> dict[str, Schema]:
                 "reason": string(minLength=1, maxLength=MAXIMUM_BOOST_REASON),
             },
             ["limit", "to", "reason"],
+            oneOf=[{"required": ["amount"]}, {"required": ["factor"]}],
         ),
         "TenantPage": answered({"tenants": array(listed), "next": following}),
         "ChangePage": answered({"tenant": TENANT, "changes": array(changes), "next": following}),

@@ -127,10 +127,10 @@ class Administration:
         grant, is_new = boost_limit(*stores, tenant, wanted, clock=self._clock, new_id=self._new_id)
         return grant.document(tenant), is_new
 
-    def end_boost(self, tenant: str, identity: str, by: str) -> None:
-        """End a boost now. See ``end_boost``."""
+    def end_boost(self, tenant: str, identity: str, by: str) -> bool:
+        """End a boost now; returns whether it was not over yet. See ``end_boost``."""
         stores = self._tenants, self._installation, self.audit
-        end_boost(*stores, tenant, identity, by, clock=self._clock, new_id=self._new_id)
+        return end_boost(*stores, tenant, identity, by, clock=self._clock, new_id=self._new_id)
 
     def put(
         self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
