@@ -102,7 +102,8 @@ def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, is_
 
     if is_about_the_stack:
         raise BadInput(
-            "gateways and plans are the stack's, and the admin API changes tenants: apply this file to --stack"
+            "gateways and plans are the stack's, and this changes tenants: apply the file to --stack, or its plans "
+            "with `bedrock-meter plans apply --api` and then its tenants alone"
         )
     for definition in definitions:
         changed = api.put(definition.id, document_of(definition))
