@@ -175,7 +175,6 @@ def test_administrators_change_plans_and_boosts(api: ApiAccess, admin: ApiAccess
 
     plan, tenant = "/v1/admin/plans/by-admin", "/v1/admin/tenants/planned"
     hour = {"name": "hour", "meter": "requests", "window": "1h", "max": 5}
-    # Plans in force in this stack refuse words, so the samples' tenants must not name any that is not defined.
     status, headers, made = call(plan, "PUT", body={"limits": [hour]}, headers={"If-None-Match": "*"})
     assert (status, made["installation"]["finished"]) == (200, True), made
     try:

@@ -158,6 +158,34 @@ def test_a_plan_that_somebody_else_changes_is_not_overwritten(scene: Scene, monk
         scene.work.put([plan("gold", 5)])
 
 
+def test_what_a_tenant_costs_is_what_the_decision_says(scene: Scene) -> None:
+    """ADR 0031 computes with it how many tenants fit into a request."""
+    calls: list[str] = []
+
+    class Counting:
+        def __init__(self, store: Any) -> None:
+            self.store = store
+
+        def __getattr__(self, name: str) -> Any:
+            def call(*positional: Any, **named: Any) -> Any:
+                calls.append(name)
+                return getattr(self.store, name)(*positional, **named)
+
+            return call
+
+    stores = [Counting(one) for one in (scene.tenants, scene.installation, scene.plan_audit, scene.audit)]
+    work = Planning(*stores, by="somebody", clock=lambda: NOW_MS, new_id=lambda: "x")
+    scene.work.put([plan("gold", 200)])
+    of_each = []
+    settled = work.settle({"gold"})
+    while True:
+        calls.clear()
+        if next(settled, None) is None:
+            break
+        of_each.append([one for one in calls if one != "all_tenants"])
+    assert [len(one) for one in of_each] == [11, 4, 4]
+
+
 def test_a_tenant_that_is_applied_while_its_plan_changes_ends_with_the_new_one(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
