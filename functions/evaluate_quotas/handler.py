@@ -9,13 +9,13 @@ from bedrock_meter.alerts.evaluator import Evaluated
 from bedrock_meter.alerts.wiring import worklist
 from bedrock_meter.observability import count, logger, metrics
 from bedrock_meter.settings import Tables, required
-from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.dynamodb import client, connection
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 _worklist = worklist(
-    client("dynamodb"), partial(client, "events"), Tables.from_environment("quotas", "tenants"), required("EVENT_BUS")
+    connection(), partial(client, "events"), Tables.from_environment("quotas", "tenants"), required("EVENT_BUS")
 )
 
 

@@ -10,12 +10,12 @@ from bedrock_meter.alerts.wiring import review, worklist
 from bedrock_meter.errors import DeliverAgain
 from bedrock_meter.observability import count, logger, metrics
 from bedrock_meter.settings import Tables, required
-from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.dynamodb import client, connection
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_dynamodb = client("dynamodb")
+_dynamodb = connection()
 _tables = Tables.from_environment("quotas", "tenants")
 _worklist = worklist(_dynamodb, partial(client, "events"), _tables, required("EVENT_BUS"))
 _review = review(_dynamodb, _worklist, _tables)

@@ -130,7 +130,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             reservations=MemoryReservationStore(memory),
         )
     tables: Tables = request.getfixturevalue("tables")
-    client = request.getfixturevalue("endpoint").client("dynamodb")
+    client = dynamodb.connection()
     return Stores(
         DynamoDBRecordingStore(client, tables),
         DynamoDBInstallationStore(client, tables),

@@ -159,7 +159,7 @@ def test_a_plan_that_somebody_else_changes_is_not_overwritten(scene: Scene, monk
 
 
 def test_what_a_tenant_costs_is_what_the_decision_says(scene: Scene) -> None:
-    """ADR 0031 computes with it how many tenants fit into a request."""
+    """ADR 0032 computes with it how many tenants fit into a request."""
     calls: list[str] = []
 
     class Counting:
