@@ -164,7 +164,7 @@ def test_administrators_change_tenants_under_versions_and_callers_of_the_quota_a
     assert "by-admin" in {one["id"] for one in call("/v1/admin/tenants?limit=200")[2]["tenants"]}
 
 
-def test_administrators_change_plans_and_boosts(api: ApiAccess, admin: ApiAccess) -> None:
+def test_administrators_change_plans_and_boosts(api: ApiAccess, admin: ApiAccess, served: Command) -> None:
     def call(path: str, method: str = "GET", access: ApiAccess = admin, **more: Any) -> tuple[int, Any, Any]:
         status, headers, text = ask(access, api.admin_url + path, method, **more)
         return status, headers, json.loads(text) if text else None
@@ -196,8 +196,17 @@ def test_administrators_change_plans_and_boosts(api: ApiAccess, admin: ApiAccess
         for _ in range(2):
             assert call(f"{tenant}/boosts/{boost['id']}", "DELETE")[0] == 204
         assert (call(f"{tenant}/boosts")[2]["boosts"], maximum()) == ([], (9, None))
+        # The command on the tables gives and ends the same ones.
+        given = served("tenants", "boost", "planned", "hour", "--amount", "3", "--to", to, "--reason", "more")
+        assert (given.returncode, maximum()) == (0, (12, 9)), given.stderr
+        (listed,) = json.loads(served("tenants", "boosts", "planned", "--output", "json").stdout)
+        assert call(f"{tenant}/boosts")[2]["boosts"] == [listed]
+        ended = served("tenants", "end-boost", "planned", listed["id"])
+        assert (ended.returncode, maximum()) == (0, (9, None)), ended.stderr
+        assert served("tenants", "end-boost", "planned", "0123456789abcdef").returncode == 2
         log = call(f"{tenant}/audit")[2]["changes"]
-        assert [one["what"] for one in log] == ["end boost", "boost", "plan by-admin", "put"]
+        assert [one["what"] for one in log[:2]] == ["end boost", "boost"]
+        assert [one["what"] for one in log[2:]] == ["end boost", "boost", "plan by-admin", "put"]
         assert call(plan, "DELETE", headers={"If-Match": "*"})[0] == 409
     finally:
         assert call(tenant, "PUT", body={}, headers={"If-Match": "*"})[0] == 200

@@ -115,7 +115,7 @@ def test_what_cannot_be_boosted_is_one_line(office: Office, capsys: pytest.Captu
     office.put(FULL, NEW)
     give = ("tenants", "boost", "acme", "nothing", *BOOST)
     assert "give either --amount or --factor" in run(capsys, *give, code=2)[1]
-    assert "acme has no limit 'nothing'" in run(capsys, *give, "--amount", "5", code=2)[1]
+    assert "acme has no such limit; it has total_tokens-1h" in run(capsys, *give, "--amount", "5", code=2)[1]
     assert "404" in run(capsys, "tenants", "boosts", "nobody", code=2)[1]
     assert "no such boost" in run(capsys, "tenants", "end-boost", "acme", "0123456789abcdef", code=2)[1]
     for command in (

@@ -98,7 +98,7 @@ def test_what_has_ended_is_forgotten_with_the_next_one_and_five_are_too_many(sce
 @pytest.mark.parametrize(
     ("wrong", "where", "said"),
     [
-        (wanted("nothing"), "limit", "acme has no limit 'nothing'; it has hour, mine"),
+        (wanted("nothing"), "limit", "acme has no such limit; it has hour, mine"),
         (wanted(reason=""), "reason", "must be 1 to 200"),
         (wanted(reason="x" * 201), "reason", "must be 1 to 200"),
         (wanted(reason="a\nb"), "reason", "must be 1 to 200"),
@@ -107,7 +107,9 @@ def test_what_has_ended_is_forgotten_with_the_next_one_and_five_are_too_many(sce
         (wanted(from_ms=-1), "from", "1970"),
         (wanted(amount=None), "amount", "either"),
         (wanted(factor=2), "amount", "either"),
-        (wanted(amount="many"), "amount", "not a whole number"),
+        (wanted(amount="many"), "amount", "an amount of tokens, such as 300000"),
+        (wanted(amount="5" * 65), "amount", "more than 64 characters"),
+        (wanted(amount=None, factor="2" * 65), "factor", "more than 64 characters"),
         (wanted(amount=0), "amount", "1 to 18 digits"),
         (wanted(amount=10**18), "amount", "1 to 18 digits"),
         (wanted(amount=None, factor="1"), "factor", "above 1"),

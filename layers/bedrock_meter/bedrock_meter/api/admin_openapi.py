@@ -26,11 +26,11 @@ from bedrock_meter.api.contract import (
     strict,
     string,
 )
-from bedrock_meter.limits.limit import FAIL_POLICIES
+from bedrock_meter.limits.limit import FAIL_POLICIES, MAX_LIMITS
 from bedrock_meter.limits.scope import MOST
 from bedrock_meter.limits.suspension import MAXIMUM_REASON
 from bedrock_meter.tenants.administration import BOOSTS, EFFECTIVE
-from bedrock_meter.tenants.boosting import ID
+from bedrock_meter.tenants.boosting import ID, MAXIMUM_NUMBER
 from bedrock_meter.tenants.boosting import MAXIMUM_REASON as MAXIMUM_BOOST_REASON
 from bedrock_meter.tenants.planning import MOST_NAMED
 from bedrock_meter.tenants.plans import NAME as PLAN_NAME
@@ -257,10 +257,11 @@ def _schemas() -> dict[str, Schema]:
         BOOSTS: _READ_ONLY,
     }
     removal = strict({"name": text, "remove": {"const": True}}, ["name", "remove"])
+    number: Schema = {"type": ["number", "string"], "minimum": 1, "maxLength": MAXIMUM_NUMBER}
     plan: dict[str, Schema] = {
         "name": text,
         "default": {"type": "boolean", "description": "whether tenants without a plan have it"},
-        "limits": array(reference("LimitChange")),
+        "limits": array(reference("LimitChange"), maxItems=MAX_LIMITS),
     }
     installation = {
         "tenants": {**AMOUNT, "description": "that have the plan, or name none"},
@@ -304,12 +305,9 @@ def _schemas() -> dict[str, Schema]:
         ),
         "BoostRequest": strict(
             {
-                "limit": string("name of a limit in force"),
-                "amount": {"type": ["number", "string"], "description": "of cost_usd in US dollars; or a factor"},
-                "factor": {
-                    "type": ["number", "string"],
-                    "description": "above 1 to 1001, at most 3 decimal places; or an amount",
-                },
+                "limit": string("name of a limit in force", maxLength=32),
+                "amount": {**number, "description": "of cost_usd in US dollars; or a factor"},
+                "factor": {**number, "description": "above 1 to 1001, at most 3 decimal places; or an amount"},
                 "from": {**INSTANT, "description": "with an offset; now, unless it says something else"},
                 "to": {**INSTANT, "description": "with an offset; first instant at which it is over"},
                 "reason": string(minLength=1, maxLength=MAXIMUM_BOOST_REASON),

@@ -20,12 +20,16 @@ from bedrock_meter.limits.boosts import MOST_BOOSTS, MOST_PERMILLE, Boost
 from bedrock_meter.limits.definition import parse_maximum
 from bedrock_meter.limits.installation import InstallationStore
 from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
 from bedrock_meter.tenants.onboarding import TenantStore, installed_limits, settle_limits, update_definition
 from bedrock_meter.tenants.plans import by_name, completed, effective_limits
 from bedrock_meter.tenants.tenant import BoostGrant, TenantDefinition
 
 MAXIMUM_REASON = 200
+MAXIMUM_NUMBER = 64
+"""Characters of an amount or a factor."""
+
 REMEMBER_MS = 86_400_000
 MOST_REMEMBERED = 20
 """Boosts that were ended early, of one tenant: they stand in its definition."""
@@ -202,6 +206,9 @@ def _check(wanted: WantedBoost, now_ms: int) -> None:
         raise InvalidDefinition("to", "is over already")
     if (wanted.amount is None) == (wanted.factor is None):
         raise InvalidDefinition("amount", "give either an amount or a factor")
+    for name, value in (("amount", wanted.amount), ("factor", wanted.factor)):
+        if isinstance(value, str) and len(value) > MAXIMUM_NUMBER:
+            raise InvalidDefinition(name, f"has more than {MAXIMUM_NUMBER} characters")
 
 
 def _definition(tenants: TenantStore, tenant: str) -> TenantDefinition:
@@ -215,15 +222,16 @@ def _granted(wanted: WantedBoost, tenant: str, limits: Sequence[Limit], now_ms: 
     limit = next((one for one in limits if one.name == wanted.limit), None)
     if limit is None:
         known = ", ".join(one.name for one in limits) or "none"
-        raise InvalidDefinition("limit", f"{tenant} has no limit {wanted.limit!r}; it has {known}")
+        raise InvalidDefinition("limit", f"{tenant} has no such limit; it has {known}")
     from_ms = now_ms if wanted.from_ms is None else wanted.from_ms
     if wanted.factor is not None:
         added = Boost(from_ms, wanted.to_ms, permille=permille_of(wanted.factor))
         return BoostGrant(limit.name, added, wanted.reason, wanted.by)
     try:
         amount = parse_maximum(limit.meter, wanted.amount)
-    except InvalidDefinition as wrong:
-        raise InvalidDefinition("amount", wrong.problem) from None
+    except InvalidDefinition:
+        example = "$5 or 12.50" if limit.meter is Meter.COST_USD else "300000, 300k or 2M"
+        raise InvalidDefinition("amount", f"write an amount of {limit.meter.unit}, such as {example}") from None
     return BoostGrant(limit.name, Boost(from_ms, wanted.to_ms, amount), wanted.reason, wanted.by, limit.meter)
 
 
