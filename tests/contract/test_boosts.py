@@ -1,7 +1,6 @@
 """Boosts given and ended on our doubles and on DynamoDB: killed before and after any call to the tables, done again."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from bedrock_meter.tenants.file import parse
 from bedrock_meter.tenants.onboarding import apply
 from bedrock_meter.tenants.plans import parse_plan
 from bedrock_meter.tenants.tenant import BoostGrant
+from tests.contract.disturbed import Killed, KillingStore
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
 from tests.doubles.records import NOW_MS
 from tests.doubles.reservations import MemoryReservationStore
@@ -31,29 +31,6 @@ HOUR = {"name": "hour", "meter": "total_tokens", "window": "1h", "max": 100, "ha
 WANTED = WantedBoost("hour", TO_MS, "launch week", "somebody", NOW_MS, amount=50)
 LATER = replace(WANTED, from_ms=ENDED_MS + 1)
 _numbers = itertools.count(1)
-
-
-class Killed(BaseException):
-    """The process is gone; nothing catches this."""
-
-
-class Killing:
-    """A store that kills its caller before or after the n-th call that goes through any of its siblings."""
-
-    def __init__(self, store: Any, calls: "itertools.count[int]", at: int | None, after: bool) -> None:
-        self._store, self._calls, self._at, self._after = store, calls, at, after
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        real = getattr(self._store, name)
-
-        def call(*positional: Any, **named: Any) -> Any:
-            if next(self._calls) != self._at:
-                return real(*positional, **named)
-            if self._after:
-                real(*positional, **named)
-            raise Killed
-
-        return call
 
 
 @dataclass
@@ -115,7 +92,7 @@ class World:
     def _stores(self, at: int | None, after: bool) -> tuple[tuple[Any, Any, Any], "itertools.count[int]"]:
         calls = itertools.count()
         tenants, installation, audit = (
-            Killing(one, calls, at, after) for one in (self.tenants, self.installation, self.audit)
+            KillingStore(one, calls, at, after) for one in (self.tenants, self.installation, self.audit)
         )
         return (tenants, installation, audit), calls
 
