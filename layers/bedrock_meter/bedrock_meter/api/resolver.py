@@ -114,7 +114,8 @@ class Resolver:
                     f"{http['method']} is not one of them.",
                     headers={"Allow": ", ".join(methods)},
                 )
-            raise Problem(404, "No such resource", "GET /v1/openapi.json lists what there is.")
+            document = "/v1/admin/openapi.json" if self._is_admin else "/v1/openapi.json"
+            raise Problem(404, "No such resource", f"GET {document} lists what there is.")
         except Problem as problem:
             return problem.response()
 
