@@ -1,4 +1,4 @@
-"""Reads and changes tenants, for administrators."""
+"""Reads and changes tenants and plans, for administrators."""
 
 from bedrock_meter import coldstart  # isort: skip - first, see there
 
@@ -15,6 +15,7 @@ from bedrock_meter.storage.audit import DynamoDBAuditTrail
 from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.erasure import DynamoDBPrincipalStore
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
+from bedrock_meter.storage.keys import plan_key
 from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
 from bedrock_meter.tenants.administration import Administration
@@ -41,6 +42,7 @@ _api = admin_api(
         _installation,
         _suspensions,
         _trail,
+        DynamoDBAuditTrail(_client, _tables, plan_key),
         clock=now_ms,
         new_id=lambda: uuid4().hex,
     ),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bedrock_meter.alerts.contracts import SOURCE
-from bedrock_meter.storage.keys import PRICES, principal_key, profile_key
+from bedrock_meter.storage.keys import PLANS, PRICES, principal_key, profile_key
 from tests.template.expanding import expanded_resources
 from tests.template.reading import (
     FUNCTIONS,
@@ -226,12 +226,12 @@ def test_the_quota_api_reads_batches_of_prices_only() -> None:
     assert batch["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PRICES]}}
 
 
-def test_administrators_delete_mappings_of_principals_only_and_see_no_counts_in_the_ledger() -> None:
+def test_administrators_take_away_plans_and_principals_only_and_see_no_counts_in_the_ledger() -> None:
     by_name = {one["Sid"]: one for one in statements("AdminApiRole")}
-    deleting = [name for name, one in by_name.items() if "dynamodb:DeleteItem" in as_list(one["Action"])]
-    assert deleting == ["PrincipalsForgotten"]
-    keys = by_name["PrincipalsForgotten"]["Condition"]
-    assert keys == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["PRINCIPAL#*"]}}
+    (taking,) = (name for name, one in by_name.items() if "dynamodb:DeleteItem" in as_list(one["Action"]))
+    assert by_name[taking]["Action"] == "dynamodb:DeleteItem"
+    keys = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [PLANS, "PRINCIPAL#*"]}}
+    assert by_name[taking]["Condition"] == keys
     assert principal_key("x").startswith("PRINCIPAL#")
     ledger = [name for name, one in by_name.items() if words(one["Resource"]) == "LedgerTable.Arn"]
     named = {"ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "principal", "tenant"]}}

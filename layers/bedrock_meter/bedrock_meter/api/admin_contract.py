@@ -20,24 +20,33 @@ from bedrock_meter.api.contract import (
     string,
 )
 from bedrock_meter.api.openapi import limit_schema
+from bedrock_meter.api.requests import MAX_QUERY_CHARACTERS
 from bedrock_meter.tenants.plans import PLAN
 from bedrock_meter.tenants.plans import TENANT as TENANT_LIMIT
 from bedrock_meter.tenants.profiles import ROUTINGS
 
 ROUTING: Schema = {"enum": [*ROUTINGS, None], "description": "how the profile reaches its model; prices depend on it"}
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
+_ID = "[A-Za-z0-9][A-Za-z0-9.:_-]{0,127}"
+_IDS: Schema = {
+    "type": "string",
+    "pattern": f"^{_ID}(,{_ID}){{0,{MOST_PROFILES - 1}}}$",
+    "maxLength": MAX_QUERY_CHARACTERS,
+    "description": f"1 to {MOST_PROFILES} ids, apart by commas",
+}
 
 
 def removal() -> Schema:
     """Return the operation that removes a tenant."""
-    ids = string(f"up to {MOST_PROFILES} ids of profiles, apart by commas")
     return operation(
         "removeTenant",
         "End a tenant's mappings; usage, limits and history stay. Can be repeated",
         {200: answer("Removed", reference("Removed"))},
         parameters=[
             *_PATH,
-            parameter("delete_profiles", "query", ids, "Profiles that the caller is about to delete in Bedrock; noted"),
+            parameter(
+                "delete_profiles", "query", _IDS, "Profiles that the caller is about to delete in Bedrock; noted"
+            ),
         ],
         statuses=(*COMMON, 409),
     )
@@ -45,7 +54,6 @@ def removal() -> Schema:
 
 def paths() -> dict[str, Any]:
     """Return the paths of these routes, but for ``removal``, whose path has other operations."""
-    ids = string(f"1 to {MOST_PROFILES} ids, apart by commas")
     return {
         "/v1/admin/tenants/{tenant}/overview": {
             "get": operation(
@@ -70,7 +78,7 @@ def paths() -> dict[str, Any]:
                 "readProfiles",
                 "Who owned profiles when; one that was never anybody's is missing in the answer",
                 {200: answer("Those that are known", reference("Profiles"))},
-                parameters=[parameter("ids", "query", ids, "Which")],
+                parameters=[{**parameter("ids", "query", _IDS, "Which"), "required": True}],
                 statuses=tuple(status for status in COMMON if status != 404),
             )
         },
@@ -91,18 +99,6 @@ def schemas() -> dict[str, Schema]:
             "periods": periods,
         }
     )
-    boost = answered(
-        {
-            "limit": text,
-            "amount": AMOUNT,
-            "factor": text,
-            "from": INSTANT,
-            "to": INSTANT,
-            "reason": text,
-            "by": text,
-        },
-        optional=("amount", "factor"),
-    )
     limit = {"allOf": [limit_schema(), answered({"source": {"enum": [PLAN, TENANT_LIMIT]}})]}
     return {
         "Period": answered({"tenant": TENANT, "from": INSTANT, "to": nullable(INSTANT)}),
@@ -117,7 +113,7 @@ def schemas() -> dict[str, Schema]:
                 "allowed": {"type": ["boolean", "null"], "description": "null: nothing of it is counted yet"},
                 "limits": array(limit),
                 "removed_limits": array(string("name of a limit of the plan that the tenant does not have")),
-                "boosts": array(boost),
+                "boosts": array(reference("Boost")),
                 "profiles": array(profile),
             }
         ),

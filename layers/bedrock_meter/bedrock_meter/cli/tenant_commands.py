@@ -101,7 +101,8 @@ def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, is_
 
     if is_about_the_stack:
         raise BadInput(
-            "gateways and plans are the stack's, and the admin API changes tenants: apply this file to --stack"
+            "gateways and plans are the stack's, and this changes tenants: apply the file to --stack, or its plans "
+            "with `bedrock-meter plans apply --api` and then its tenants alone"
         )
     has_more = False
     for definition in definitions:
@@ -136,7 +137,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         "limits",
     )
     if document["boosts"]:
-        names = ("limit", "amount", "factor", "from", "to", "reason", "by")
+        names = ("id", "limit", "amount", "factor", "from", "to", "reason", "by")
         print_rows([{name: one.get(name) for name in names} for one in document["boosts"]], "boosts")
     print_rows(
         [{name: one[name] for name in ("arn", "model", "routing", "by")} for one in document["profiles"]], "profiles"

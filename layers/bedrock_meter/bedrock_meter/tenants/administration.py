@@ -17,15 +17,19 @@ from bedrock_meter.limits.limit import NO_LIMITS, Layout
 from bedrock_meter.limits.suspension import suspension_document
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
+from bedrock_meter.tenants.boosting import WantedBoost, boost_limit, boosts_not_over, end_boost
 from bedrock_meter.tenants.file import TENANT_KEYS, parse
 from bedrock_meter.tenants.offboarding import Actor, SuspensionStore, resume_tenant, suspend_tenant
 from bedrock_meter.tenants.onboarding import Applied, TenantStore, apply, planned
+from bedrock_meter.tenants.planning import Planning
 from bedrock_meter.tenants.plans import Plan, by_name, completed, own_limits, source_of
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
-EFFECTIVE = "effective"
-APPLIED = "applied"
-KEYS = (*TENANT_KEYS, EFFECTIVE, APPLIED)
+EFFECTIVE, BOOSTS, APPLIED = "effective", "boosts", "applied"
+READ_ONLY = (EFFECTIVE, BOOSTS, APPLIED)
+"""What an answer says beside the definition. It means nothing in a change, so that what was read can be sent back."""
+
+KEYS = (*TENANT_KEYS, *READ_ONLY)
 
 
 class Changed(Exception):
@@ -86,12 +90,14 @@ class Administration:
         installation: InstallationStore,
         suspensions: SuspensionStore,
         audit: AuditTrail,
+        plan_audit: AuditTrail,
         *,
         clock: Callable[[], int],
         new_id: Callable[[], str],
     ) -> None:
         self.store = store
         self.audit = audit
+        self.plan_audit = plan_audit
         self._suspensions = suspensions
         self._tenants = tenants
         self._installation = installation
@@ -107,6 +113,27 @@ class Administration:
         """Return all plans, by name."""
         return self._tenants.plans()
 
+    def planning(self, by: str) -> Planning:
+        """Return what changes plans in somebody's name."""
+        stores = self._tenants, self._installation, self.plan_audit, self.audit
+        return Planning(*stores, by=by, clock=self._clock, new_id=self._new_id)
+
+    def boosts(self, tenant: str) -> Sequence[Mapping[str, Any]] | None:
+        """Return a tenant's boosts that are not over, in the order of giving; None if there is no such tenant."""
+        state = self._state(tenant)
+        return None if state is None else state.described.document[BOOSTS]
+
+    def boost(self, tenant: str, wanted: WantedBoost) -> tuple[Mapping[str, Any], bool]:
+        """Give a tenant a boost; returns its document, and whether it is new. See ``boost_limit``."""
+        stores = self._tenants, self._installation, self.audit
+        grant, is_new = boost_limit(*stores, tenant, wanted, clock=self._clock, new_id=self._new_id)
+        return grant.document(tenant), is_new
+
+    def end_boost(self, tenant: str, identity: str, by: str) -> bool:
+        """End a boost now; returns whether it was not over yet. See ``end_boost``."""
+        stores = self._tenants, self._installation, self.audit
+        return end_boost(*stores, tenant, identity, by, clock=self._clock, new_id=self._new_id)
+
     def put(
         self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
     ) -> Described:
@@ -114,8 +141,7 @@ class Administration:
 
         Args:
             tenant: Which.
-            document: An entry of a tenants file; its ``id`` may be missing. ``effective`` and ``applied`` are what
-                an answer says and mean nothing here, so that what was read can be sent back.
+            document: An entry of a tenants file; its ``id`` may be missing. What is ``READ_ONLY`` means nothing here.
             is_expected: Whether the present version (None = no such tenant) is one that the caller made this from.
             by: Who changes it.
 
@@ -201,7 +227,8 @@ class Administration:
         installed = [one.limit for one in layout.limits]
         whole = replace(completed(definition, installed), reserves=layout.reserves)
         effective = [{**spelled(one, whole.timezone), "source": source_of(whole, one.name)} for one in installed]
-        document = {**document_of(whole), EFFECTIVE: effective}
+        boosts = boosts_not_over(whole, installed, self._clock())
+        document = {**document_of(whole), EFFECTIVE: effective, BOOSTS: boosts}
         return _State(definition, layout, Described(document, f"{updated_ms}-{layout.version}", updated_ms))
 
 

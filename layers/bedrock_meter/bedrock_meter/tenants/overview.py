@@ -11,6 +11,7 @@ from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.status import quota_status
 from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.boosting import boosts_not_over
 from bedrock_meter.tenants.directory import DirectoryStore, Question
 from bedrock_meter.tenants.plans import source_of
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
@@ -50,14 +51,16 @@ class Overviews:
         if definition is None:
             return None
         gauge = self.gauge_of(tenant)
-        status = quota_status(gauge, self.clock()) if gauge is not None else {}
+        now_ms = self.clock()
+        status = quota_status(gauge, now_ms) if gauge is not None else {}
+        installed = [one.limit for one in gauge.layout.limits] if gauge is not None else []
         return {
             **summary(definition),
             "suspended": status.get("suspended"),
             "allowed": status.get("allowed"),
             "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
             "removed_limits": list(definition.removes),
-            "boosts": [one.document() for one in definition.boosts],
+            "boosts": boosts_not_over(definition, installed, now_ms),
             "profiles": [self._profile(one) for one in definition.profiles],
         }
 
