@@ -156,7 +156,8 @@ def remove_tenant(
         tenant: Whom.
         actor: Who does it.
         deletion: What is to be deleted in Bedrock as well; None = nothing.
-        announced: Profiles that the caller will delete there itself, as it calls them: noted, and nothing more.
+        announced: Without a deletion: profiles that the caller will delete there itself, as it calls them. They are
+            noted, and nothing more.
 
     Raises:
         InvalidDefinition: There is no such tenant.
@@ -164,7 +165,7 @@ def remove_tenant(
     known = tenants.tenant(tenant)
     if known is None:
         raise InvalidDefinition("", f"there is no tenant {tenant}")
-    delete = [*announced, *(one.arn for one in deletion.profiles)] if deletion is not None else list(announced)
+    delete = list(announced) if deletion is None else [one.arn for one in deletion.profiles]
     open_ids = [one.id for one in known.profiles if owner_of(tenants.periods(one.id)[1]) == tenant]
     open_ids += [one for one in known.principals if owner_of(tenants.principal_periods(one)[1]) == tenant]
     changed = known.removed_ms is None or bool(open_ids) or bool(delete)
