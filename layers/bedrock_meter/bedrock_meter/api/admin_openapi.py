@@ -96,6 +96,7 @@ def _paths() -> dict[str, Any]:
             ),
             "delete": admin_contract.removal(),
         },
+        **admin_contract.paths(),
         f"{one}/limits": {
             "get": operation("readLimits", "The limits of a tenant", {200: limits}, parameters=_PATH),
             "put": operation(
@@ -134,7 +135,6 @@ def _paths() -> dict[str, Any]:
         },
         **_boost_paths(f"{one}/boosts"),
         **_plan_paths(admin_plans.PLANS),
-        **admin_contract.paths(),
         "/v1/admin/openapi.json": {
             "get": operation("readDocument", "This document", {200: answer("OpenAPI 3.1", {"type": "object"})})
         },
