@@ -5,7 +5,7 @@ to a request without a valid signature. Hypothesis draws from a fixed seed, so t
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import hypothesis
@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from tests.fuzz.gateway import AUTHORIZED, Gateway
+from tests.fuzz.gateway import AUTHORIZED, Gateway, StartResponse
 
 CHECKS: list[Any] = [
     not_a_server_error,
@@ -39,12 +39,12 @@ SEED = 20261124
 
 
 def fuzz(
-    gateway: Gateway, document: str, known: Mapping[str, list[str]], examples: int
+    make: Callable[[], Gateway], document: str, known: Mapping[str, list[str]], examples: int
 ) -> dict[str, tuple[int, dict[int, int]]]:
     """Send ``examples`` requests to each operation; returns by operation how many, and the statuses they got.
 
     Args:
-        gateway: What they are sent to.
+        make: Makes what they are sent to; anew for each operation, so that none depends on what others left behind.
         document: Path of the OpenAPI document there.
         known: Values that exist, by name of a path parameter or header, or ``body.`` and the name of a member: most
             requests get one, so that they go beyond a 404, a 428 or the first 400.
@@ -54,15 +54,20 @@ def fuzz(
         AssertionError: (or a group of them) An answer was not as promised; says which request to send.
     """
     headers = {"Authorization": AUTHORIZED}
+    gateway = make()
     served = schemathesis.openapi.from_wsgi(document, gateway, headers=headers)
     # Read again from what was served: else the document's own route would be left out.
     schema = schemathesis.openapi.from_dict(served.raw_schema)
-    schema.app = gateway
+
+    def present(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        return gateway(environ, start_response)
+
+    schema.app = present
     outcome = {}
     for found in schema.get_all_operations():
         assert isinstance(found, Ok), found
         operation = found.ok()
-        gateway.answers = {}
+        gateway = make()
         broken = _fuzz(operation, GenerationMode.NEGATIVE, headers, known, examples // 2)
         sent = broken + _fuzz(operation, GenerationMode.POSITIVE, headers, known, examples - broken)
         outcome[f"{operation.method.upper()} {operation.path}"] = sent, dict(sorted(gateway.answers.items()))

@@ -49,6 +49,9 @@ def test_a_tenant_is_removed_and_noted_once(office: Office) -> None:
     assert answer.document["effective"] == iso(to)
     assert to is not None
     assert to - NOW_MS in range(HANDOVER_MS, HANDOVER_MS + 1_000)
+    refused = office.ask(f"{ACME}/limits", "PUT", body={"limits": []}, headers={"if-match": "*"})
+    assert (refused.status, refused.document["field"]) == (400, "limits"), "its callers would be its own again"
+    assert office.tenants.periods(CALLER)[1][-1].to_ms == to
     (note,) = [one for one in office.tenants.notes if one.what == "remove"]
     assert note.after == {"removed": True, "profiles": [], "delete_profiles": []}
     again = office.ask(ACME, "DELETE").document

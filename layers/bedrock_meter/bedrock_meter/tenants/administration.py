@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bedrock_meter.errors import LeaseLost
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.definition import spelled
 from bedrock_meter.limits.installation import InstallationStore
 from bedrock_meter.limits.limit import NO_LIMITS, Layout
@@ -156,11 +156,16 @@ class Administration:
     def put_limits(
         self, tenant: str, limits: Sequence[Any], is_expected: Callable[[str | None], bool], by: str
     ) -> Described | None:
-        """Replace a tenant's own limits, and nothing else; None if there is no such tenant. See ``put``."""
-        found = self.tenant(tenant)
-        if found is None:
+        """Replace a tenant's own limits, and nothing else; None if there is no such tenant. See ``put``.
+
+        A removed tenant is refused: its callers would be its own again.
+        """
+        state = self._state(tenant)
+        if state is None:
             return None
-        definition = definition_of({**found.document, "limits": list(limits)})
+        if state.definition.removed_ms is not None:
+            raise InvalidDefinition("limits", f"{tenant} was removed: put the tenant itself to bring it back")
+        definition = definition_of({**state.described.document, "limits": list(limits)})
         return self._put(definition, is_expected, by, "put limits")
 
     def _put(
