@@ -33,9 +33,12 @@ _SHOWN = 10
 DECIDES = (
     "designs",
     "dynamodb",
+    "environments",
+    "evaluation",
     "expressions",
     "faults",
     "naive",
+    "operator",
     "oracle",
     "prices",
     "running",

@@ -79,7 +79,7 @@ class Crowd(Market):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._simulation.prices = SteadyPrices()
+        self._simulation.environments.prices = SteadyPrices()
         self._shared = [self._process() for _ in range(PROCESSES)]
 
     @property

@@ -25,11 +25,12 @@ from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
 from bedrock_meter.usage.ingestion import Ingested
+from tests.faults.environments import FUNCTION_MS
 from tests.faults.faults import FUNCTION_ERRORS, Faults, NoFaults, RandomFaults
 from tests.faults.prices import ChangingPrices
 from tests.faults.scheduler import Killed, Worker
 from tests.faults.schedules import EPOCH_MS, Ceiling, Line, Schedule
-from tests.faults.simulation import FUNCTION_MS, Simulation
+from tests.faults.simulation import Simulation
 from tests.faults.world import TABLES, World, message_of, simulated_sleep, subscription_event
 
 LIFETIME_MS = 120_000
@@ -150,7 +151,7 @@ class Market:
         )
         self._simulation = Simulation(self.schedule, wrong=NoFaults())
         if self.workload.steady:
-            self._simulation.prices = ChangingPrices(lambda: 0, 0)
+            self._simulation.environments.prices = ChangingPrices(lambda: 0, 0)
         self.world: World = self._simulation.world
 
     def run(self) -> World:
@@ -181,7 +182,7 @@ class Market:
             sleep_ms=self.world.scheduler.sleep,
             uniform=self.chance.random,
             new_id=lambda: f"{next(self._ids):032x}",
-            rater=self._simulation.prices,
+            rater=self._simulation.environments.prices,
         )
         if self.design.store is not None:
             made._store = self.design.store(client)
@@ -329,7 +330,7 @@ class Market:
 
     def _record(self) -> None:
         scheduler, chance = self.world.scheduler, self.chance
-        meter = self._simulation.new_ingestion()
+        meter = self._simulation.environments.ingestion()
         while self._busy or self._log:
             ready = [one for one in self._log if one[0] <= scheduler.now_ms]
             if not ready:
@@ -345,7 +346,7 @@ class Market:
                 elif chance.random() < 0.15:
                     again_ms = 500
             except Killed:
-                meter, again_ms = self._simulation.new_ingestion(), 1_000
+                meter, again_ms = self._simulation.environments.ingestion(), 1_000
             if again_ms is not None:
                 self._log += [(scheduler.now_ms + again_ms, text) for _, text in batch]
 
@@ -368,7 +369,7 @@ class Market:
             self.world.scheduler.sleep(self.chance.choice((500, 20_000)))
             for _ in range(ASKED_AGAIN):
                 try:
-                    self._simulation._install("acme", ceilings, install_limits)
+                    self._simulation.operator.install("acme", ceilings, install_limits)
                     break
                 except Killed:
                     return

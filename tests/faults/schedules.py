@@ -8,6 +8,7 @@ and then a batch meets the limits of a transaction (99, 100, 101 records) or is 
 import random
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
@@ -60,6 +61,35 @@ class Ceiling:
     window: str
     maximum: int
     hard: bool = False
+    boosts: tuple["Boosted", ...] = ()
+
+
+class Boosted(NamedTuple):
+    """More of a limit in [from_ms, to_ms): an amount, and thousandths of its maximum."""
+
+    from_ms: int
+    to_ms: int
+    amount: int = 0
+    permille: int = 0
+
+
+class Book(NamedTuple):
+    """Prices of calls made before ``since_ms`` and from then on, as factors; ``knows_all`` = every model has one."""
+
+    factor: int
+    since_ms: int
+    factor_since: int
+    knows_all: bool
+
+
+@dataclass(frozen=True)
+class Rerate:
+    """A person rates the calls of [from_ms, to_ms) anew by ``book``, from ``at_ms`` on."""
+
+    at_ms: int
+    from_ms: int
+    to_ms: int
+    book: Book
 
 
 @dataclass(frozen=True)
@@ -87,6 +117,9 @@ class Schedule:
     changes: tuple[LimitChange, ...] = ()
     mappings: tuple[tuple[int, str, str], ...] = ()
     """(at, profile, tenant): a profile gets its owner while it is used."""
+
+    rerates: tuple[Rerate, ...] = ()
+    """In order of time; the last one rates everything when all is recorded."""
 
     recorders: int = 2
     redrivers: int = 1
