@@ -8,7 +8,7 @@ from tests.faults import canary, drill, faults, matrix, storm
 from tests.faults.contention import measure, percentile
 from tests.faults.mutants import MUTANTS
 from tests.faults.running import GENERIC_SEEDS, death, findings, in_peace, verdict
-from tests.faults.schedules import make
+from tests.faults.seeds import make
 from tests.faults.simulation import REDRIVE_MS, Simulation
 
 QUICK = 60

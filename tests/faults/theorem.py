@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from tests.faults.oracle import Installed, layout
+from tests.faults.installed import Installed, layout
 from tests.faults.reservations import PRODUCT, Design, Market, Workload, workload
 from tests.faults.scheduler import Livelock
 from tests.faults.table import Write
@@ -145,9 +145,9 @@ class Theorem:
         for one in layout(after):
             total = used(after, one, now_ms) + reserved(after, _LETTERS[one.meter], now_ms)
             if is_hold:
-                self.closest = max(self.closest, 100 * total / one.maximum)
-                if total > one.maximum:
-                    self.findings.append(f"hold: {tenant} {one.meter} is at {total} of {one.maximum} after a hold")
+                self.closest = max(self.closest, 100 * total / one.base)
+                if total > one.base:
+                    self.findings.append(f"hold: {tenant} {one.meter} is at {total} of {one.base} after a hold")
             self._bound(tenant, one, total, terms[_LETTERS[one.meter]])
         self._holds(tenant, after, now_ms)
         self._before = {}
@@ -156,7 +156,7 @@ class Theorem:
         key = tenant, one.slot, one.version
         is_new = key not in self._since
         since = self._since[key]
-        over = total - self._held_over(tenant, _LETTERS[one.meter]) - one.maximum
+        over = total - self._held_over(tenant, _LETTERS[one.meter]) - one.base
         if is_new:
             since.tolerated = max(0, over)
         if over <= 0:
@@ -168,7 +168,7 @@ class Theorem:
             self.findings.append(f"bound: {tenant} {one.meter} is {over} over, the terms are {since.terms}")
         elif over > self.excess.most:
             a, b, c = since.terms
-            self.excess = Excess(f"{one.meter} of {one.maximum}", over, (a, b, c))
+            self.excess = Excess(f"{one.meter} of {one.base}", over, (a, b, c))
 
     def _held_over(self, tenant: str, letter: str) -> int:
         """What open leases hold of calls that are recorded already."""
