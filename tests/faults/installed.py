@@ -37,6 +37,10 @@ class Installed:
         """The smallest maximum in [from_ms, to_ms]."""
         return least(self.base, self.boosts, from_ms, to_ms)
 
+    def ended(self, from_ms: int, to_ms: int) -> int:
+        """What boosts had added that ended in (from_ms, to_ms]."""
+        return sum(more for _, ends_ms, more in self.boosts if from_ms < ends_ms <= to_ms)
+
 
 def layout(item: Item) -> list[Installed]:
     """Read the limits that a gauge holds."""
