@@ -7,12 +7,20 @@ import pytest
 from bedrock_meter.cli import deployed, main, reattribute, rebuild, rerate
 from bedrock_meter.cli.deployed import Caller
 from bedrock_meter.clock import now_ms
+from bedrock_meter.errors import RepairLost
+from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.local.project import STATE_VARIABLE
-from bedrock_meter.reconciliation.repair_lock import LOCK_MS, Holder, LockState
-from bedrock_meter.settings import Tables
+from bedrock_meter.reconciliation.repair_lock import LOCK_MS, HeldLock, Holder, LockState
+from bedrock_meter.settings import DAY_MS, Tables
 from bedrock_meter.storage import dynamodb
+from bedrock_meter.storage.dynamodb import number, text
+from bedrock_meter.storage.keys import usage_sort_key
+from bedrock_meter.storage.recording import entry_item
 from bedrock_meter.storage.repair_lock import DynamoDBRepairLock
+from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
+from bedrock_meter.usage.ledger import entry_for
 from tests.contract.disturbed import create_tables
+from tests.doubles.records import invocation
 from tests.faults.dynamodb import DynamoDB
 from tests.faults.wire import attached
 
@@ -115,3 +123,44 @@ def test_what_writes_nothing_takes_no_lock(arguments: list[str], lock: DynamoDBR
 def test_a_dry_run_waits_for_nobody(arguments: list[str], lock: DynamoDBRepairLock) -> None:
     lock.take(somebody(now_ms()), now_ms())
     assert main.execute(arguments) == 0
+
+
+@pytest.mark.parametrize("command", REWRITING)
+def test_who_has_lost_the_lock_writes_nothing_more(
+    command: str,
+    client: Any,
+    lock: DynamoDBRepairLock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """There is something to do for each: a row of nothing, a call that has a tenant today, one of another book."""
+    made = entry_for(
+        invocation("r1", profile="acmeprofile1", event_ms=1_577_836_800_000),
+        Attribution(UNATTRIBUTED, "none", "acmeprofile1", "a.model"),
+        now_ms=now_ms(),
+        retention_ms=DAY_MS,
+    )
+    client.put_item(TableName="ledger", Item=entry_item(made))
+    row = {"pk": text("acme"), "sk": text(usage_sort_key(now_ms() // QUARTER_MS * QUARTER_MS, "p", "m"))}
+    client.put_item(TableName="usage", Item={**row, "requests": number(1)})
+    period = {"M": {"tenant": text("acme"), "from_ms": number(0), "model": text("a.model")}}
+    mapping = {"pk": text("PROFILE#acmeprofile1"), "sk": text("MAPPING"), "periods": {"L": [period]}}
+    client.put_item(TableName="tenants", Item=mapping)
+    before = contents(client)
+
+    def lose(_: HeldLock) -> None:
+        raise RepairLost("the repair lock was lost")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(HeldLock, "check", lose)
+        assert main.execute(REWRITING[command]) == 1
+    assert "the repair lock was lost" in capsys.readouterr().err
+    assert contents(client) == before
+    assert lock.state().holder is None
+    assert main.execute(REWRITING[command]) == 0
+    assert contents(client) != before, "there was something to do"
+
+
+def contents(client: Any) -> list[Any]:
+    """Ledger and roll-ups."""
+    return [client.scan(TableName=name)["Items"] for name in ("ledger", "usage")]
