@@ -12,7 +12,7 @@ from bedrock_meter.observability import logger
 from bedrock_meter.settings import Tables, required
 from bedrock_meter.storage.administration import DynamoDBAdministrationStore
 from bedrock_meter.storage.audit import DynamoDBAuditTrail
-from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
 from bedrock_meter.storage.tenants import PynamoDBTenantStore
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _tables = Tables.from_environment("usage", "quotas", "tenants")
-_client = client("dynamodb")
+_client = connection()
 _api = admin_api(
     Administration(
         DynamoDBAdministrationStore(_client, _tables),

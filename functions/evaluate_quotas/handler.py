@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.alerts.evaluator import Evaluated
 from bedrock_meter.alerts.wiring import worklist
-from bedrock_meter.observability import count, logger, metrics
+from bedrock_meter.observability import logger, metrics
+from bedrock_meter.reporting import count_evaluated
 from bedrock_meter.settings import Tables, required
-from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.dynamodb import client, connection
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 _worklist = worklist(
-    client("dynamodb"), partial(client, "events"), Tables.from_environment("quotas", "tenants"), required("EVENT_BUS")
+    connection(), partial(client, "events"), Tables.from_environment("quotas", "tenants"), required("EVENT_BUS")
 )
 
 
@@ -29,11 +30,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, list[d
         changes.setdefault((keys["pk"]["S"], keys["sk"]["S"]), record["dynamodb"]["SequenceNumber"])
     report = Evaluated()
     failures = _worklist.handle_all(changes, report)
-    count("EventsPublished", report.published)
-    count("EventsRefused", report.refused)
-    count("EventsParked", report.parked)
-    if report.reasons:
-        logger.warning("the bus did not take all events", reasons=report.reasons)
+    count_evaluated(report)
     for failure in failures:
         logger.error("a change could not be evaluated", item=failure.item, exc_info=failure.error)
     return {"batchItemFailures": [{"itemIdentifier": changes[failure.item]} for failure in failures]}

@@ -8,13 +8,13 @@ from bedrock_meter.api.telling import out_loud
 from bedrock_meter.api.wiring import over_dynamodb, quota_api, reservations_over_dynamodb
 from bedrock_meter.observability import logger
 from bedrock_meter.settings import required
-from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.dynamodb import connection
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-_dynamodb = client("dynamodb", is_quick=True)
+_dynamodb = connection(is_quick=True)
 _gauge_of, _reports = over_dynamodb(
     _dynamodb,
     quotas_table=required("QUOTAS_TABLE"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bedrock_meter.observability import count, logger, metrics
 from bedrock_meter.reporting import count_ingested
 from bedrock_meter.settings import Tables, optional, required, required_days_ms
-from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.dynamodb import client, connection
 from bedrock_meter.usage.redrive import Redriven
 from bedrock_meter.usage.wiring import redrive
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 _redrive = redrive(
-    client("dynamodb"),
+    connection(),
     partial(client, "s3"),
     Tables.from_environment("ledger", "usage", "quotas", "tenants"),
     required("FAILURE_BUCKET"),

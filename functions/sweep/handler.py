@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from bedrock_meter.alerts.evaluator import Evaluated
 from bedrock_meter.alerts.wiring import review, worklist
 from bedrock_meter.errors import DeliverAgain
-from bedrock_meter.observability import count, logger, metrics
+from bedrock_meter.observability import logger, metrics
+from bedrock_meter.reporting import count_evaluated
 from bedrock_meter.settings import Tables, required
-from bedrock_meter.storage.dynamodb import client
+from bedrock_meter.storage.dynamodb import client, connection
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-_dynamodb = client("dynamodb")
+_dynamodb = connection()
 _tables = Tables.from_environment("quotas", "tenants")
 _worklist = worklist(_dynamodb, partial(client, "events"), _tables, required("EVENT_BUS"))
 _review = review(_dynamodb, _worklist, _tables)
@@ -31,11 +32,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> None:
     report = Evaluated()
     failures = _worklist.sweep(report, context.get_remaining_time_in_millis)
     failures += _review.run(report, context.get_remaining_time_in_millis)
-    count("EventsPublished", report.published)
-    count("EventsRefused", report.refused)
-    count("EventsParked", report.parked)
-    if report.reasons:
-        logger.warning("the bus did not take all events", reasons=report.reasons)
+    count_evaluated(report)
     for failure in failures:
         logger.error("an item could not be handled", item=failure.item, exc_info=failure.error)
     if failures:

@@ -172,7 +172,7 @@ class Scene:
 
 def opened(count: int) -> Scene:
     """Make the tenant, and so many open reservations in as many expiry buckets as there can be."""
-    tables, client = make_tables(), dynamodb.client()
+    tables, client = make_tables(), dynamodb.connection()
     prepare(client, tables, [TENANT], NOW_MS)
     process = reservations(client, tables)
     for number in range(count):

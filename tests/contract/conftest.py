@@ -4,7 +4,7 @@ The tables are made from the pynamodb models, which a template test holds agains
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel,
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import RecordingStore
 from bedrock_meter.usage.rollup import NOTHING, Sums
+from tests.contract.disturbed import Alone
 from tests.doubles.memory import (
     MemoryEvaluationStore,
     MemoryInstallationStore,
@@ -36,6 +37,7 @@ from tests.doubles.memory import (
     MemoryTables,
 )
 from tests.doubles.reservations import MemoryReservationStore
+from tests.faults.wire import attached
 
 _numbers = itertools.count()
 
@@ -46,6 +48,21 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     folder = tmp_path_factory.mktemp("stack")
     with serving(find_project().stack_python(), folder / "stack.log", folder / "scratch") as (endpoint, _):
         yield endpoint
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Makes clients of doubles of their own, below botocore: fast enough for every point in time."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return lambda: attached("dynamodb", Alone())
+
+
+@pytest.fixture(params=["double", "local stack"])
+def client(request: pytest.FixtureRequest) -> Any:
+    """One client of each backend."""
+    if request.param == "double":
+        return request.getfixturevalue("double")()
+    return request.getfixturevalue("endpoint").client("dynamodb")
 
 
 @pytest.fixture
@@ -130,7 +147,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
             reservations=MemoryReservationStore(memory),
         )
     tables: Tables = request.getfixturevalue("tables")
-    client = request.getfixturevalue("endpoint").client("dynamodb")
+    client = dynamodb.connection()
     return Stores(
         DynamoDBRecordingStore(client, tables),
         DynamoDBInstallationStore(client, tables),

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from botocore.exceptions import ReadTimeoutError
+
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.tables import LedgerModel, MappingModel, QuotasModel, UsageModel
-from bedrock_meter.usage.ledger import LedgerEntry
 from tests.faults.dynamodb import DynamoDB
 from tests.faults.expressions import Bindings, holds, parse_condition
+
+Act = Callable[[int, bool], None]
+"""What happens at a call: its number, from 0, and whether it was carried out already."""
 
 
 class Killed(BaseException):
@@ -17,7 +21,7 @@ class Killed(BaseException):
 class Interposed:
     """A client that does something before or after its n-th call; calls that are not told are passed on."""
 
-    def __init__(self, client: Any, act: Callable[[int, bool], None]) -> None:
+    def __init__(self, client: Any, act: Act) -> None:
         self._client, self._act = client, act
         self.calls = 0
 
@@ -37,6 +41,34 @@ class Interposed:
 
 def nothing(at: int, after: bool) -> None:
     """Do nothing."""
+
+
+def at_call(number: int, do: Callable[[], object], *, after: bool = False) -> Act:
+    """Do something before one call, or after it."""
+
+    def act(at: int, is_after: bool) -> None:
+        if (at, is_after) == (number, after):
+            do()
+
+    return act
+
+
+def killed_at(number: int, *, after: bool = False) -> Act:
+    """Kill the process before one call, or after it."""
+    return at_call(number, _kill, after=after)
+
+
+def reply_lost_at(number: int) -> Act:
+    """Carry one call out and lose its reply."""
+    return at_call(number, _time_out, after=True)
+
+
+def _kill() -> None:
+    raise Killed
+
+
+def _time_out() -> None:
+    raise ReadTimeoutError(endpoint_url="dynamodb")
 
 
 class Alone:
@@ -60,19 +92,6 @@ class Alone:
         found = [table.items[key] for key in page if holds(condition, table.items[key], bindings)]
         more = {"LastEvaluatedKey": {"pk": table.items[page[-1]]["pk"]}} if len(page) < len(keys) else {}
         return {"Items": found, "Count": len(found), "ScannedCount": len(page), **more}
-
-
-class Announced:
-    """Announces nothing."""
-
-    def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
-        return True
 
 
 def create_tables(client: Any, tables: Tables) -> None:

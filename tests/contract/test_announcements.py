@@ -13,6 +13,7 @@ from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
+from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.keys import outbox_sort_key
 from bedrock_meter.storage.outboxes import DynamoDBOutboxStore
@@ -28,7 +29,7 @@ class Scene:
     """The tables, a bus in memory and a clock."""
 
     def __init__(self, endpoint: Endpoint, tables: Tables) -> None:
-        self.client = endpoint.client("dynamodb")
+        self.client = connection()
         self.tables = tables
         self.outboxes = DynamoDBOutboxStore(self.client, tables)
         self.bus = MemoryBus()

@@ -7,6 +7,7 @@ from bedrock_meter.limits.installation import install_fail_policy, install_limit
 from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
+from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.keys import usage_sort_key
 from bedrock_meter.storage.tenants import PynamoDBTenantStore, profiles_of
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
@@ -18,7 +19,7 @@ QUARTER = NOW_MS - NOW_MS % QUARTER_MS
 
 @pytest.fixture
 def reports(endpoint: Endpoint, tables: Tables) -> DynamoDBReports:
-    return DynamoDBReports(endpoint.client("dynamodb"), tables.usage, tables.tenants)
+    return DynamoDBReports(connection(), tables.usage, tables.tenants)
 
 
 def test_a_tenants_zone(reports: DynamoDBReports, tables: Tables) -> None:
@@ -33,13 +34,13 @@ def test_a_tenants_zone(reports: DynamoDBReports, tables: Tables) -> None:
 def test_a_tenants_profiles(endpoint: Endpoint, tables: Tables) -> None:
     profiles = (ProfileReference("p1", "p1", "a.model"), ProfileReference("p2", "arn:aws:x:p2", "-"))
     PynamoDBTenantStore(tables).put_tenant(TenantDefinition("acme", "UTC", None, profiles), NOW_MS)
-    client = endpoint.client("dynamodb")
+    client = connection()
     assert profiles_of(client, tables.tenants, "acme") == profiles
     assert profiles_of(client, tables.tenants, "globex") == ()
 
 
 def test_rows_of_a_range_in_the_order_of_time(reports: DynamoDBReports, tables: Tables, endpoint: Endpoint) -> None:
-    client = endpoint.client("dynamodb")
+    client = connection()
     for tenant in ("acme", "acm", "acme2"):
         for quarter in range(-2, 3):
             for profile in ("p1", "p2"):

@@ -12,6 +12,7 @@ from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import DAY_MS, Tables
+from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import MappingPeriod
@@ -68,7 +69,7 @@ class World:
     """Tables and a bucket of their own, with two tenants."""
 
     def __init__(self, endpoint: Endpoint, tables: Tables) -> None:
-        self.dynamodb, self.s3 = endpoint.client("dynamodb"), endpoint.client("s3")
+        self.dynamodb, self.s3 = connection(), endpoint.client("s3")
         self.tables, self.bucket = tables, f"failures-{next(_numbers)}"
         self.s3.create_bucket(Bucket=self.bucket)
         store, tenants = DynamoDBInstallationStore(self.dynamodb, tables), PynamoDBTenantStore(tables)

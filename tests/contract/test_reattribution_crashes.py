@@ -7,37 +7,29 @@ local stack serves it.
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
-from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
-from bedrock_meter.limits.gauge import Gauge, read
-from bedrock_meter.limits.installation import install_limits
+from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
+from bedrock_meter.limits.gauge import read
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.settings import DAY_MS, Tables
-from bedrock_meter.storage import gauges, rollups
-from bedrock_meter.storage.dynamodb import Item, number, text
-from bedrock_meter.storage.installation import DynamoDBInstallationStore
-from bedrock_meter.storage.recording import DynamoDBRecordingStore, entry_of
+from bedrock_meter.storage.dynamodb import Item, number
+from bedrock_meter.storage.recording import DynamoDBRecordingStore
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.storage.worklist import DynamoDBWorklist
-from bedrock_meter.tenants.attribution import UNATTRIBUTED, MappingPeriod
+from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.tenants.directory import CachedDirectory
-from bedrock_meter.usage.ledger import LedgerEntry
-from bedrock_meter.usage.packing import Writes
 from bedrock_meter.usage.reattribution import Reattributed, Reattribution
-from bedrock_meter.usage.recorder import Recorded, Recorder, Refused
-from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
-from tests.contract.disturbed import Alone, Announced, Interposed, Killed, create_tables, nothing
+from bedrock_meter.usage.rollup import NOTHING, Sums
+from tests.contract.disturbed import Act, Interposed, Killed, at_call, killed_at, nothing, reply_lost_at
+from tests.contract.repairs import FRESH_PROCESS, LATE_MS, EntryFirst, Metered, Store, SumsFirst, WithoutGauge
 from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS, invocation, limit, sums
-from tests.faults.wire import attached
 
 PROFILE = "newprofile01"
-LATE_MS = NOW_MS - 40 * DAY_MS
-"""In a month that is closed."""
 
 CALLS = (
     invocation("r1", profile=PROFILE),
@@ -55,41 +47,18 @@ WAITING = sums(requests=4, errors=1, input=21, output=12, cache_read=3, cache_wr
 WHOLE_RAISED = sums(requests=5, input=529, output=90, cache_read=3, cache_write=4, cost=529 * 3 + 90 * 15 + 3 + 4 * 4)
 STRANGE = sums(requests=1, input=10, output=5, unpriced=1)
 
-Store = type[DynamoDBRecordingStore]
-_numbers = itertools.count()
 
-
-class World:
-    """Tables of their own, with usage of a profile that nobody owned, and its owner of today."""
+class World(Metered):
+    """Usage of a profile that nobody owned, and its owner of today."""
 
     def __init__(self, client: Any, *, store: Store = DynamoDBRecordingStore, is_mapped: bool = True) -> None:
-        self.client, self.store = client, store
-        self.tables = Tables(*(f"{name}-move-{next(_numbers)}" for name in ("ledger", "usage", "quotas", "tenants")))
-        create_tables(client, self.tables)
-        wanted = [limit("1h"), limit("month", maximum=10_000), limit("1h", name="cost", meter=Meter.COST_USD)]
-        installation = DynamoDBInstallationStore(client, self.tables)
-        install_limits(installation, "acme", wanted, clock=lambda: NOW_MS, new_id=lambda: "x")
+        super().__init__(client, CALLS, store)
+        self.install([limit("1h"), limit("month", maximum=10_000), limit("1h", name="cost", meter=Meter.COST_USD)])
         self.record(*CALLS)
         if is_mapped:
-            DynamoDBDirectoryStore(client, self.tables).adopt(PROFILE, MappingPeriod("acme", 0, None, "a.model"))
+            self.adopt(PROFILE, "a.model")
 
-    def record(self, *records: Invocation) -> Recorded:
-        """Record in a fresh environment."""
-        recorder = Recorder(
-            self.store(self.client, self.tables),
-            CachedDirectory(DynamoDBDirectoryStore(self.client, self.tables)),
-            Announced(),
-            TestPrices(),
-            retention_ms=400 * DAY_MS,
-            clock=lambda: NOW_MS,
-            sleep_ms=lambda _: None,
-            uniform=lambda: 0.5,
-        )
-        report = Recorded()
-        recorder.record(records, report, lambda: 60_000)
-        return report
-
-    def move(self, act: Callable[[int, bool], None] = nothing, *, dry_run: bool = False) -> tuple[Reattributed, int]:
+    def move(self, act: Act = nothing, *, dry_run: bool = False) -> tuple[Reattributed, int]:
         """Move in a fresh process; returns its report and how many calls it made."""
         client = Interposed(self.client, act)
         work = Reattribution(
@@ -97,9 +66,7 @@ class World:
             self.store(client, self.tables),
             CachedDirectory(DynamoDBDirectoryStore(client, self.tables)),
             TestPrices(),
-            clock=lambda: NOW_MS,
-            sleep_ms=lambda _: None,
-            uniform=lambda: 0.5,
+            **FRESH_PROCESS,
         )
         report = Reattributed()
         work.run([PROFILE, "nobodys00001"], report, dry_run=dry_run)
@@ -107,45 +74,19 @@ class World:
 
     def contents(self) -> dict[str, list[Item]]:
         """Everything that counts. ``rev`` counts writes; announcements are no usage."""
-        found = {}
-        for table in (self.tables.ledger, self.tables.usage):
-            found[table.split("-")[0]] = sorted(self.items(table), key=str)
-        gauge = gauges.load_one(self.client, self.tables.quotas, "acme")
-        assert gauge is not None
-        found["gauge"] = [{name: number(amount) for name, amount in sorted(gauge.buckets.items())}]
-        return found
-
-    def items(self, table: str) -> list[Item]:
-        """All items of the ledger or of the roll-ups, by what is known of their keys."""
-        if table == self.tables.ledger:
-            keys = [{"pk": text(call.call_id)} for call in CALLS]
-            return gauges.read_batch(self.client, table, keys)
-        return [item for tenant in ("acme", UNATTRIBUTED) for item in self._rows(tenant)]
-
-    def _rows(self, tenant: str) -> list[Item]:
-        request = {"TableName": self.tables.usage, "ConsistentRead": True, "KeyConditionExpression": "pk = :t"}
-        rows: list[Item] = self.client.query(**request, ExpressionAttributeValues={":t": text(tenant)})["Items"]
-        return rows
-
-    def entries(self) -> dict[str, LedgerEntry]:
-        return {entry.key.rpartition("#")[2]: entry for entry in map(entry_of, self.items(self.tables.ledger))}
+        return {
+            "ledger": sorted(self.ledger_items(), key=str),
+            "usage": sorted(self.usage_items(), key=str),
+            "gauge": [{name: number(amount) for name, amount in sorted(self.gauge().buckets.items())}],
+        }
 
     def used(self, tenant: str) -> Sums:
         """Sum of a tenant's roll-ups."""
-        return sum((rollups.rollup_of(item)[1] for item in self._rows(tenant)), NOTHING)
-
-    def gauge(self) -> Gauge:
-        gauge = gauges.load_one(self.client, self.tables.quotas, "acme")
-        assert gauge is not None
-        return gauge
+        return sum((held for key, held in self.rows().items() if key.tenant == tenant), NOTHING)
 
     def is_exact(self, whole: Sums) -> bool:
         """Whether acme has all of it, the stranger alone is unattributed, and every sum is that of the ledger."""
-        by_row: dict[RollupKey, Sums] = {}
-        for entry in self.entries().values():
-            by_row[entry.rollup] = by_row.get(entry.rollup, NOTHING) + entry.sums
-        rows = [rollups.rollup_of(item) for tenant in ("acme", UNATTRIBUTED) for item in self._rows(tenant)]
-        live = {key: held for key, held in rows if held != NOTHING}
+        live = {key: held for key, held in self.rows().items() if held != NOTHING}
         owned = [entry for entry in self.entries().values() if entry.tenant == "acme"]
         now = [entry for entry in owned if entry.event_ms == NOW_MS]
         recent, cost = sum(one.tokens.total for one in now), sum(one.cost_nano_usd or 0 for one in now)
@@ -154,27 +95,12 @@ class World:
         counted = [(reading.used, reading.is_complete) for reading in read(self.gauge(), NOW_MS)]
         is_late = [amount for name, amount in buckets.items() if name.endswith("+")] == [late]
         return (
-            live == by_row
+            live == self.rows_by_the_ledger()
             and self.used("acme") == whole
             and self.used(UNATTRIBUTED) == STRANGE
             and counted == [(recent, True), (recent, True), (cost, True)]
             and is_late
         )
-
-
-@pytest.fixture
-def double(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """Makes clients of doubles of their own."""
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    return lambda: attached("dynamodb", Alone())
-
-
-@pytest.fixture(params=["double", "local stack"])
-def client(request: pytest.FixtureRequest) -> Any:
-    """One client of each backend."""
-    if request.param == "double":
-        return request.getfixturevalue("double")()
-    return request.getfixturevalue("endpoint").client("dynamodb")
 
 
 def test_everything_goes_to_the_owner_once_and_nothing_of_anybody_else(client: Any) -> None:
@@ -229,13 +155,8 @@ def test_killed_between_any_two_calls_and_repeated_is_exact(double: Callable[[],
     assert calls >= 10
     for kill_at, after in itertools.product(range(calls), (False, True)):
         world = World(double())
-
-        def kill(at: int, is_after: bool, point: tuple[int, bool] = (kill_at, after)) -> None:
-            if (at, is_after) == point:
-                raise Killed
-
         with pytest.raises(Killed):
-            world.move(kill)
+            world.move(killed_at(kill_at, after=after))
         world.move()
         assert world.is_exact(WHOLE), (kill_at, after)
         assert world.contents() == expected, (kill_at, after)
@@ -243,13 +164,8 @@ def test_killed_between_any_two_calls_and_repeated_is_exact(double: Callable[[],
 
 def test_killed_in_the_middle_on_the_local_stack(endpoint: Any) -> None:
     world = World(endpoint.client("dynamodb"))
-
-    def kill(at: int, after: bool) -> None:
-        if at == 6 and after:
-            raise Killed
-
     with pytest.raises(Killed):
-        world.move(kill)
+        world.move(killed_at(6, after=True))
     assert not world.is_exact(WHOLE)
     world.move()
     assert world.is_exact(WHOLE)
@@ -259,12 +175,7 @@ def test_killed_in_the_middle_on_the_local_stack(endpoint: Any) -> None:
 def test_a_raise_at_any_instant_of_a_move_is_exact(double: Callable[[], Any], after: bool) -> None:
     for raise_at in range(calls_of_a_move(double)):
         world = World(double())
-
-        def disturb(at: int, is_after: bool, world: World = world, raise_at: int = raise_at) -> None:
-            if at == raise_at and is_after == after:
-                world.record(RAISED, SUCCEEDED)
-
-        report, _ = world.move(disturb)
+        report, _ = world.move(at_call(raise_at, partial(world.record, RAISED, SUCCEEDED), after=after))
         assert report.refused == 0
         assert world.is_exact(WHOLE_RAISED), raise_at
 
@@ -276,44 +187,26 @@ def test_a_move_at_any_instant_of_a_raise_is_exact(double: Callable[[], Any]) ->
 def test_two_moves_at_once_move_each_entry_once(double: Callable[[], Any]) -> None:
     for start_at in range(calls_of_a_move(double)):
         world = World(double())
-
-        def other(at: int, after: bool, world: World = world, start_at: int = start_at) -> None:
-            if at == start_at and not after:
-                world.move()
-
-        report, _ = world.move(other)
+        report, _ = world.move(at_call(start_at, world.move))
         assert world.is_exact(WHOLE), start_at
         assert sum(one.entries for one in report.moved.values()) + report.elsewhere <= 5
 
 
 def test_a_change_of_limits_at_any_instant_of_a_move_is_exact(double: Callable[[], Any]) -> None:
+    cost = limit("1h", name="cost", meter=Meter.COST_USD)
+    wanted = [limit("1h", name="another"), limit("month", maximum=10_000), cost]
     for change_at in range(calls_of_a_move(double)):
         world = World(double())
-
-        def change(at: int, after: bool, world: World = world, change_at: int = change_at) -> None:
-            if at == change_at and not after:
-                cost = limit("1h", name="cost", meter=Meter.COST_USD)
-                wanted = [limit("1h", name="another"), limit("month", maximum=10_000), cost]
-                store = DynamoDBInstallationStore(world.client, world.tables)
-                install_limits(store, "acme", wanted, clock=lambda: NOW_MS, new_id=lambda: "y")
-
-        report, _ = world.move(change)
+        report, _ = world.move(at_call(change_at, partial(world.install, wanted, "y")))
         assert report.refused == 0
         assert world.is_exact(WHOLE), change_at
 
 
 def test_a_reply_that_got_lost_is_no_second_move(double: Callable[[], Any]) -> None:
-    from botocore.exceptions import ReadTimeoutError
-
     for lost_at in range(calls_of_a_move(double)):
         world = World(double())
-
-        def lose(at: int, after: bool, lost_at: int = lost_at) -> None:
-            if at == lost_at and after:
-                raise ReadTimeoutError(endpoint_url="dynamodb")
-
         with suppress(ReadTimeoutError):  # of a read: the command ends there
-            report, _ = world.move(lose)
+            report, _ = world.move(reply_lost_at(lost_at))
             assert sum(one.entries for one in report.moved.values()) == 5
         world.move()
         assert world.is_exact(WHOLE), lost_at
@@ -362,37 +255,6 @@ class RaiseWithoutTenant(DynamoDBRecordingStore):
         return request
 
 
-class InTwoSteps(DynamoDBRecordingStore):
-    """The entry first, the sums after it."""
-
-    def commit(self, writes: Writes) -> Refused | None:
-        if not is_move(writes):
-            return super().commit(writes)
-        refused = super().commit(Writes(writes.changes, {}, {}))
-        return refused if refused is not None else super().commit(Writes((), writes.rollups, writes.gauges))
-
-
-class SumsFirst(DynamoDBRecordingStore):
-    """The sums first, the entry after them."""
-
-    def commit(self, writes: Writes) -> Refused | None:
-        if not is_move(writes):
-            return super().commit(writes)
-        refused = super().commit(Writes((), writes.rollups, writes.gauges))
-        return refused if refused is not None else super().commit(Writes(writes.changes, {}, {}))
-
-
-class WithoutGauge(DynamoDBRecordingStore):
-    """Roll-ups only."""
-
-    def commit(self, writes: Writes) -> Refused | None:
-        return super().commit(Writes(writes.changes, writes.rollups, {}) if is_move(writes) else writes)
-
-
-def is_move(writes: Writes) -> bool:
-    return any(one.held is not None and one.held.tenant != one.entry.tenant for one in writes.changes)
-
-
 def test_a_raise_that_does_not_ask_for_the_tenant_dies(double: Callable[[], Any]) -> None:
     outcomes = [
         raised_beside_a_move(double, at, RaiseWithoutTenant).is_exact(WHOLE_RAISED) for at in range(RAISE_CALLS)
@@ -401,7 +263,7 @@ def test_a_raise_that_does_not_ask_for_the_tenant_dies(double: Callable[[], Any]
     assert any(outcomes), "in peace it counts exactly"
 
 
-@pytest.mark.parametrize("design", [InTwoSteps, SumsFirst])
+@pytest.mark.parametrize("design", [EntryFirst, SumsFirst])
 def test_a_move_in_two_steps_dies(double: Callable[[], Any], design: Store) -> None:
     peaceful = World(double(), store=design)
     _, calls = peaceful.move()
@@ -409,13 +271,8 @@ def test_a_move_in_two_steps_dies(double: Callable[[], Any], design: Store) -> N
     outcomes = []
     for kill_at in range(calls):
         world = World(double(), store=design)
-
-        def kill(at: int, after: bool, kill_at: int = kill_at) -> None:
-            if at == kill_at and not after:
-                raise Killed
-
         with suppress(Killed):
-            world.move(kill)
+            world.move(killed_at(kill_at))
         with suppress(ClientError):
             world.move()
         outcomes.append(world.is_exact(WHOLE))

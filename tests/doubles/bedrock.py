@@ -3,10 +3,11 @@
 Serialisation, signature, retries and parsing are botocore's own; only the socket is not there.
 """
 
+import copy
 import json
 import struct
 from binascii import crc32
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from botocore.awsrequest import AWSResponse, HeadersDict
@@ -130,7 +131,7 @@ def client(
     attempts: int = 1,
     **more: Any,
 ) -> Any:
-    """A client of botocore that talks to the double. Retries do not wait."""
+    """A client of botocore that talks to the double; more attempts than one wait as botocore does."""
     made = (session or shared_session()).create_client(
         service,
         region_name=REGION,
@@ -151,3 +152,19 @@ def shared_session() -> Session:
     if not _SESSION:
         _SESSION.append(Session())
     return _SESSION[0]
+
+
+def session_with(service: str, change: Callable[[dict[str, Any]], None]) -> Session:
+    """A session whose botocore has another model of a service: ``change`` alters its shapes."""
+    session = Session()
+    load = session.get_component("data_loader").load_service_model
+
+    def changed(name: str, kind: str, *more: Any, **named: Any) -> Any:
+        found = load(name, kind, *more, **named)
+        if (name, kind) == (service, "service-2"):
+            found = copy.deepcopy(found)
+            change(found["shapes"])
+        return found
+
+    session.get_component("data_loader").load_service_model = changed
+    return session

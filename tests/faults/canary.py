@@ -227,7 +227,7 @@ class _Functions:
         def client(service: str = "dynamodb", config: Any = None, *, is_quick: bool = False) -> Any:
             return world.client(service)
 
-        dynamodb.client = client
+        dynamodb.client, dynamodb.connection = client, lambda **_: world.client("dynamodb")
         self.ends_ms = 0
         self._context = SimpleNamespace(
             function_name="canary",

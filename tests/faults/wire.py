@@ -1,8 +1,8 @@
-"""Between botocore and the doubles: real clients, real requests, and no network.
+"""Between the storage code and the doubles: the functions' own connection and clients, real requests, and no network.
 
-The decision: the handler of botocore's ``before-send`` event answers. By then botocore has built, serialised and
-addressed the request and it will parse the answer, classify the error and retry as in production; only signature and
-socket are missing.
+The decision: what is answered is what would be sent. By then the connection to DynamoDB, or botocore, has built,
+serialised and addressed the request, and it will parse the answer, classify the error and retry as in production; only
+signature and socket are missing.
 """
 
 import gc
@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from botocore import UNSIGNED
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
 
+from bedrock_meter.storage.connection import Connection
 from bedrock_meter.storage.dynamodb import client
 from tests.faults.values import ServiceError, Unsupported
 
@@ -47,11 +48,14 @@ class Backend(Protocol):
 
 
 def attached(service: str, backend: Backend) -> Any:
-    """Return the handlers' own client of ``service``, answered by ``backend``."""
+    """Return the handlers' own client of ``service``, or their connection, answered by ``backend``."""
     made = client(service)
+    answer = _answering(backend)
     made._user_agent_creator = _NoUserAgent()
     made.meta.events.register("choose-signer", _unsigned)
-    made.meta.events.register(f"before-send.{made.meta.service_model.service_id.hyphenize()}", _answering(backend))
+    made.meta.events.register(f"before-send.{made.meta.service_model.service_id.hyphenize()}", answer)
+    if service == "dynamodb":
+        return Connection(made, _no_signature, answer, attempts=made.meta.config.retries["total_max_attempts"])
     return made
 
 
@@ -60,6 +64,10 @@ class _NoUserAgent:
 
     def to_string(self) -> str:
         return "fault-simulator"
+
+
+def _no_signature(_request: AWSRequest) -> None:
+    pass
 
 
 def _unsigned(**_: Any) -> Any:

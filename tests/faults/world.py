@@ -5,7 +5,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from bedrock_meter.limits.limit import Limit, default_name
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import parse_window
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage import patience
+from bedrock_meter.storage import connection, patience
 from tests.doubles.failures import failed_delivery, failure_key
 from tests.faults import faults
 from tests.faults.dynamodb import DynamoDB, Transaction
@@ -226,9 +226,11 @@ class World:
 
 @contextmanager
 def simulated_sleep(sleep_ms: Callable[[int], None]) -> Iterator[None]:
-    """Let botocore and commands sleep between their attempts in simulated time, and by no chance of their own."""
+    """Let clients and commands sleep between their attempts in simulated time, and by no chance of their own."""
     simulated = SimpleNamespace(sleep=lambda _seconds: sleep_ms(40))
-    with patch.object(botocore.endpoint, "time", simulated), patch.object(patience, "time", simulated):
+    with ExitStack() as patched:
+        for module in (botocore.endpoint, connection, patience):
+            patched.enter_context(patch.object(module, "time", simulated))
         yield
 
 

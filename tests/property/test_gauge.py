@@ -16,7 +16,6 @@ from bedrock_meter.limits.gauge import (
 )
 from bedrock_meter.limits.limit import (
     DEFAULT_THRESHOLDS,
-    MAX_AMOUNT,
     MAX_LIMITS,
     SLOTS,
     InstalledLimit,
@@ -26,7 +25,7 @@ from bedrock_meter.limits.limit import (
     encode_layout,
     plan_change,
 )
-from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.seeding import seed
 from bedrock_meter.limits.windows import QUARTER_MS, CalendarWindow, RollingWindow

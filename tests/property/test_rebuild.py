@@ -16,9 +16,9 @@ from bedrock_meter.limits.scope import Scope
 from bedrock_meter.reconciliation import rebuild
 from bedrock_meter.reconciliation.rebuild import Rebuild, sums_of
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
-from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import Recorded, Recorder
 from bedrock_meter.usage.rollup import NOTHING, Sums
+from tests.doubles.announcing import Silent
 from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import TestPrices
 from tests.doubles.reconciliation import MemoryReconciliationStore
@@ -51,17 +51,6 @@ class ByProfile:
             else Attribution(UNATTRIBUTED, "none", name, "-")
             for one, name in zip(invocations, names, strict=True)
         ]
-
-
-class Silent:
-    def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
-        return True
 
 
 class History:

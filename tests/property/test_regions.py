@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from bedrock_meter.invocations.record import Invocation, TokenCounts
 from bedrock_meter.tenants.attribution import Attribution
-from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.recorder import Recorded, Recorder
 from bedrock_meter.usage.rollup import NOTHING, Sums
+from tests.doubles.announcing import Silent
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS, invocation
@@ -24,19 +24,10 @@ DAY_MS = 86_400_000
 
 
 class Everything:
-    """Belongs to one tenant, and nothing is announced."""
+    """Belongs to one tenant."""
 
     def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
         return [Attribution("acme", "profile", "acme-profile", "a.model") for _ in invocations]
-
-    def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
-        return True
-
-    def announce_unreserved(self, entry: LedgerEntry, why: str, now_ms: int) -> bool:
-        return True
 
 
 class Stack:
@@ -50,7 +41,7 @@ class Stack:
         recorder = Recorder(
             MemoryRecordingStore(self.tables),
             Everything(),
-            Everything(),
+            Silent(),
             TestPrices(),
             retention_ms=400 * DAY_MS,
             clock=lambda: NOW_MS,

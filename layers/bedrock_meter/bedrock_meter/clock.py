@@ -1,4 +1,4 @@
-"""The only place that asks the machine what time it is, and the one spelling of an instant in our documents.
+"""The machine's time: what it is, letting it pass, and the one spelling of an instant in our documents.
 
 Everything else takes ``now_ms`` as a parameter: windows, admission and levels are then plain arithmetic.
 """
@@ -11,6 +11,11 @@ from typing import overload
 def now_ms() -> int:
     """Return the current time in milliseconds since the Unix epoch (UTC)."""
     return time.time_ns() // 1_000_000
+
+
+def sleep_ms(duration_ms: int) -> None:
+    """Let time pass: what whoever waits for other writers is given."""
+    time.sleep(duration_ms / 1000)
 
 
 @overload

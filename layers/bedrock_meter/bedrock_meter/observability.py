@@ -1,8 +1,7 @@
 """Logs and metrics, as Powertools writes them: JSON lines and embedded metrics, one dimension (the service).
 
 A tenant, model or profile is never a metric dimension: those are chosen by callers and each value would cost money.
-Events are never
-logged: they carry prompts.
+Events are never logged: they carry prompts.
 """
 
 from aws_lambda_powertools.logging import Logger

@@ -1,10 +1,15 @@
-"""What every function that takes records in writes about it: the counters that have to add up, over all of them."""
+"""What functions that do the same write about it: counters that have to add up, over all of them."""
+
+from typing import TYPE_CHECKING
 
 from bedrock_meter.observability import count, logger
-from bedrock_meter.usage.ingestion import Ingested
+
+if TYPE_CHECKING:  # no function does both
+    from bedrock_meter.alerts.evaluator import Evaluated
+    from bedrock_meter.usage.ingestion import Ingested
 
 
-def count_ingested(report: Ingested) -> None:
+def count_ingested(report: "Ingested") -> None:
     """Write the counters of one invocation; ``read = recorded + duplicates + failed + quarantined`` in their sums."""
     count("RecordsRead", report.read)
     count("RecordsRecorded", report.usage.recorded)
@@ -22,3 +27,12 @@ def count_ingested(report: Ingested) -> None:
         logger.warning("records of an unknown schema version were read as if it were known", records=report.drifted)
     if report.reasons:
         logger.warning("records went to quarantine", reasons=report.reasons)
+
+
+def count_evaluated(report: "Evaluated") -> None:
+    """Write what became of the events of one invocation, and why the bus did not take some."""
+    count("EventsPublished", report.published)
+    count("EventsRefused", report.refused)
+    count("EventsParked", report.parked)
+    if report.reasons:
+        logger.warning("the bus did not take all events", reasons=report.reasons)

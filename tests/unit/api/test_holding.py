@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from bedrock_meter.api.holding import Holding
 from bedrock_meter.api.reservations import METADATA_KEY
+from bedrock_meter.client import RESERVATION_KEY
 from bedrock_meter.clock import iso
 from bedrock_meter.limits import reservations as domain
 from bedrock_meter.limits.estimates import Estimate
@@ -96,8 +97,8 @@ def amounts(answer: Answer) -> dict[str, object]:
     return {one["limit"]: one["amount"] for one in answer.document["amounts"]}
 
 
-def test_the_metadata_is_what_the_recorder_looks_for() -> None:
-    assert METADATA_KEY == domain.METADATA_KEY
+def test_the_metadata_is_what_the_recorder_looks_for_and_what_the_guard_sends() -> None:
+    assert METADATA_KEY == domain.METADATA_KEY == RESERVATION_KEY
 
 
 def test_what_is_held_is_named_by_limit_and_shown_as_it_was_asked_for() -> None:

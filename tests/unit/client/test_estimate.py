@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bedrock_meter.api import estimates
 from bedrock_meter.client import Amounts, estimate
 from bedrock_meter.client.estimate import (
     AGENT_INPUT_TOKENS,
@@ -76,6 +77,10 @@ def test_tools_are_explained_to_the_model() -> None:
     tools = {"tools": [{"toolSpec": {"name": "n", "inputSchema": {"json": {"type": "object"}}}}]}
     with_tools = estimate("Converse", converse(toolConfig=tools))
     assert with_tools.input_tokens - estimate("Converse", converse()).input_tokens > TOOL_MARGIN_TOKENS - MARGIN_TOKENS
+
+
+def test_the_margins_are_those_of_the_quota_api() -> None:
+    assert (MARGIN_TOKENS, TOOL_MARGIN_TOKENS) == (estimates.MARGIN_TOKENS, estimates.TOOL_MARGIN_TOKENS)
 
 
 def test_agents_add_to_the_question() -> None:

@@ -34,6 +34,7 @@ EXERCISED = {
     ".venv/bin/bedrock-meter tenants apply events/tenants.yaml": (
         "tests/e2e/test_up.py::test_tenants_can_be_applied_to_a_served_stack_again_and_again"
     ),
+    ".venv/bin/python -m examples.guarded_service": "tests/e2e/test_examples.py::test_a_guarded_service",
 }
 """Where CI runs each of the README's commands: a file, and a text in it. `make check` runs all of tests/ and, twice,
 `make deploy CONFIG=local`, which builds.

@@ -20,8 +20,8 @@ from bedrock_meter.limits.gauge import (
     read_buckets,
     stale_buckets,
 )
-from bedrock_meter.limits.limit import MAX_AMOUNT, InstalledLimit, Layout, Limit, encode_layout
-from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit, encode_layout
+from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow, Window
 
 MINUTE_MS = 60_000

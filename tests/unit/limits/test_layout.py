@@ -6,7 +6,6 @@ import pytest
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.limit import (
-    MAX_AMOUNT,
     MAX_LIMITS,
     NO_LIMITS,
     SLOTS,
@@ -17,7 +16,7 @@ from bedrock_meter.limits.limit import (
     encode_layout,
     plan_change,
 )
-from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow
 

@@ -6,8 +6,8 @@ import pytest
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.definition import parse_limit
-from bedrock_meter.limits.limit import DEFAULT_THRESHOLDS, MAX_AMOUNT, Limit, default_name
-from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.limit import DEFAULT_THRESHOLDS, Limit, default_name
+from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow, Window
 

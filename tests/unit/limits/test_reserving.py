@@ -1,16 +1,11 @@
 """The order of steps, and what it costs in requests."""
 
-import itertools
-from collections.abc import Callable
-from dataclasses import replace
-
 import pytest
 
-from bedrock_meter.errors import Contended, InvalidDefinition, KeyUsed, UnknownCost, UnknownReservation, UnknownTenant
+from bedrock_meter.errors import Contended, InvalidDefinition, KeyUsed, UnknownReservation, UnknownTenant
 from bedrock_meter.limits import wiring
-from bedrock_meter.limits.costs import Costs
 from bedrock_meter.limits.estimates import Estimate
-from bedrock_meter.limits.gauge import Gauge, bucket_name, read
+from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
@@ -21,55 +16,10 @@ from bedrock_meter.limits.reservations import (
     Reservation,
     named_in,
 )
-from bedrock_meter.limits.reserving import ATTEMPTS, REMEMBER_MS, Hold, Reservations
-from bedrock_meter.limits.scope import Scope
-from bedrock_meter.limits.suspension import resume, suspend
+from bedrock_meter.limits.reserving import ATTEMPTS, REMEMBER_MS, Hold
 from bedrock_meter.settings import Tables
-from tests.doubles.memory import MemoryTables
-from tests.doubles.rater import UNPRICED_MODEL, TestPrices
 from tests.doubles.records import NOW_MS, limit
-from tests.doubles.reservations import MemoryReservationStore
-
-TOKENS = Meter.TOTAL_TOKENS
-
-
-class Bench:
-    """A tenant with 1,000 tokens an hour, and a clock."""
-
-    def __init__(self) -> None:
-        self.tables = MemoryTables()
-        self.store = MemoryReservationStore(self.tables)
-        self.now_ms = NOW_MS
-        self.slept_ms: list[int] = []
-        self._numbers = itertools.count(1)
-        installed = InstalledLimit(limit("1h", 1000, hard=True), "0", 1)
-        self.tables.gauges["acme"] = Gauge("acme", 1, Layout(1, (installed,)), {})
-        self.reservations = self.process()
-
-    def process(self) -> Reservations:
-        return Reservations(
-            self.store,
-            clock=lambda: self.now_ms,
-            sleep_ms=self.slept_ms.append,
-            uniform=lambda: 0.5,
-            new_id=lambda: f"{next(self._numbers):032x}",
-        )
-
-    def use(self, amount: int) -> None:
-        installed = self.tables.gauges["acme"].layout.limits[0]
-        self.tables.change_gauge("acme", adds={bucket_name("0", installed.window, self.now_ms): amount})
-
-    def reserve(self, amount: int, **options: object) -> Reservation | None:
-        return self.reservations.reserve("acme", Estimate(input_tokens=amount), **options).reservation  # type: ignore[arg-type]
-
-    @property
-    def reserved(self) -> int:
-        return read(self.tables.gauges["acme"], self.now_ms)[0].reserved
-
-    def requests(self, work: Callable[[], object]) -> list[str]:
-        self.store.requests.clear()
-        work()
-        return self.store.requests
+from tests.unit.limits.reserving_bench import TOKENS, Bench
 
 
 @pytest.fixture
@@ -365,98 +315,3 @@ def test_only_so_many_tenants_are_remembered(bench: Bench, monkeypatch: pytest.M
         bench.reservations.reserve(tenant, Estimate(input_tokens=1))
     assert len(bench.reservations._images) == 2
     assert bench.requests(lambda: bench.reservations.reserve("c", Estimate(input_tokens=1))) == ["hold", "put"]
-
-
-class Priced(Bench):
-    """A tenant with a limit in US dollars, and one call of Claude a day."""
-
-    def __init__(self, *, hard: bool = True) -> None:
-        super().__init__()
-        money = InstalledLimit(limit("1h", 10_000, hard=hard, meter=Meter.COST_USD), "0", 1)
-        claude = replace(limit("1d", 1, meter=Meter.REQUESTS), scope=Scope(("anthropic.claude-*",)))
-        layout = Layout(1, (money, InstalledLimit(claude, "1", 1)))
-        self.tables.gauges["acme"] = Gauge("acme", 1, layout, {})
-
-    def process(self) -> Reservations:
-        made = super().process()
-        made._costs = Costs(TestPrices(), "us-east-1")
-        return made
-
-    def of_model(self, model: str, cost_nano_usd: int | None = None) -> Reservation | None:
-        return self.reservations.reserve(
-            "acme", Estimate(input_tokens=1_000, cost_nano_usd=cost_nano_usd, model=model)
-        ).reservation
-
-
-def test_an_estimate_is_rated_where_a_limit_is_in_dollars_and_shrinks_in_dollars() -> None:
-    bench = Priced()
-    held = bench.of_model("a.model")
-    assert held is not None
-    assert (held.amounts, held.estimate) == ({Meter.COST_USD: 3_000}, Estimate(input_tokens=1_000, model="a.model"))
-    assert bench.reservations.shrink("acme", held.id, {}, lifetime_ms=600_000).amounts == {Meter.COST_USD: 3_000}
-    assert bench.reservations.shrink("acme", held.id, {"input_tokens": 400}).amounts == {Meter.COST_USD: 1_200}
-    assert bench.reservations.shrink("acme", held.id, {"cost_nano_usd": 7}).amounts == {Meter.COST_USD: 7}
-    assert bench.reserved == 7
-
-
-def test_dollars_run_out() -> None:
-    bench = Priced()
-    assert [bench.of_model("a.model") is not None for _ in range(4)] == [True, True, True, False]
-    assert bench.of_model("a.model", cost_nano_usd=1_000) is not None
-    assert bench.reserved == 10_000
-
-
-def test_what_has_no_price_is_refused_by_a_hard_limit_and_held_by_none_of_a_soft_one() -> None:
-    with pytest.raises(UnknownCost):
-        Priced().of_model(UNPRICED_MODEL)
-    bench = Priced(hard=False)
-    assert bench.of_model(UNPRICED_MODEL) is not None
-    assert bench.reserved == 0
-    bench.use(10_000)
-    assert bench.process().reserve("acme", Estimate(model=UNPRICED_MODEL)).reservation is None
-
-
-def test_a_limit_on_some_models_denies_no_others_and_holds_what_may_be_meant() -> None:
-    bench = Priced()
-    first = bench.of_model("anthropic.claude-opus-4-8", cost_nano_usd=1)
-    assert first is not None
-    assert [one.key for one in first.held] == ["1", "u"]
-    assert bench.of_model("us.anthropic.claude-opus-4-8", cost_nano_usd=1) is None
-    assert bench.of_model("-", cost_nano_usd=1) is None
-    assert bench.of_model("a.model", cost_nano_usd=1) is not None
-    bench.reservations.release("acme", first.id)
-    assert bench.of_model("-", cost_nano_usd=1) is not None
-
-
-def test_a_suspension_is_not_overtaken_by_a_remembered_image(bench: Bench) -> None:
-    bench.reserve(100)
-    stopped = suspend(None, "unpaid", "somebody", NOW_MS)
-    bench.tables.change_gauge("acme", suspension=stopped)
-    assert bench.requests(lambda: bench.reserve(100)) == ["hold"]
-    assert bench.reserved == 100
-    denied = bench.reservations.reserve("acme", Estimate(input_tokens=100))
-    assert denied.decision is not None
-    assert (denied.reservation, denied.denied_by, denied.decision.suspended) == (None, None, stopped)
-
-
-def test_who_is_suspended_is_told_from_memory_for_a_while_and_then_let_go(bench: Bench) -> None:
-    stopped = suspend(None, "unpaid", "somebody", NOW_MS)
-    bench.tables.change_gauge("acme", suspension=stopped)
-    assert bench.requests(lambda: bench.reserve(100)) == ["look"]
-    bench.tables.change_gauge("acme", suspension=resume(stopped, "somebody", NOW_MS + 1))
-    bench.now_ms += REMEMBER_MS
-    assert bench.requests(lambda: bench.reserve(100)) == []
-    bench.now_ms += 1
-    assert bench.requests(lambda: bench.reserve(100)) == ["look", "hold", "put"]
-    assert bench.requests(lambda: bench.reserve(100)) == ["hold", "put"]
-    assert bench.reserved == 200
-
-
-def test_what_was_reserved_before_a_suspension_can_be_given_back(bench: Bench) -> None:
-    held = bench.reserve(100, key="a")
-    assert held is not None
-    bench.tables.change_gauge("acme", suspension=suspend(None, "unpaid", "somebody", NOW_MS))
-    assert bench.reservations.shrink("acme", held.id, {"input_tokens": 10}).amounts == {TOKENS: 10}
-    assert bench.reserve(100, key="a") == bench.store.tables.reservations["acme", held.id]
-    bench.reservations.release("acme", held.id)
-    assert bench.reserved == 0

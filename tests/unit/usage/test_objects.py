@@ -17,7 +17,7 @@ from bedrock_meter.usage.objects import ObjectIntake, ObjectReport, UnknownMessa
 from bedrock_meter.usage.rollup import Sums
 from tests.doubles.records import NOW_MS, invocation, priced
 from tests.doubles.subscription import record_of, subscription_event
-from tests.unit.usage.test_recorder import Bench
+from tests.unit.usage.recording_bench import Bench
 
 KEY = "AWSLogs/123456789012/BedrockModelInvocationLogs/us-east-1/2026/11/24/01/x.json.gz"
 PLENTY_MS = 300_000

@@ -11,14 +11,14 @@ from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Evidence, MappingPeriod, attribute
 from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
-from bedrock_meter.usage.packing import Chunk, Writes, writes_of
+from bedrock_meter.usage.packing import Chunk, writes_of
 from bedrock_meter.usage.reattribution import Reattributed, Reattribution
-from bedrock_meter.usage.recorder import Refused, UnacceptableWrites
 from bedrock_meter.usage.rewriting import ATTEMPTS
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS, invocation, limit, priced, sums
+from tests.unit.usage.recording_bench import RefusesPoison
 
 DAY_MS = 86_400_000
 OWNED = (MappingPeriod("acme", 0, None, "a.model", "global"),)
@@ -182,14 +182,8 @@ def test_a_tenant_without_a_gauge_gets_one(scene: Scene) -> None:
 
 
 def test_what_the_store_never_takes_is_told_and_does_not_stop_the_rest() -> None:
-    class Picky(MemoryRecordingStore):
-        def commit(self, writes: Writes) -> Refused | None:
-            if writes.changes[0].entry.key.endswith("#bad"):
-                raise UnacceptableWrites("never")
-            return super().commit(writes)
-
-    scene = Scene(Picky(MemoryTables()))
-    scene.hold(invocation("bad"), invocation("good"))
+    scene = Scene(RefusesPoison(MemoryTables()))
+    scene.hold(invocation("poison"), invocation("rest"))
     report = scene.move()
     assert report.refused == 1
     assert scene.total("acme").requests == 1

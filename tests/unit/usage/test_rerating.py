@@ -11,14 +11,14 @@ from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, LedgerEntry, entry_for
-from bedrock_meter.usage.packing import Chunk, Writes, writes_of
-from bedrock_meter.usage.recorder import Refused, UnacceptableWrites
+from bedrock_meter.usage.packing import Chunk, writes_of
 from bedrock_meter.usage.rerating import Difference, Page, Rerated, Rerating
 from bedrock_meter.usage.rewriting import ATTEMPTS
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import UNPRICED_MODEL, TestPrices
 from tests.doubles.records import NOW_MS, invocation, limit, priced
+from tests.unit.usage.recording_bench import RefusesPoison
 
 DAY_MS = 86_400_000
 COST = 10 * 3 + 5 * 15
@@ -186,15 +186,9 @@ def test_an_entry_that_moved_meanwhile_is_rated_where_it_is(scene: Scene) -> Non
 
 
 def test_what_the_store_never_takes_is_told_and_does_not_stop_the_rest() -> None:
-    class Picky(MemoryRecordingStore):
-        def commit(self, writes: Writes) -> Refused | None:
-            if writes.changes[0].entry.key.endswith("#bad"):
-                raise UnacceptableWrites("never")
-            return super().commit(writes)
-
-    scene = Scene(Picky(MemoryTables()))
-    scene.hold(invocation("bad"))
-    scene.hold(invocation("good"))
+    scene = Scene(RefusesPoison(MemoryTables()))
+    scene.hold(invocation("poison"))
+    scene.hold(invocation("rest"))
     scene.tables.ledger = dict(sorted(scene.tables.ledger.items()))
     report = scene.rate()
     assert (report.refused, report.rewritten) == (1, 1)

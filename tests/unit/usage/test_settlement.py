@@ -19,7 +19,7 @@ from bedrock_meter.usage.settlement import Settlements
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.records import NOW_MS, invocation, limit
 from tests.doubles.reservations import MemoryReservationStore
-from tests.unit.usage.test_recorder import Bench
+from tests.unit.usage.recording_bench import Bench
 
 
 class Reserving(Bench):

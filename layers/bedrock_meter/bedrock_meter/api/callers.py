@@ -21,7 +21,7 @@ class Caller:
     """Who asks.
 
     Attributes:
-        name: ARN of the principal, or the token's subject: what an audit log names.
+        name: ARN of the principal, or ``jwt:`` and the token's subject: what an audit log names.
         by_token: Whether the caller came with a token and is bound to one tenant.
         tenant: The token's tenant; None where the token names none, and for signed requests.
         scopes: The token's scopes.

@@ -1,11 +1,11 @@
 """``GET /v1/tenants/{tenant}/explanation``: which limit decides, in which window, and who used it."""
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 
+from bedrock_meter.api.answers import json_answer
 from bedrock_meter.api.problems import Problem, tenant_not_found, unavailable
 from bedrock_meter.api.requests import query
 from bedrock_meter.api.resolver import Resolver
@@ -57,7 +57,7 @@ def add_explanation(
         except AWS_ERRORS as error:
             failed(error_code(error) or type(error).__name__)
             raise unavailable("The usage cannot be read at the moment. Try again.") from error
-        return Response(200, "application/json", json.dumps(document), headers={"Cache-Control": "no-store"})
+        return json_answer(document)
 
 
 def _document(gauge: Gauge, reports: Reports, name: str | None, now_ms: int) -> dict[str, Any]:

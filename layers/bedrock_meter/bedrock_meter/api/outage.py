@@ -12,8 +12,6 @@ from bedrock_meter.storage.dynamodb import error_code, is_passing
 from bedrock_meter.storage.gauges import CONFLICT
 
 OPEN = "open"
-CLOSED = "closed"
-POLICIES = (OPEN, CLOSED)
 CAPACITY = 10_000
 
 

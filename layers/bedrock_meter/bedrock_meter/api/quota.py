@@ -1,10 +1,10 @@
 """``GET /v1/tenants/{tenant}/quota``: one consistent read, a decision out, and the headers that clients obey."""
 
-import json
 from collections.abc import Callable
 
 from aws_lambda_powertools.event_handler import Response
 
+from bedrock_meter.api.answers import json_answer
 from bedrock_meter.api.outage import FailPolicies
 from bedrock_meter.api.problems import TRY_AGAIN, Problem, tenant_not_found
 from bedrock_meter.api.requests import query
@@ -40,7 +40,6 @@ def add_quota(
         """Answer whether a call of this tenant may be made now."""
         tenant = api.tenant(tenant)
         query(api.event, ())
-        headers = {"Cache-Control": "no-store"}
         try:
             gauge = gauge_of(tenant)
         except AWS_ERRORS as error:
@@ -49,16 +48,14 @@ def add_quota(
                 raise quota_unknown() from error
             degraded()
             document = {"tenant": tenant, "allowed": True, "as_of": iso(now()), "degraded": True, "limits": []}
-            return Response(200, "application/json", json.dumps(document), headers=headers)
+            return json_answer(document)
         if gauge is None:
             policies.forget(tenant)
             raise tenant_not_found()
         policies.remember(tenant, gauge.fail_policy)
         now_ms = now()
         document = {**quota_status(gauge, now_ms), "degraded": False}
-        return Response(
-            200, "application/json", json.dumps(document), headers={**headers, **rate_limit_headers(gauge, now_ms)}
-        )
+        return json_answer(document, headers=rate_limit_headers(gauge, now_ms))
 
 
 def quota_unknown() -> Problem:

@@ -4,7 +4,6 @@ What holds, and how exactly, is the business of whoever implements ``Reservation
 which status answers it, and what happens when the storage is down.
 """
 
-import json
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api import estimates
+from bedrock_meter.api.answers import json_answer, no_content
 from bedrock_meter.api.outage import FailPolicies
 from bedrock_meter.api.problems import Problem, invalid, tenant_not_found, unavailable
 from bedrock_meter.api.quota import quota_unknown
@@ -227,7 +227,7 @@ def add_reservations(
                 raise quota_unknown() from error
             degraded()
             document = _document(tenant, _unheld(wanted, now_ms), source=source, is_degraded=True)
-            return _json(201, document)
+            return json_answer(document, 201)
         if answer is None:
             policies.forget(tenant)
             raise tenant_not_found()
@@ -236,7 +236,7 @@ def add_reservations(
         if isinstance(answer, Denied):
             raise _denial(tenant, answer, now_ms)
         location = {"Location": f"/v1/tenants/{tenant}/reservations/{answer.id}"} if answer.is_new else {}
-        return _json(201 if answer.is_new else 200, _document(tenant, answer, source=source), location)
+        return json_answer(_document(tenant, answer, source=source), 201 if answer.is_new else 200, location)
 
     @api.routes.get("/v1/tenants/<tenant>/reservations/<reservation>")
     def load(tenant: str, reservation: str) -> Response:  # type: ignore[type-arg]
@@ -245,7 +245,7 @@ def add_reservations(
         found = asked(lambda: reservations.load(tenant, reservation, now()))
         if found is None:
             raise _not_found()
-        return _json(200, _document(tenant, found))
+        return json_answer(_document(tenant, found))
 
     @api.routes.post("/v1/tenants/<tenant>/reservations/<reservation>/settlement")
     def settle(tenant: str, reservation: str) -> Response:  # type: ignore[type-arg]
@@ -261,7 +261,7 @@ def add_reservations(
         found = asked(lambda: reservations.shrink(tenant, reservation, usage, extend_ms, now()))
         if found is None:
             raise _not_found()
-        return _json(200, _document(tenant, found))
+        return json_answer(_document(tenant, found))
 
     @api.routes.delete("/v1/tenants/<tenant>/reservations/<reservation>")
     def release(tenant: str, reservation: str) -> Response:  # type: ignore[type-arg]
@@ -269,7 +269,7 @@ def add_reservations(
         query(api.event, ())
         if not asked(lambda: reservations.release(tenant, reservation, now())):
             raise _not_found()
-        return Response(204, None, "", headers={"Cache-Control": "no-store"})
+        return no_content()
 
 
 def _wanted(content: bytes) -> tuple[Wanted, str]:
@@ -384,9 +384,3 @@ def _cancelled_by_conflict(error: Exception) -> bool:
         return False
     reasons = [one.get("Code") for one in getattr(error, "response", {}).get("CancellationReasons", [])]
     return bool(reasons) and set(reasons) <= {"None", "TransactionConflict"} and "TransactionConflict" in reasons
-
-
-def _json(status: int, document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:  # type: ignore[type-arg]
-    return Response(
-        status, "application/json", json.dumps(document), headers={"Cache-Control": "no-store", **(headers or {})}
-    )

@@ -1,11 +1,11 @@
 """``GET /v1/tenants/{tenant}/usage``: the roll-ups by period of the tenant's own clock, page by page."""
 
-import json
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aws_lambda_powertools.event_handler import Response
 
+from bedrock_meter.api.answers import NOT_KEPT, json_answer
 from bedrock_meter.api.cursors import Position
 from bedrock_meter.api.cursors import read as read_cursor
 from bedrock_meter.api.cursors import write as write_cursor
@@ -181,7 +181,7 @@ def _answer(
         may_go_on=lambda read, lines: read <= PAGES and lines < LINES,
         resumes=position.is_cut,
     )
-    headers = {"Cache-Control": "no-store"}
+    headers = {**NOT_KEPT}
     following = None
     if found.next_ms is not None:
         following = write_cursor(Position(found.next_ms, position.to_ms, found.is_cut), bound_to)
@@ -212,4 +212,4 @@ def _answer(
         "usage": [{**head, **sums_document(line.sums)} for head, line in zip(heads, found.lines, strict=True)],
         "next": following,
     }
-    return Response(200, "application/json", json.dumps(document), headers=headers)
+    return json_answer(document, headers=headers)

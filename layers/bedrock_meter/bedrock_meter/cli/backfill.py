@@ -1,23 +1,22 @@
 """``backfill``: a range of the invocation log once more through the recorder."""
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, retention_ms, tables_of
+from bedrock_meter.cli.options import Output, Resume, Stack
+from bedrock_meter.cli.positions import position_file, read_range, write_position
 
 if TYPE_CHECKING:
     from bedrock_meter.usage.ingestion import Ingested
 
 PAGE_MS = 600_000
 """How long one page of the log may take: the recorder waits for busy tables as long as that."""
-
-_UNSAFE = str.maketrans(dict.fromkeys("/:\\ ", "-"))
 
 
 @dataclass(slots=True)
@@ -74,15 +73,9 @@ def register(app: typer.Typer) -> None:
 def backfill(
     start: Annotated[str, typer.Option("--from", metavar="ISO", help="Logged at or after this instant.")],
     end: Annotated[str, typer.Option("--to", metavar="ISO", help="Logged before this instant.")],
-    stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-    ] = LOCAL,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Keep the position here.  [default: a file in .local]", show_default=False),
-    ] = None,
-    output: Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")] = "table",
+    stack: Stack = LOCAL,
+    resume: Resume = None,
+    output: Output = "table",
 ) -> None:
     """Record a range of the invocation log once more."""
     from bedrock_meter.cli.progress import Progress
@@ -92,7 +85,7 @@ def backfill(
     with Progress() as progress:
         outputs = outputs_of_stack(stack)
         fresh = Position(outputs["InvocationLogGroup"], from_ms, to_ms, from_ms)
-        file = resume or state_file(stack, start, end)
+        file = resume or position_file("backfill", stack, start, end)
         position = load(file, fresh)
         if position.done_ms > from_ms:
             progress.note(f"going on at {iso(position.done_ms)}, as {file} says")
@@ -142,38 +135,6 @@ def _run(outputs: dict[str, str], position: Position, file: Path, tell: Any) -> 
     return begun.counted(report)
 
 
-def read_range(start: str, end: str, now_ms: int) -> tuple[int, int]:
-    """Read [start, end).
-
-    Raises:
-        BadInput: One of them is no instant, or they are no range of the past.
-    """
-    from bedrock_meter.invocations.timestamps import parse_timestamp
-    from bedrock_meter.local.failures import BadInput
-
-    instants = []
-    for option, spelled in (("--from", start), ("--to", end)):
-        instant_ms = parse_timestamp(spelled)
-        if instant_ms is None:
-            raise BadInput(f"{option} {spelled}: write an instant, for example 2026-11-24T01:00Z")
-        instants.append(instant_ms)
-    from_ms, to_ms = instants
-    if not from_ms < to_ms <= now_ms:
-        raise BadInput(f"--from {start} --to {end}: the first must be before the second, and that not in the future")
-    return from_ms, to_ms
-
-
-def state_file(stack: str, start: str, end: str, *, command: str = "backfill") -> Path:
-    """Return where the position of a command is kept: in the working folder's ``.local``, which git ignores."""
-    from bedrock_meter.local.project import STATE_VARIABLE
-
-    folder = Path(os.environ.get(STATE_VARIABLE, "") or ".local")
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    return folder / f"{command}_{stack}_{start}_{end}.json".translate(_UNSAFE)
-
-
 def load(file: Path, fresh: Position) -> Position:
     """Return the position that the file holds, or ``fresh`` where there is none.
 
@@ -196,9 +157,7 @@ def load(file: Path, fresh: Position) -> Position:
 
 def save(file: Path, position: Position) -> None:
     """Write the position, whole or not at all."""
-    draft = file.with_name(f"{file.name}.draft")
-    draft.write_text(json.dumps(asdict(position), indent=1), encoding="utf-8")
-    draft.replace(file)
+    write_position(file, json.dumps(asdict(position), indent=1).encode())
 
 
 def _counts(position: Position) -> dict[str, int]:

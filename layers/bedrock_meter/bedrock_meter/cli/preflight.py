@@ -3,11 +3,13 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, tables_of
+from bedrock_meter.cli.options import Output, Stack
+from bedrock_meter.cli.terminal import console
 
 if TYPE_CHECKING:
     from bedrock_meter.preflight.findings import Expected, Finding
@@ -19,7 +21,6 @@ STREAM = "bedrock-meter/preflight"
 """Log stream of the test lines: never Bedrock's own."""
 
 POLL_S = 0.5
-_WIDTH_WITHOUT_TERMINAL = 140
 _STYLES = {"ok": "", "unknown": "italic", "warning": "bold", "error": "bold red"}
 
 
@@ -35,15 +36,12 @@ def register(app: typer.Typer) -> None:
 
 
 def preflight(
-    stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-    ] = LOCAL,
+    stack: Stack = LOCAL,
     test_line: Annotated[
         bool, typer.Option("--test-line/--no-test-line", help="Send a line through the log group; or only read.")
     ] = True,
     wait: Annotated[int, typer.Option(metavar="SECONDS", min=1, help="For how long to wait for that line.")] = 120,
-    output: Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")] = "table",
+    output: Output = "table",
 ) -> None:
     """Check the way from Bedrock's log to the recorder."""
     from bedrock_meter.cli.progress import Progress
@@ -127,19 +125,16 @@ def _send_line(outputs: Mapping[str, str], clients: Any, expected: "Expected", w
 
 
 def _print_table(rows: Sequence[Mapping[str, str]]) -> None:
-    import sys
-
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    out = console()
     table = Table("check", "level", "finding, and what to do", box=box.SIMPLE_HEAD)
     for row in rows:
         said = row["finding"] + (f"\n-> {row['fix']}" if row["fix"] else "")
         table.add_row(Text(row["check"]), Text(row["level"]), Text(said), style=_STYLES[row["level"]])
-    console.print(table)
+    out.print(table)
     levels = [row["level"] for row in rows]
     counted = ", ".join(f"{levels.count(level)} {level}" for level in _STYLES if level in levels)
-    console.print(f"{len(rows)} checks: {counted}", soft_wrap=True)
+    out.print(f"{len(rows)} checks: {counted}", soft_wrap=True)

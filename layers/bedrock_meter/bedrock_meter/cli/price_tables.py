@@ -1,6 +1,6 @@
 """Prices, overrides and the steps to a cost, as documents for programs and as tables for people."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from bedrock_meter.pricing.overrides import Override, OverrideSet
     from bedrock_meter.pricing.rating import Reckoning
 
-_WIDTH_WITHOUT_TERMINAL = 140
 _FEMTO_DIGITS = 15
 """Nano-USD per million are femto-USD: fifteen decimals of a US dollar."""
 
@@ -117,23 +116,3 @@ def in_words(value: Any) -> Any:
     if isinstance(value, dict):
         return ", ".join(f"{key} {in_words(one)}" for key, one in value.items())
     return value
-
-
-def print_table(rows: Sequence[Mapping[str, Any]], caption: str) -> None:
-    """Print rows, whose columns are all keys of theirs, and a line below."""
-    import sys
-
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
-    if rows:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        table = Table(*columns, box=box.SIMPLE_HEAD)
-        for row in rows:
-            # Names come from outside: nothing in them is a mark for the table.
-            table.add_row(*[Text("" if row.get(name) is None else str(row[name])) for name in columns])
-        console.print(table)
-    console.print(caption, soft_wrap=True, markup=False)

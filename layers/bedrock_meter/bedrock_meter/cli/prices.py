@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bedrock_meter.cli.deployed import outputs_of_stack, tables_of
+from bedrock_meter.cli.options import Output
 from bedrock_meter.cli.price_tables import (
     in_words,
     like,
     override_rows,
-    print_table,
     reckoning_document,
     reckoning_lines,
     usd_of,
 )
+from bedrock_meter.cli.terminal import print_table
 
 if TYPE_CHECKING:
     from bedrock_meter.pricing.overrides import Override
@@ -47,7 +48,6 @@ SomeStack = Annotated[
         show_default=False,
     ),
 ]
-Output = Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")]
 
 
 def register(app: typer.Typer) -> None:

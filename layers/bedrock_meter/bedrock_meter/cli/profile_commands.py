@@ -1,11 +1,12 @@
 """``profiles sync``: the function ``sync_profiles`` on demand, with your own AWS settings."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
+from bedrock_meter.cli.options import By, Output, Stack
 
 INCOMPLETE = 1
 _FOREVER_MS = 86_400_000
@@ -25,16 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def sync(
-    stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-    ] = LOCAL,
+    stack: Stack = LOCAL,
     tag_key: Annotated[str, typer.Option(metavar="KEY", help="Key of the tag that names the tenant.")] = "tenantId",
-    by: Annotated[
-        str | None,
-        typer.Option("--by", metavar="NAME", help="Who does it.  [default: your ARN, from STS]", show_default=False),
-    ] = None,
-    output: Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")] = "table",
+    by: By = None,
+    output: Output = "table",
 ) -> None:
     """Follow profiles and tags."""
     from bedrock_meter.cli.progress import Progress

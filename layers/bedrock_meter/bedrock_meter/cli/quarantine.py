@@ -3,11 +3,13 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, retention_ms, tables_of
+from bedrock_meter.cli.options import Output, Stack
+from bedrock_meter.cli.terminal import print_table
 
 if TYPE_CHECKING:
     from bedrock_meter.reconciliation.notes import Note, Outcome
@@ -16,19 +18,15 @@ if TYPE_CHECKING:
 RECORD_MS = 600_000
 """How long one record or object may take: the recorder waits for busy tables as long as that."""
 
-_WIDTH_WITHOUT_TERMINAL = 200
+_WIDTH_ELSEWHERE = 200
+"""Columns where stdout is no terminal: a note's hash and stream are long."""
 
-Stack = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-]
 Chosen = Annotated[
     str | None, typer.Option("--reason", metavar="REASON", help="Notes of this reason only.", show_default=False)
 ]
 Since = Annotated[
     str | None, typer.Option(metavar="ISO", help="Notes about records of this day or later.", show_default=False)
 ]
-Output = Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -157,19 +155,5 @@ def _document(note: "Note") -> dict[str, Any]:
 def _print(rows: Sequence[Mapping[str, Any]], output: str) -> None:
     if output == "json":
         print(json.dumps(rows, indent=2))
-        return
-    import sys
-
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
-    if rows:
-        table = Table(*rows[0], box=box.SIMPLE_HEAD)
-        for row in rows:
-            # Names come from outside: nothing in them is a mark for the table.
-            table.add_row(*[Text("" if value is None else str(value)) for value in row.values()])
-        console.print(table)
-    console.print(f"{len(rows):,} notes", soft_wrap=True)
+    else:
+        print_table(rows, f"{len(rows):,} notes", _WIDTH_ELSEWHERE)

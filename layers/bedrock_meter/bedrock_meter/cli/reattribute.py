@@ -3,11 +3,13 @@
 import json
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, tables_of
+from bedrock_meter.cli.options import Output, Stack
+from bedrock_meter.cli.terminal import console
 from bedrock_meter.money import usd_text
 
 if TYPE_CHECKING:
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
 NOT_ALL = 1
 """Exit code: entries still wait that other writers kept us from; run it again."""
-
-_WIDTH_WITHOUT_TERMINAL = 140
 
 
 def register(app: typer.Typer) -> None:
@@ -36,12 +36,9 @@ def reattribute(
         list[str] | None, typer.Argument(metavar="[PROFILE]...", help="What to look at.", show_default=False)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Look at all that waits.")] = False,
-    stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-    ] = LOCAL,
+    stack: Stack = LOCAL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be moved.")] = False,
-    output: Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")] = "table",
+    output: Output = "table",
 ) -> None:
     """Move usage without a tenant."""
     import random
@@ -122,14 +119,11 @@ def document_of(report: "Reattributed", *, dry_run: bool) -> dict[str, Any]:
 
 
 def _print_table(document: Mapping[str, Any]) -> None:
-    import sys
-
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    out = console()
     if document["moved"]:
         table = Table("profile", "tenant", "rule", box=box.SIMPLE_HEAD)
         for name in (
@@ -148,10 +142,10 @@ def _print_table(document: Mapping[str, Any]) -> None:
             values = list(row.values())
             # Profiles are named by callers: nothing in them is a mark for the table.
             table.add_row(*(Text(value) for value in values[:3]), *(f"{value:,}" for value in values[3:-1]), values[-1])
-        console.print(table)
+        out.print(table)
     would = "would be moved" if document["mode"] == "dry-run" else "moved"
     entries = sum(row["entries"] for row in document["moved"])
-    console.print(
+    out.print(
         f"{document['looked_at']:,} entries without a tenant: {entries:,} {would},"
         f" {sum(document['left'].values()):,} belong to nobody today either, {document['elsewhere']:,} were moved by"
         f" others, {document['expired']:,} are past their retention, {document['refused']:,} still wait: run it again.",

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, tables_of
+from bedrock_meter.cli.options import Output, Resume, Stack, Yes
+from bedrock_meter.cli.terminal import console
 from bedrock_meter.money import usd_text
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ UNITS_OF_A_COST = 6
 
 UNITS_OF_A_NAME = 2
 """Write units of an entry whose cost stays."""
-
-_WIDTH_WITHOUT_TERMINAL = 140
 
 
 def register(app: typer.Typer) -> None:
@@ -44,10 +44,7 @@ def register(app: typer.Typer) -> None:
 def rerate(
     start: Annotated[str, typer.Option("--from", metavar="ISO", help="Called at or after this instant.")],
     end: Annotated[str, typer.Option("--to", metavar="ISO", help="Called before this instant.")],
-    stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-    ] = LOCAL,
+    stack: Stack = LOCAL,
     tenant: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="Look at this tenant only, or at unattributed; can be repeated."),
@@ -57,23 +54,19 @@ def rerate(
         typer.Option(metavar="MODEL", help="Look at this model only, as entries name it; can be repeated."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show the difference.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Keep the position here.  [default: a file in .local]", show_default=False),
-    ] = None,
-    output: Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")] = "table",
+    yes: Yes = False,
+    resume: Resume = None,
+    output: Output = "table",
 ) -> None:
     """Rate recorded usage anew."""
     import random
-    import time
 
-    from bedrock_meter.cli.backfill import read_range
     from bedrock_meter.cli.confirming import confirm
+    from bedrock_meter.cli.positions import read_range
     from bedrock_meter.cli.progress import Progress
     from bedrock_meter.cli.repairing import repairing
     from bedrock_meter.cli.rerate_position import Position, Question, load, position_file, report_of
-    from bedrock_meter.clock import now_ms
+    from bedrock_meter.clock import now_ms, sleep_ms
     from bedrock_meter.pricing.wiring import rater_for
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.ledger_range import DynamoDBLedgerRange
@@ -101,7 +94,7 @@ def rerate(
             DynamoDBRecordingStore(dynamodb, tables),
             rater,
             clock=now_ms,
-            sleep_ms=lambda duration_ms: time.sleep(duration_ms / 1000),
+            sleep_ms=sleep_ms,
             uniform=random.random,
             check=check,
         )
@@ -189,14 +182,11 @@ def document_of(report: "Rerated", question: "Question", read_units: int, *, dry
 
 
 def _print_table(document: Mapping[str, Any]) -> None:
-    import sys
-
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    out = console()
     if document["changed"]:
         table = Table("tenant", "model", box=box.SIMPLE_HEAD)
         for name in ("entries", "same cost", "priced", "unpriced", "old USD", "new USD", "difference"):
@@ -205,10 +195,10 @@ def _print_table(document: Mapping[str, Any]) -> None:
             # Models are named by callers: nothing in them is a mark for the table.
             values = [value if isinstance(value, str) else f"{value:,}" for value in row.values()]
             table.add_row(*(Text(value) for value in values))
-        console.print(table)
+        out.print(table)
     would = "would be rated anew" if document["mode"] == "dry-run" else "rated anew"
     entries = sum(row["entries"] for row in document["changed"])
-    console.print(
+    out.print(
         f"{document['looked_at']:,} calls in the range: {entries:,} {would} from {document['old_cost_usd']} to"
         f" {document['new_cost_usd']} USD ({document['difference_usd']}), {document['same']:,} are right,"
         f" {document['failed']:,} failed and cost nothing, {document['expired']:,} are past their retention,"

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from bedrock_meter.cli.backfill import state_file
+from bedrock_meter.cli import positions
 from bedrock_meter.local.failures import BadInput
 from bedrock_meter.usage.rerating import Rerated
 
@@ -51,7 +51,7 @@ class Position(Struct):
 
 def position_file(stack: str, start: str, end: str, tenants: list[str], models: list[str]) -> Path:
     """Return where the position of this run is kept: beside those of backfills."""
-    of_all = state_file(stack, start, end, command="rerate")
+    of_all = positions.position_file("rerate", stack, start, end)
     if not tenants and not models:
         return of_all
     chosen = hashlib.sha256(json.dumps([tenants, models]).encode()).hexdigest()[:12]
@@ -84,9 +84,7 @@ def load(file: Path, question: Question, note: Callable[[str], None]) -> Positio
 
 def save(file: Path, position: Position) -> None:
     """Write the position, whole or not at all."""
-    draft = file.with_name(f"{file.name}.draft")
-    draft.write_bytes(msgspec.json.encode(position))
-    draft.replace(file)
+    positions.write_position(file, msgspec.json.encode(position))
 
 
 def report_of(position: Position) -> Rerated:

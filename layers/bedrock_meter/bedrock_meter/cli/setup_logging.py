@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack
-
-_WIDTH_WITHOUT_TERMINAL = 140
+from bedrock_meter.cli.options import Output, Stack
+from bedrock_meter.cli.terminal import console
 
 
 def register(app: typer.Typer) -> None:
@@ -24,10 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def setup_logging(
-    stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-    ] = LOCAL,
+    stack: Stack = LOCAL,
     metadata_only: Annotated[
         bool | None,
         typer.Option(
@@ -44,7 +41,7 @@ def setup_logging(
         bool, typer.Option("--replace-log-group", help="Take out another log group that records go to now.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Write it.")] = False,
-    output: Annotated[Literal["table", "json"], typer.Option(help="Form of the result on stdout.")] = "table",
+    output: Output = "table",
 ) -> None:
     """Compare the configuration with what the stack needs, and write it with --yes."""
     from bedrock_meter.errors import ConfigurationError
@@ -83,30 +80,27 @@ def setup_logging(
 
 
 def _print_table(document: Mapping[str, Any]) -> None:
-    import sys
-
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from bedrock_meter.preflight.configuration import LOST_WITHOUT_BODIES, delivered_bodies
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    out = console()
     if document["changes"]:
         table = Table("configuration", "before", "after", box=box.SIMPLE_HEAD)
         for row in document["changes"]:
             table.add_row(
                 Text(row["key"]), *(Text("-" if one is None else str(one)) for one in (row["before"], row["after"]))
             )
-        console.print(table)
+        out.print(table)
     if bodies := delivered_bodies(document["after"]):
         said = f"Prompts and answers are logged ({', '.join(bodies)}). Metering needs none of them: --metadata-only."
     else:
         said = f"Prompts and answers stay out of the log. Not known without them: {LOST_WITHOUT_BODIES}."
-    console.print(said, soft_wrap=True)
+    out.print(said, soft_wrap=True)
     if document["written"]:
         said = "Written."
     else:
         said = "Nothing was written; --yes writes it." if document["changes"] else "It is as it should be."
-    console.print(said, soft_wrap=True)
+    out.print(said, soft_wrap=True)

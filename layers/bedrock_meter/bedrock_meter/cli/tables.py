@@ -1,14 +1,14 @@
 """The result of a replay for people: tables on stdout."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-_WIDTH_WITHOUT_TERMINAL = 110
+from bedrock_meter.cli.terminal import console
+
+_WIDTH_ELSEWHERE = 110
 _SUMS = ("requests", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
 
@@ -19,13 +19,11 @@ def print_outcome(document: Mapping[str, Any], unattributed: Mapping[str, Any]) 
         document: The outcome.
         unattributed: Sums of what belongs to no tenant yet; not a part of the document.
     """
-    console = (
-        Console(highlight=False) if sys.stdout.isatty() else Console(width=_WIDTH_WITHOUT_TERMINAL, highlight=False)
-    )
+    out = console(_WIDTH_ELSEWHERE)
     for table in (_tenants_table(document, unattributed), _limits_table(document), _events_table(document)):
-        console.print(table)
-        console.print()
-    console.print(
+        out.print(table)
+        out.print()
+    out.print(
         f"{document['read']:,} records read = {document['recorded']:,} recorded + {document['duplicates']:,} duplicates"
         f" + {document['errors']:,} errors + {document['quarantined']:,} quarantined;"
         f" {document['unattributed']:,} of the recorded belong to no tenant yet,"

@@ -1,7 +1,6 @@
 """``tenants``: what a stack knows of its tenants, and changes of it. Adding and removing have modules of their own."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,12 +11,14 @@ import typer
 from bedrock_meter.cli import adding, boosting, removing
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
-from bedrock_meter.cli.removing import By, Output, Stack, Tenant
+from bedrock_meter.cli.options import By, Output, Stack
+from bedrock_meter.cli.removing import Tenant
+from bedrock_meter.cli.terminal import print_table
 
 if TYPE_CHECKING:
     from bedrock_meter.tenants.tenant import TenantDefinition
 
-_WIDTH_WITHOUT_TERMINAL = 200
+_WIDTH_ELSEWHERE = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -295,16 +296,4 @@ def summary(definition: "TenantDefinition") -> dict[str, Any]:
 
 def print_rows(rows: Sequence[Mapping[str, Any]], noun: str) -> None:
     """Print rows as a table, and how many there are."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
-    if rows:
-        table = Table(*rows[0], box=box.SIMPLE_HEAD)
-        for row in rows:
-            # Names come from outside: nothing in them is a mark for the table.
-            table.add_row(*[Text("" if value is None else str(value)) for value in row.values()])
-        console.print(table)
-    console.print(f"{len(rows):,} {noun}", soft_wrap=True)
+    print_table(rows, f"{len(rows):,} {noun}", _WIDTH_ELSEWHERE)

@@ -38,7 +38,6 @@ AGAIN_SECONDS = 5
 LOW = 4
 """A block is low when less than one part in so many is left of an amount or of its time."""
 
-
 _leases: "weakref.WeakSet[Lease]" = weakref.WeakSet()
 
 
@@ -88,7 +87,6 @@ class Lease:
         self._renewal_at = float("-inf")
         self._is_denied = False
         self.forget_parent()
-
         tell_after_fork(self)
         _leases.add(self)
 

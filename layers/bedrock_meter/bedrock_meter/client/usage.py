@@ -57,7 +57,7 @@ def of_event(event: Mapping[str, Any]) -> Amounts | None:
 
 
 def _amounts(source: object, names: tuple[str, str, str, str]) -> Amounts | None:
-    """Return the counts under four names: input, output, cache read, cache write. None without the first two."""
+    """Return the counts under four names: input, output, cache read, cache write; None without any of the first two."""
     if not isinstance(source, Mapping):
         return None
     counts = [source.get(name) for name in names]

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.limits.meters import MAX_AMOUNT
 
 MOST_BOOSTS = 4
 """Of one limit: they stand in the gauge, which is to stay small."""
 
-MOST_AMOUNT = 10**18 - 1
 MOST_PERMILLE = 1_000_000
 
 
@@ -39,7 +39,7 @@ class Boost:
     def __post_init__(self) -> None:
         if not 0 <= self.from_ms < self.to_ms:
             raise InvalidDefinition("to", "a boost ends after it begins")
-        if not (0 <= self.amount <= MOST_AMOUNT and 0 <= self.permille <= MOST_PERMILLE) or not (
+        if not (0 <= self.amount <= MAX_AMOUNT and 0 <= self.permille <= MOST_PERMILLE) or not (
             self.amount or self.permille
         ):
             raise InvalidDefinition("amount", "a boost adds an amount from 1 to 18 digits, or a factor above 1 to 1001")
@@ -57,7 +57,7 @@ def maximum_at(base: int, boosts: Boosts, at_ms: int) -> int:
     if not boosts:
         return base
     added = sum(one.amount + base * one.permille // 1000 for one in boosts if one.is_in_force(at_ms))
-    return min(MOST_AMOUNT, base + added)
+    return min(MAX_AMOUNT, base + added)
 
 
 def least_maximum(base: int, boosts: Boosts, from_ms: int, to_ms: int) -> int:

@@ -42,7 +42,7 @@ def counted(limit: Limit, sums: Sums, profile: str, model: str) -> Counted:
     if limit.meter is Meter.COST_USD:
         return Counted(sums.cost_nano_usd, sums.unpriced)
     if limit.meter is Meter.WEIGHTED_TOKENS:
-        return Counted(weighted(model, sums.tokens), sums.requests if model == NO_MODEL else 0)
+        return Counted(weighed(weights_of(model), sums.tokens), sums.requests if model == NO_MODEL else 0)
     return Counted(amount(limit.meter, sums.requests, sums.tokens), 0)
 
 
@@ -69,13 +69,8 @@ def amount(meter: Meter, requests: int, tokens: TokenCounts) -> int:
     raise ValueError(f"{meter} depends on more than requests and tokens")
 
 
-def weighted(model: str, tokens: TokenCounts) -> int:
-    """Return what tokens of ``model`` weigh against Bedrock's own quotas."""
-    return weighed(weights_of(model), tokens)
-
-
 def weighed(weights: Weights, tokens: TokenCounts) -> int:
-    """Return the sum of tokens, each as often as it counts."""
+    """Return the sum of tokens, each as often as it counts against Bedrock's own quotas."""
     return (
         tokens.input * weights.input
         + tokens.output * weights.output

@@ -13,11 +13,10 @@ from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.record import TokenCounts
 from bedrock_meter.limits.counting import amount, weighed
 from bedrock_meter.limits.limit import InstalledLimit
-from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import NO_MODEL
 from bedrock_meter.pricing.weights import HEAVIEST, weights_of
 
-MOST_AMOUNT = 10**18 - 1
 MOST_NAME = 512
 NO_PROFILE = ""
 
@@ -53,8 +52,8 @@ class Estimate:
     def __post_init__(self) -> None:
         for kind in KINDS:
             value = getattr(self, kind)
-            if value is not None and not 0 <= value <= MOST_AMOUNT:
-                raise InvalidDefinition(kind, f"{value} is outside 0 to {MOST_AMOUNT}")
+            if value is not None and not 0 <= value <= MAX_AMOUNT:
+                raise InvalidDefinition(kind, f"{value} is outside 0 to {MAX_AMOUNT}")
         for name in ("model", "profile"):
             if len(getattr(self, name)) > MOST_NAME:
                 raise InvalidDefinition(name, f"write at most {MOST_NAME} letters")

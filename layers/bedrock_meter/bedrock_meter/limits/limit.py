@@ -14,7 +14,7 @@ from typing import Any
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.boosts import MOST_BOOSTS, Boost, maximum_at
-from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import WHOLE, Scope
 from bedrock_meter.limits.windows import CalendarWindow, Window, parse_window
 
@@ -22,9 +22,9 @@ SLOTS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MAX_LIMITS = len(SLOTS) // 2
 """Half of the slots: all limits can be replaced at once without giving a new limit the slot of an old one."""
 
-MAX_AMOUNT = 10**18 - 1
 MAX_THRESHOLDS = 20
 DEFAULT_THRESHOLDS = (50, 80, 100)
+FAIL_POLICIES = ("open", "closed")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _METER_CODES = {
@@ -40,7 +40,6 @@ _METER_CODES = {
 }
 _EMPTY = "[]"
 _UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0, 0)
-FAIL_POLICIES = ("open", "closed")
 _METERS_BY_CODE = {code: meter for meter, code in _METER_CODES.items()}
 
 

@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from bedrock_meter.money import usd_text
 
+MAX_AMOUNT = 10**18 - 1
+"""The largest maximum, boost or estimate of any meter: 18 digits."""
+
 
 class Meter(StrEnum):
     """What a limit counts. The values are what people write and what events carry."""

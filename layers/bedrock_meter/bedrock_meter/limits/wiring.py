@@ -5,7 +5,6 @@ Tests build the same graph with their own client, clock and chance.
 
 import random
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +13,6 @@ from bedrock_meter.limits.costs import Costs, Rater
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
-
-
-def _sleep_ms(duration_ms: int) -> None:
-    time.sleep(duration_ms / 1000)
 
 
 def _new_id() -> str:
@@ -29,7 +24,7 @@ def reservations(
     tables: Tables,
     *,
     now: Callable[[], int] = clock.now_ms,
-    sleep_ms: Callable[[int], None] = _sleep_ms,
+    sleep_ms: Callable[[int], None] = clock.sleep_ms,
     uniform: Callable[[], float] = random.random,
     new_id: Callable[[], str] = _new_id,
     rater: Rater | None = None,

@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from bedrock_meter.definitions import read_definitions, refuse_unknown_keys
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.invocations.timestamps import parse_timestamp
@@ -49,21 +50,7 @@ def load(path: Path) -> tuple[Row, ...]:
     Raises:
         InvalidDefinition: It cannot be read, is not YAML, or a value is wrong; says which and what would be right.
     """
-    import yaml  # only people's files are YAML, so no function pays for it
-
-    try:
-        # The base loader makes texts, lists and mappings only: safe, and 2.70 stays what was written.
-        document = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # noqa: S506
-    except OSError as problem:
-        raise InvalidDefinition(str(path), f"cannot be read: {problem.strerror}") from problem
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
-        raise InvalidDefinition(where, "is not valid YAML") from problem
-    try:
-        return parse(document)
-    except InvalidDefinition as problem:
-        raise problem.under(str(path)) from problem
+    return read_definitions(path, parse, values_as_written=True)
 
 
 def parse(document: object) -> tuple[Row, ...]:
@@ -72,7 +59,7 @@ def parse(document: object) -> tuple[Row, ...]:
         raise InvalidDefinition(
             "", "must be a mapping with a list 'overrides', for example: overrides: [{tenant: acme, markup: 15%}]"
         )
-    _refuse_unknown_keys("", document, ("overrides",))
+    refuse_unknown_keys("", document, ("overrides",))
     entries = document["overrides"]
     if len(entries) > MAXIMUM_ROWS:
         raise InvalidDefinition("overrides", f"holds {len(entries)} rows; at most {MAXIMUM_ROWS} are read")
@@ -93,7 +80,7 @@ def parse(document: object) -> tuple[Row, ...]:
 def _row(entry: object) -> Row:
     if not isinstance(entry, Mapping):
         raise InvalidDefinition("", "must be a mapping, for example {tenant: acme, markup: 15%}")
-    _refuse_unknown_keys("", entry, _KEYS)
+    refuse_unknown_keys("", entry, _KEYS)
     said = [key for key in ("prices", "markup", "discount") if key in entry]
     if len(said) != 1:
         raise InvalidDefinition("", "must hold one of prices, markup and discount; write two rows for two of them")
@@ -178,9 +165,3 @@ def _percent(value: object, key: str) -> int:
     if percent_e6 > 100_000_000:
         raise InvalidDefinition(key, "cannot be more than 100%")
     return -percent_e6
-
-
-def _refuse_unknown_keys(where: str, entry: Mapping[object, object], known: tuple[str, ...]) -> None:
-    for key in entry:
-        if key not in known:
-            raise InvalidDefinition(where, f"unknown key {key!r}; known are {', '.join(known)}")

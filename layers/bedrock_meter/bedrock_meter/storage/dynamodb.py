@@ -1,9 +1,9 @@
-"""The low-level DynamoDB client, its typed values, and what its failures mean.
+"""The low-level ways to DynamoDB, its typed values, and what its failures mean.
 
-The hot path speaks botocore without parameter validation: our own builders make the requests, and a transaction of 25
-items costs a third less CPU that way. What is retried where: botocore repeats requests that failed in transport or
-were throttled, under the same idempotency token; it never repeats a cancelled transaction, which is the recorder's
-decision.
+The hot paths ask over a ``Connection``, commands over botocore's client; requests, answers and exceptions are the same.
+Neither validates parameters: our own builders make the requests. What is retried where: both repeat requests that
+failed in transport or were throttled, under the same idempotency token; neither repeats a cancelled transaction, which
+is the recorder's decision.
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from botocore.session import Session, get_session
+
+from bedrock_meter.storage.connection import Connection, connected
 
 Item = dict[str, dict[str, Any]]
 
@@ -62,6 +64,15 @@ def client(service: str = "dynamodb", config: Config | None = None, *, is_quick:
         is_quick: Give up early, for functions whose caller waits.
     """
     return session().create_client(service, config=config or (_QUICK if is_quick else _CONFIG))
+
+
+def connection(*, is_quick: bool = False) -> Connection:
+    """Return a connection to DynamoDB with the settings of a client.
+
+    Args:
+        is_quick: Give up early, for functions whose caller waits.
+    """
+    return connected(client(is_quick=is_quick), session())
 
 
 def text(value: str) -> dict[str, Any]:

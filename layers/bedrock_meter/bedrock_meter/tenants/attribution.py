@@ -80,11 +80,6 @@ class Attribution:
     routing: str | None = None
     contradiction: str | None = None
 
-    @property
-    def is_known(self) -> bool:
-        """Whether a tenant was found."""
-        return self.tenant != UNATTRIBUTED
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -99,9 +94,6 @@ class Evidence:
     profile: Sequence[MappingPeriod] = ()
     principals: Sequence[Sequence[MappingPeriod]] = ()
     metadata: str | None = None
-
-
-NO_EVIDENCE = Evidence()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@
       metadata_key: tenantId               # optional
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from bedrock_meter.definitions import read_definitions, refuse_unknown_keys
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.limits.limit import FAIL_POLICIES, Limit
@@ -45,8 +45,6 @@ from bedrock_meter.tenants.trust import (
     checked_metadata_key,
 )
 
-T = TypeVar("T")
-
 _FILE_KEYS = ("tenants", "plans", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
 _TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
@@ -60,36 +58,19 @@ def load(path: Path) -> tuple[TenantDefinition, ...]:
     Raises:
         InvalidDefinition: It cannot be read, is not YAML, or a value is wrong; says which and what would be right.
     """
-    return _load(path, parse)
+    return read_definitions(path, parse)
 
 
 def load_gateways(path: Path) -> GatewayDefinition | None:
     """Read the gateways of a tenants file; None where it does not mention them. Raises as ``load`` does."""
-    return _load(path, parse_gateways)
-
-
-def _load(path: Path, parse_document: Callable[[object], T]) -> T:
-    import yaml  # only people's files are YAML, so no function pays for it
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise InvalidDefinition(str(path), f"cannot be read: {problem.strerror}") from problem
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
-        raise InvalidDefinition(where, "is not valid YAML") from problem
-    try:
-        return parse_document(document)
-    except InvalidDefinition as problem:
-        raise problem.under(str(path)) from problem
+    return read_definitions(path, parse_gateways)
 
 
 def parse(document: object) -> tuple[TenantDefinition, ...]:
     """Read the parsed content of a tenants file; see ``load``."""
     if not isinstance(document, Mapping) or not isinstance(document.get("tenants"), list):
         raise InvalidDefinition("", "must be a mapping with a list 'tenants', for example: tenants: [{id: acme}]")
-    _refuse_unknown_keys("", document, _FILE_KEYS)
+    refuse_unknown_keys("", document, _FILE_KEYS)
     parse_gateways(document)
     parse_plans(document)
     definitions: list[TenantDefinition] = []
@@ -121,7 +102,7 @@ def parse_gateways(document: object) -> GatewayDefinition | None:
     try:
         if not isinstance(entry, Mapping):
             raise InvalidDefinition("", "must be a mapping with a list 'principals'")
-        _refuse_unknown_keys("", entry, _GATEWAY_KEYS)
+        refuse_unknown_keys("", entry, _GATEWAY_KEYS)
         principals = _principals(entry)
         if len(principals) > MAXIMUM_GATEWAYS:
             raise InvalidDefinition("principals", f"at most {MAXIMUM_GATEWAYS} gateways are trusted")
@@ -133,7 +114,7 @@ def parse_gateways(document: object) -> GatewayDefinition | None:
 
 def load_plans(path: Path) -> tuple[Plan, ...]:
     """Read the plans of a tenants file; none where it does not mention them. Raises as ``load`` does."""
-    return _load(path, parse_plans)
+    return read_definitions(path, parse_plans)
 
 
 def parse_plans(document: object) -> tuple[Plan, ...]:
@@ -162,7 +143,7 @@ def _principals(entry: Mapping[object, object]) -> tuple[str, ...]:
 def _tenant(entry: object) -> TenantDefinition:
     if not isinstance(entry, Mapping):
         raise InvalidDefinition("", "must be a mapping with at least an 'id'")
-    _refuse_unknown_keys("", entry, _TENANT_KEYS)
+    refuse_unknown_keys("", entry, _TENANT_KEYS)
     tenant = checked_tenant_id(entry.get("id"))
     timezone = entry.get("timezone", DEFAULT_TIMEZONE)
     check_timezone(timezone)
@@ -209,7 +190,7 @@ def _profile(entry: object, where: str) -> ProfileReference:
     identifier: object = entry
     model: object = UNKNOWN_MODEL
     if isinstance(entry, Mapping):
-        _refuse_unknown_keys(where, entry, _PROFILE_KEYS)
+        refuse_unknown_keys(where, entry, _PROFILE_KEYS)
         identifier = entry.get("id")
         model = entry.get("model", UNKNOWN_MODEL)
     # An id of digits only, or one like 12e4, is a number to YAML and would lose its zeros: it has to be quoted.
@@ -252,9 +233,3 @@ def check_timezone(timezone: object) -> None:
         ZoneInfo(timezone if isinstance(timezone, str) else "")
     except (KeyError, ValueError, OSError) as problem:
         raise InvalidDefinition("timezone", f"{timezone!r} is not an IANA time zone such as Europe/Berlin") from problem
-
-
-def _refuse_unknown_keys(where: str, entry: Mapping[object, object], known: tuple[str, ...]) -> None:
-    for key in entry:
-        if key not in known:
-            raise InvalidDefinition(where, f"unknown key {key!r}; known are {', '.join(known)}")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bedrock_meter.definitions import refuse_unknown_keys
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.definition import parse_limit, spelled
 from bedrock_meter.limits.limit import Limit, check_together
@@ -68,9 +69,7 @@ def parse_plan(entry: object) -> Plan:
     """
     if not isinstance(entry, Mapping):
         raise InvalidDefinition("", "must be a mapping with a 'name' and 'limits'")
-    for key in entry:
-        if key not in _KEYS:
-            raise InvalidDefinition("", f"unknown key {key!r}; known are {', '.join(_KEYS)}")
+    refuse_unknown_keys("", entry, _KEYS)
     name, is_default, listed = entry.get("name"), entry.get("default", False), entry.get("limits", [])
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidDefinition("name", f"{name!r}: write 1 to 64 letters, digits, '.', '-' or '_'")

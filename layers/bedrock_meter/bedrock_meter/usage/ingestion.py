@@ -52,7 +52,6 @@ class Ingested(Struct):
     Attributes:
         read: Records and unreadable payloads.
         quarantined: How many of them were noted.
-        control_messages: Deliveries that only probe whether we can be reached.
         lag_ms: Time from a call to now, of the call for which it was longest.
         drifted: How many were read although their schema has a major version that we do not know.
         reasons: How many were noted why.
@@ -62,7 +61,6 @@ class Ingested(Struct):
 
     read: int = 0
     quarantined: int = 0
-    control_messages: int = 0
     lag_ms: int = 0
     drifted: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
@@ -115,8 +113,7 @@ class Ingestion:
             report.read += 1
             self._reject([reject_payload(event, problem.reason)], report, now_ms)
             return
-        if batch.control:
-            report.control_messages += 1
+        if batch.control:  # it only probes whether we can be reached
             return
         found = _Sorted()
         for line in batch.lines:

@@ -41,6 +41,17 @@ LAST_CALL_MS = 1_500
 MAXIMUM_CONTRADICTIONS = 20
 
 
+def backoff_ms(attempt: int, uniform: Callable[[], float]) -> int:
+    """Return how long to wait for other writers: full jitter, so that those that collided once do not do it again.
+
+    Args:
+        attempt: How often it was tried before, from 0.
+        uniform: Chance in [0, 1).
+    """
+    ceiling = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** min(attempt, 10))
+    return 1 + int(uniform() * ceiling)
+
+
 class GaugeHead(Struct, frozen=True):
     """What the recorder must know of a gauge: the limits it counts for, and whether they are being changed."""
 
@@ -327,7 +338,7 @@ class Recorder:
                 now_ms,
                 self._settlements,
             )
-            ready_ms = now_ms + self._backoff_ms(chunk.attempt)
+            ready_ms = now_ms + backoff_ms(chunk.attempt, self._uniform)
             later += [replace(one, attempt=chunk.attempt + 1, ready_ms=ready_ms) for one in parked]
         return at_once + later
 
@@ -345,7 +356,3 @@ class Recorder:
             self._store.cancel_lease(tenant, head.lease)
             return True
         return known is None or known.version != head.layout.version
-
-    def _backoff_ms(self, attempt: int) -> int:
-        ceiling = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** min(attempt, 10))
-        return 1 + int(self._uniform() * ceiling)

@@ -19,13 +19,7 @@ from bedrock_meter.limits.limit import NO_LIMITS, Layout
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import Change, LedgerEntry
 from bedrock_meter.usage.packing import Chunk, Writes, writes_of
-from bedrock_meter.usage.recorder import (
-    BACKOFF_BASE_MS,
-    BACKOFF_CAP_MS,
-    RecordingStore,
-    Refused,
-    UnacceptableWrites,
-)
+from bedrock_meter.usage.recorder import RecordingStore, Refused, UnacceptableWrites, backoff_ms
 from bedrock_meter.usage.rollup import NOTHING
 
 ATTEMPTS = 30
@@ -134,7 +128,7 @@ class Rewriter:
                 return Rewritten(Outcome.EXPIRED, held)
             held = found
             if not self._learn(refused, wanted.tenant):
-                self._wait(attempt)
+                self._sleep_ms(backoff_ms(attempt, self._uniform))
         return Rewritten(Outcome.REFUSED, held, wanted)
 
     def _commit(self, held: LedgerEntry, wanted: LedgerEntry, now_ms: int) -> Refused | None:
@@ -161,7 +155,3 @@ class Rewriter:
             return False
         self._store.cancel_lease(tenant, head.lease)
         return True
-
-    def _wait(self, attempt: int) -> None:
-        ceiling = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** min(attempt, 10))
-        self._sleep_ms(1 + int(self._uniform() * ceiling))

@@ -4,7 +4,6 @@ Tests build the same graph with their own clients, clock and chance.
 """
 
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +27,6 @@ from bedrock_meter.usage.recorder import Recorder
 from bedrock_meter.usage.redrive import Redrive
 
 
-def _sleep_ms(duration_ms: int) -> None:
-    time.sleep(duration_ms / 1000)
-
-
 def ingestion(
     dynamodb: Any,
     s3: Callable[[], Any],
@@ -41,7 +36,7 @@ def ingestion(
     retention_ms: int,
     tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
-    sleep_ms: Callable[[int], None] = _sleep_ms,
+    sleep_ms: Callable[[int], None] = clock.sleep_ms,
     uniform: Callable[[], float] = random.random,
     rater: Rater | None = None,
 ) -> Ingestion:
@@ -76,7 +71,7 @@ def redrive(
     retention_ms: int,
     tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
-    sleep_ms: Callable[[int], None] = _sleep_ms,
+    sleep_ms: Callable[[int], None] = clock.sleep_ms,
     uniform: Callable[[], float] = random.random,
     rater: Rater | None = None,
 ) -> Redrive:
