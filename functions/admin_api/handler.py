@@ -1,4 +1,4 @@
-"""Reads and changes tenants, for administrators."""
+"""Reads and changes tenants and plans, for administrators."""
 
 from bedrock_meter import coldstart  # isort: skip - first, see there
 
@@ -14,6 +14,7 @@ from bedrock_meter.storage.administration import DynamoDBAdministrationStore
 from bedrock_meter.storage.audit import DynamoDBAuditTrail
 from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
+from bedrock_meter.storage.keys import plan_key
 from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
 from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.administration import Administration
@@ -31,6 +32,7 @@ _api = admin_api(
         DynamoDBInstallationStore(_client, _tables),
         DynamoDBSuspensionStore(_client, _tables),
         DynamoDBAuditTrail(_client, _tables),
+        DynamoDBAuditTrail(_client, _tables, plan_key),
         clock=now_ms,
         new_id=lambda: uuid4().hex,
     ),

@@ -1,6 +1,6 @@
 """A command's process that is killed, disturbed or told nothing at any of its calls, and what it works on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from botocore.exceptions import ReadTimeoutError
@@ -35,6 +35,25 @@ class Interposed:
                 return real(**request)
             finally:
                 self._act(at, True)
+
+        return call
+
+
+class KillingStore:
+    """A store that kills its caller before or after the n-th call that goes through any of its siblings."""
+
+    def __init__(self, store: Any, calls: Iterator[int], at: int | None, after: bool) -> None:
+        self._store, self._calls, self._at, self._after = store, calls, at, after
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        real = getattr(self._store, name)
+
+        def call(*positional: Any, **named: Any) -> Any:
+            if next(self._calls) != self._at:
+                return real(*positional, **named)
+            if self._after:
+                real(*positional, **named)
+            raise Killed
 
         return call
 

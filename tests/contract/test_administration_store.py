@@ -8,6 +8,7 @@ from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.administration import DynamoDBAdministrationStore
 from bedrock_meter.storage.audit import DynamoDBAuditTrail
+from bedrock_meter.storage.keys import plan_key
 from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.administration import AdministrationStore
 from bedrock_meter.tenants.attribution import MappingPeriod
@@ -16,6 +17,7 @@ from bedrock_meter.tenants.onboarding import TenantStore
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.doubles.administration import MemoryTenants
 from tests.doubles.records import NOW_MS
+from tests.doubles.tenants import MemoryAudit
 
 Both = tuple[AdministrationStore, TenantStore, AuditTrail]
 
@@ -73,6 +75,30 @@ def test_changes_are_newest_first_and_in_pages(both: Both) -> None:
     assert [(one.after or {})["step"] for one in (*first, *second)] == [4, 3, 2, 1, 0]
     assert end is None
     assert first[0] == change("acme", NOW_MS + 4, step=4)
+
+
+@pytest.mark.parametrize("kind", ["memory", "dynamodb"])
+def test_changes_of_a_plan_lie_apart_and_come_in_pages(kind: str, request: pytest.FixtureRequest) -> None:
+    trails: tuple[AuditTrail, AuditTrail]
+    if kind == "memory":
+        trails = MemoryAudit(), MemoryAudit()
+    else:
+        tables: Tables = request.getfixturevalue("tables")
+        client = request.getfixturevalue("endpoint").client("dynamodb")
+        trails = DynamoDBAuditTrail(client, tables, plan_key), DynamoDBAuditTrail(client, tables)
+    of_plans, of_tenants = trails
+    for step in range(5):
+        of_plans.record(change("gold", NOW_MS + step, step=step))
+    of_tenants.record(change("gold", NOW_MS, step=9))
+    steps, after = [], None
+    for _ in range(9):
+        page, after = of_plans.page("gold", after, 2)
+        assert len(page) <= 2
+        steps += [(one.after or {})["step"] for one in page]
+        if after is None:
+            break
+    assert steps == [4, 3, 2, 1, 0]
+    assert [one.after for one in of_tenants.page("gold", None, 5)[0]] == [{"step": 9}]
 
 
 def test_tenants_are_listed_among_everything_else(both: Both) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bedrock_meter.limits.boosts import Boost
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.suspension import resume, suspend
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
@@ -74,6 +75,7 @@ def test_a_tenants_own_limits_come_back_and_old_definitions_have_none(stores: St
     grants = (
         BoostGrant("hour", Boost(1, NOW_MS, permille=500), "fair", "x"),
         BoostGrant("m", Boost(1, 2, 3), "ü", "y"),
+        BoostGrant("cost", Boost(1, 9, 3), "fair", "x", Meter.COST_USD, ended_ms=5),
     )
     own = replace(own, boosts=grants)
     assert stores.tenants.put_tenant(own, NOW_MS)
@@ -124,6 +126,7 @@ def test_everything_is_all_definitions_and_mappings_and_no_history(stores: Store
     definitions = {one.id: one for one in found if isinstance(one, TenantDefinition)}
     (mapping,) = (one for one in found if isinstance(one, ProfileMapping))
     assert definitions == {"acme": FULL, "globex": TenantDefinition("globex")}
+    assert {one.id: one for one in store.all_tenants()} == definitions
     assert {one.revision for one in definitions.values()} == {1}
     assert (mapping.profile, mapping.version, tuple(mapping.periods)) == ("p1", 1, PERIODS)
 

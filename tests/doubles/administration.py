@@ -43,6 +43,9 @@ class MemoryTenants(MemoryPlans):
         version, periods = self.periods(principal)
         self.mappings[principal] = version + 1, tuple(one for one in periods if one.tenant != tenant)
 
+    def all_tenants(self) -> Iterator[TenantDefinition]:
+        yield from [definition for definition, _ in self.definitions.values()]
+
     def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
         yield from [definition for definition, _ in self.definitions.values()]
         for profile, (version, periods) in self.mappings.items():

@@ -82,6 +82,9 @@ class MemoryTenantStore(MemoryPlans):
         self.mappings_by_id[profile] = (version + 1, tuple(periods))
         return True
 
+    def all_tenants(self) -> Iterator[TenantDefinition]:
+        yield from list(self.definitions.values())
+
     def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
         yield from list(self.definitions.values())
         for profile, (version, periods) in list(self.mappings_by_id.items()):

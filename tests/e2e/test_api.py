@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bedrock_meter.clock import now_ms
+from bedrock_meter.clock import iso, now_ms
 from bedrock_meter.invocations.record import TokenCounts
 from bedrock_meter.local.endpoint import OPERATOR
 from bedrock_meter.local.routes import ApiAccess, ask
@@ -162,3 +162,54 @@ def test_administrators_change_tenants_under_versions_and_callers_of_the_quota_a
     shown = command("tenants", "history", "by-admin", "--api", api.admin_url, "--output", "json")
     assert (shown.returncode, json.loads(shown.stdout)) == (0, log), shown.stderr
     assert "by-admin" in {one["id"] for one in call("/v1/admin/tenants?limit=200")[2]["tenants"]}
+
+
+def test_administrators_change_plans_and_boosts(api: ApiAccess, admin: ApiAccess, served: Command) -> None:
+    def call(path: str, method: str = "GET", access: ApiAccess = admin, **more: Any) -> tuple[int, Any, Any]:
+        status, headers, text = ask(access, api.admin_url + path, method, **more)
+        return status, headers, json.loads(text) if text else None
+
+    def maximum() -> tuple[int, int | None]:
+        (limit,) = get(api, "/v1/tenants/planned/quota")[2]["limits"]
+        return limit["max"], limit.get("base_max")
+
+    plan, tenant = "/v1/admin/plans/by-admin", "/v1/admin/tenants/planned"
+    hour = {"name": "hour", "meter": "requests", "window": "1h", "max": 5}
+    status, headers, made = call(plan, "PUT", body={"limits": [hour]}, headers={"If-None-Match": "*"})
+    assert (status, made["installation"]["finished"]) == (200, True), made
+    try:
+        assert call(tenant, "PUT", body={"plan": "by-admin"}, headers={"If-None-Match": "*"})[0] == 200
+        assert call(plan, "PUT", access=api, body={}, headers={"If-Match": "*"})[0] == 403
+        changed = {"limits": [{**hour, "max": 9}]}
+        status, _, made = call(plan, "PUT", body=changed, headers={"If-Match": headers["ETag"]})
+        assert (status, made["installation"]["changed"], maximum()) == (200, 1, (9, None)), made
+        assert call(plan, "PUT", body={"limits": []}, headers={"If-Match": headers["ETag"]})[0] == 412
+        status, _, made = call(f"{plan}/installation", "POST")
+        assert (status, made["installation"]["changed"], made["installation"]["finished"]) == (200, 0, True)
+
+        to = iso(now_ms() + 3_600_000)
+        wanted = {"limit": "hour", "to": to, "factor": 2, "reason": "launch week"}
+        status, _, boost = call(f"{tenant}/boosts", "POST", body=wanted)
+        assert (status, maximum()) == (201, (18, 9)), boost
+        assert call(f"{tenant}/boosts", "POST", body=wanted)[::2] == (200, boost)
+        assert call(f"{tenant}/boosts")[2]["boosts"] == call(tenant)[2]["boosts"] == [boost]
+        for _ in range(2):
+            assert call(f"{tenant}/boosts/{boost['id']}", "DELETE")[0] == 204
+        assert (call(f"{tenant}/boosts")[2]["boosts"], maximum()) == ([], (9, None))
+        # The command on the tables gives and ends the same ones.
+        given = served("tenants", "boost", "planned", "hour", "--amount", "3", "--to", to, "--reason", "more")
+        assert (given.returncode, maximum()) == (0, (12, 9)), given.stderr
+        (listed,) = json.loads(served("tenants", "boosts", "planned", "--output", "json").stdout)
+        assert call(f"{tenant}/boosts")[2]["boosts"] == [listed]
+        ended = served("tenants", "end-boost", "planned", listed["id"])
+        assert (ended.returncode, maximum()) == (0, (9, None)), ended.stderr
+        assert served("tenants", "end-boost", "planned", "0123456789abcdef").returncode == 2
+        log = call(f"{tenant}/audit")[2]["changes"]
+        assert [one["what"] for one in log[:2]] == ["end boost", "boost"]
+        assert [one["what"] for one in log[2:]] == ["end boost", "boost", "plan by-admin", "put"]
+        assert call(plan, "DELETE", headers={"If-Match": "*"})[0] == 409
+    finally:
+        assert call(tenant, "PUT", body={}, headers={"If-Match": "*"})[0] == 200
+        assert call(plan, "DELETE", headers={"If-Match": "*"})[0] == 204
+    assert call(plan)[0] == 404
+    assert [one["what"] for one in call(f"{plan}/audit")[2]["changes"]] == ["remove", "apply", "apply"]

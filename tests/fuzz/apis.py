@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 
 from bedrock_meter.api.holding import Holding
 from bedrock_meter.api.reservations import Denied, Reserved, Wanted
+from bedrock_meter.clock import iso
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import reservation_id
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.tenants.plans import parse_plan
-from bedrock_meter.tenants.tenant import ProfileReference
+from bedrock_meter.tenants.tenant import BoostGrant, ProfileReference
 from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import World, gauge
@@ -77,14 +79,41 @@ def quota() -> Gateway:
 
 
 def admin() -> Gateway:
-    """The admin API: a plan, and two tenants, one of them with a history."""
+    """The admin API: two plans, one of them used, and tenants, one of them with a history and boosts."""
     office = Office()
-    office.tenants.put_plan(parse_plan({"name": "gold"}), NOW_MS)
+    office.tenants.put_plan(parse_plan({"name": "gold", "default": True, "limits": [LIMITED]}), NOW_MS)
+    office.tenants.put_plan(parse_plan({"name": "spare"}), NOW_MS)
     for tenant in ("acme", "globex"):
         office.put({"limits": [{"meter": "requests", "window": "day", "max": 5}]}, NEW, f"{TENANTS}/{tenant}")
         office.put({"plan": "gold"}, {"if-match": "*"}, f"{TENANTS}/{tenant}")
+    # Nobody knows of this one, so that somebody has the plan to the end.
+    office.put({"plan": "gold"}, NEW, f"{TENANTS}/initech")
+    for amount in (1, 2):
+        office.ask(f"{TENANTS}/acme/boosts", "POST", body={**BOOST, "amount": amount})
     return Gateway(office.api)
 
+
+LIMITED = {"name": "hour", "meter": "requests", "window": "1h", "max": 5}
+"""Of the default plan, so that whatever a request makes of a tenant, it has a limit to boost."""
+
+BOOST = {"limit": "hour", "from": iso(NOW_MS), "to": "2030-01-01T00:00:00.000Z", "reason": "launch week"}
+BOOSTS = [
+    BoostGrant("hour", Boost(NOW_MS, 1_893_456_000_000, amount), "", "", Meter.REQUESTS).id_of("acme")
+    for amount in (1, 2)
+]
+
+ADMIN_VALUES = {
+    "tenant": ["acme", "acme", "globex"],
+    "name": ["gold", "gold", "spare"],
+    "boost": BOOSTS,
+    "If-Match": ["*"],
+    "body.limit": ["hour"],
+    "body.to": ["2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z"],
+    "body.from": [iso(NOW_MS), "2027-01-01T00:00:00Z"],
+    "body.amount": ["7", "9"],
+    "body.factor": ["1.5", "2"],
+    "body.reason": ["launch week"],
+}
 
 APIS: dict[str, tuple[Callable[[], Gateway], str, dict[str, list[str]]]] = {
     "quota": (
@@ -92,6 +121,6 @@ APIS: dict[str, tuple[Callable[[], Gateway], str, dict[str, list[str]]]] = {
         "/v1/openapi.json",
         {"tenant": ["acme", "acme", "acme", "globex", "initech"], "reservation": HELD},
     ),
-    "admin": (admin, "/v1/admin/openapi.json", {"tenant": ["acme", "globex"], "name": ["gold"], "If-Match": ["*"]}),
+    "admin": (admin, "/v1/admin/openapi.json", ADMIN_VALUES),
 }
 """Name -> (makes the API, path of its document, values that exist)."""

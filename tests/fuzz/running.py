@@ -46,8 +46,8 @@ def fuzz(
     Args:
         gateway: What they are sent to.
         document: Path of the OpenAPI document there.
-        known: Values that exist, by name of a path parameter or header: most requests get one, so that they go beyond
-            a 404 or a 428.
+        known: Values that exist, by name of a path parameter or header, or ``body.`` and the name of a member: most
+            requests get one, so that they go beyond a 404, a 428 or the first 400.
         examples: Requests for each operation; half of them break the document's rules.
 
     Raises:
@@ -74,8 +74,8 @@ def _fuzz(
 ) -> int:
     sent = 0
     headed = {one["name"] for one in operation.definition.raw.get("parameters", []) if one["in"] == "header"}
-    names = [name for name in known if f"{{{name}}}" in operation.path or name in headed]
-    values = {name: st.sampled_from([None, *known[name] * 3]) for name in names}
+    names = [name for name in known if f"{{{name}}}" in operation.path or name in headed or name.startswith("body.")]
+    values = {name: st.sampled_from([*known[name] * 3, None]) for name in names}
 
     @hypothesis.seed(SEED)
     @settings(
@@ -89,8 +89,12 @@ def _fuzz(
     def send(case: Any, chosen: dict[str, str | None]) -> None:
         nonlocal sent
         for name, value in chosen.items():
-            if value is not None and name in operation.path:
+            if value is not None and f"{{{name}}}" in operation.path:
                 case.path_parameters[name] = value
+            elif value is not None and name.startswith("body."):
+                member = name.removeprefix("body.")
+                if isinstance(case.body, dict) and member in case.body:
+                    case.body = {**case.body, member: value}
             elif value is not None:
                 case.headers = {**(case.headers or {}), name: value}
         sent += 1

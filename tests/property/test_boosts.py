@@ -14,6 +14,8 @@ from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import decide
 from bedrock_meter.limits.status import quota_status, rate_limit_headers
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow, Window
+from bedrock_meter.tenants.plans import effective_limits
+from bedrock_meter.tenants.tenant import BoostGrant, TenantDefinition
 
 BASE_MS = 29_000_000 * 60_000
 SPAN_MS = 900_000
@@ -46,6 +48,29 @@ def buckets_of(installed: InstalledLimit, usage: list[tuple[int, int]]) -> dict[
         name = bucket_name(installed.slot, installed.window, BASE_MS + after_ms)
         buckets[name] = buckets.get(name, 0) + amount
     return buckets
+
+
+@given(maxima, boosts.filter(bool), st.data())
+def test_an_early_end_changes_nothing_before_it_and_takes_one_boost_away_behind_it(
+    base: int, given_boosts: tuple[Boost, ...], data: st.DataObject
+) -> None:
+    chosen = data.draw(st.integers(0, len(given_boosts) - 1))
+    ended_ms = data.draw(st.integers(BASE_MS - 5, BASE_MS + SPAN_MS + 5))
+    grants = tuple(BoostGrant("limit", one, "x", "y") for one in given_boosts)
+    ended = tuple(replace(one, ended_ms=ended_ms) if at == chosen else one for at, one in enumerate(grants))
+    own = Limit("limit", Meter.TOTAL_TOKENS, RollingWindow(60), base)
+    (before,), (after,) = (
+        effective_limits(TenantDefinition("acme", limits=(own,), boosts=each), {}) for each in (grants, ended)
+    )
+    without = given_boosts[:chosen] + given_boosts[chosen + 1 :]
+    for at_ms in {
+        ended_ms - 1,
+        ended_ms,
+        *(at for one in given_boosts for at in (one.from_ms, one.to_ms - 1, one.to_ms)),
+    }:
+        expected = maximum_at(base, before.boosts, at_ms) if at_ms < ended_ms else maximum_at(base, without, at_ms)
+        assert maximum_at(base, after.boosts, at_ms) == expected
+    assert [one.id_of("acme") for one in ended] == [one.id_of("acme") for one in grants]
 
 
 @given(maxima, boosts, st.integers(BASE_MS - 5, BASE_MS + SPAN_MS))

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bedrock_meter.alerts.contracts import SOURCE
-from bedrock_meter.storage.keys import PRICES, profile_key
+from bedrock_meter.storage.keys import PLANS, PRICES, profile_key
 from tests.template.expanding import expanded_resources
 from tests.template.reading import (
     FUNCTIONS,
@@ -117,6 +117,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     "AdminApiRole": {
         "AdminApiLogGroup.Arn": LOG,
         "TenantsTable.Arn": {
+            "dynamodb:DeleteItem",
             "dynamodb:GetItem",
             "dynamodb:PutItem",
             "dynamodb:Query",
@@ -221,6 +222,12 @@ def test_the_quota_api_reads_batches_of_prices_only() -> None:
         if words(one["Resource"]) == "TenantsTable.Arn" and "dynamodb:BatchGetItem" in as_list(one["Action"])
     )
     assert batch["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PRICES]}}
+
+
+def test_administrators_take_nothing_away_but_plans() -> None:
+    (taking,) = (one for one in statements("AdminApiRole") if "dynamodb:DeleteItem" in as_list(one["Action"]))
+    assert taking["Action"] == "dynamodb:DeleteItem"
+    assert taking["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PLANS]}}
 
 
 @pytest.mark.parametrize("role", ["EvaluateQuotasRole", "SweepRole"])

@@ -34,7 +34,9 @@ def test_yaml_decides_what_a_value_is_unless_values_are_taken_as_written(tmp_pat
     ("content", "complaint"),
     [
         ("a: 1\nb: [c\n", "plans.yaml, line 3: is not valid YAML"),
-        (b"a: \xff", "plans.yaml: is not valid YAML"),
+        (b"a: \xff", "plans.yaml: is not UTF-8"),
+        ("plans:\n  - {name: gold, max: 1, max: 2}\n", "plans.yaml, line 2: 'max' stands here twice"),
+        ("a: 1\nb: 2\na: 3\n", "plans.yaml, line 3: 'a' stands here twice"),
     ],
 )
 def test_what_is_no_yaml_is_said_with_its_line(
@@ -43,6 +45,11 @@ def test_what_is_no_yaml_is_said_with_its_line(
     with pytest.raises(InvalidDefinition) as refusal:
         read_definitions(written(tmp_path, content), as_it_is, values_as_written=values_as_written)
     assert str(refusal.value) == f"{tmp_path}/{complaint}"
+
+
+def test_a_day_that_no_calendar_has_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDefinition, match=r"plans\.yaml: is not valid YAML"):
+        read_definitions(written(tmp_path, "a: 2026-13-45\n"), as_it_is)
 
 
 def test_a_tag_runs_nothing(tmp_path: Path) -> None:

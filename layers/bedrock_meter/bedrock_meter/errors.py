@@ -5,6 +5,8 @@
     MeterError
     ├── ConfigurationError      a setting or deployment is incomplete: fix it, then try again
     ├── InvalidDefinition       a tenant, limit or window that a person wrote is wrong: says what, where, what to do
+    │   ├── UnknownPlan         ... because there is no plan of this name
+    │   └── PlanUsed            ... because a tenant has the plan that was to be removed
     ├── UnreadablePayload       a whole subscription event cannot be opened (base64, gzip, size, JSON)
     ├── DeliverAgain            work is left over; the same input must be delivered again (safe: the ledger decides)
     │   └── OutOfTime           ... because the invocation's time is nearly used up
@@ -15,6 +17,7 @@
     │   └── ProfileQuotaFull    ... because the account may have no more of them in this Region
     ├── Contended               others were writing each time; nothing was done: try again
     ├── UnknownTenant           there is no tenant of this id
+    ├── UnknownBoost            the tenant has no boost of this id
     ├── UnknownReservation      the tenant has no reservation of this id
     ├── KeyUsed                 the key belongs to a reservation of another estimate: take a new key
     ├── UnknownCost             a hard limit in US dollars, and an estimate without a price: give its cost
@@ -51,6 +54,14 @@ class InvalidDefinition(MeterError):
             return InvalidDefinition(parent, self.problem)
         joint = "" if self.where.startswith("[") else "."
         return InvalidDefinition(f"{parent}{joint}{self.where}", self.problem)
+
+
+class UnknownPlan(InvalidDefinition):
+    """There is no plan of this name."""
+
+
+class PlanUsed(InvalidDefinition):
+    """A tenant has this plan: it stays."""
 
 
 class UnreadablePayload(MeterError):
@@ -95,6 +106,10 @@ class Contended(MeterError):
 
 class UnknownTenant(MeterError):
     """There is no tenant of this id, or it has no gauge yet."""
+
+
+class UnknownBoost(MeterError):
+    """The tenant has no boost of this id; one is forgotten with the next boost, one that was ended a day later."""
 
 
 class UnknownReservation(MeterError):

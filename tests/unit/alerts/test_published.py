@@ -17,6 +17,7 @@ from bedrock_meter.alerts.contracts import (
     unpriced_event,
     unreserved_event,
 )
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
 from bedrock_meter.limits.levels import judge
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, plan_change
@@ -42,15 +43,20 @@ def validate(event: Event) -> None:
     Draft202012Validator(schema, format_checker=FormatChecker()).validate(dict(event.detail))
 
 
+EXAMPLES = sorted(path.name.removesuffix(".example.json") for path in FOLDER.glob("*.example.json"))
+"""Names of detail types; a special case of one has a second part, behind a dot."""
+
+
 def test_every_detail_type_has_a_schema_an_example_and_nothing_else_has() -> None:
     assert {schema["title"] for schema in SCHEMAS.values()} == DETAIL_TYPES
-    assert {path.name.removesuffix(".example.json") for path in FOLDER.glob("*.example.json")} == set(SCHEMAS)
+    assert {name for name in EXAMPLES if "." not in name} == set(SCHEMAS)
 
 
-@pytest.mark.parametrize("name", sorted(SCHEMAS))
-def test_examples_are_valid(name: str) -> None:
+@pytest.mark.parametrize("case", EXAMPLES)
+def test_examples_are_valid(case: str) -> None:
+    name = case.partition(".")[0]
     Draft202012Validator.check_schema(SCHEMAS[name])
-    example: dict[str, Any] = json.loads((FOLDER / f"{name}.example.json").read_text())
+    example: dict[str, Any] = json.loads((FOLDER / f"{case}.example.json").read_text())
     assert example["source"] == contracts.SOURCE
     assert example["detail-type"] == SCHEMAS[name]["title"]
     Draft202012Validator(SCHEMAS[name], format_checker=FormatChecker()).validate(example["detail"])
@@ -98,8 +104,27 @@ def forecast() -> Event:
     return transition_event("acme", (profile_arn("053a3ulue40l"),), rising, now_ms=NOW_MS)
 
 
+def boosted_shadow() -> Event:
+    """A threshold of a shadow limit that is boosted."""
+    boost = Boost(NOW_MS - 3_600_000, NOW_MS + 7 * 86_400_000, permille=500)
+    wanted = limit("1h", 200_000, name="trial", hard=True, thresholds=(80,), shadow=True, boosts=(boost,))
+    layout = plan_change(NO_LIMITS, [wanted]).next
+    (hour,) = layout.limits
+    (rising,) = judge(layout, {bucket_name(hour.slot, hour.window, NOW_MS): 243_007}, {}, NOW_MS).transitions
+    return transition_event("acme", (profile_arn("053a3ulue40l"),), rising, now_ms=NOW_MS)
+
+
+def test_the_example_of_a_boosted_shadow_is_the_event_that_is_made() -> None:
+    example = json.loads((FOLDER / "quota-threshold-crossed.boosted-shadow.example.json").read_text())
+    assert example["detail"] == dict(boosted_shadow().detail)
+    assert example["resources"] == boosted_shadow().resources
+    found = example["detail"]
+    assert (found["shadow"], found["limit"]["shadow"]) == (True, True)
+    assert (found["limit"]["max"], found["limit"]["base_max"]) == (300_000, 200_000)
+
+
 def test_every_event_that_is_made_is_valid() -> None:
-    events = made()
+    events = [*made(), boosted_shadow()]
     for event in events:
         validate(event)
     assert {event.detail_type for event in events} == DETAIL_TYPES

@@ -9,7 +9,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from bedrock_meter.api import admin_openapi
-from bedrock_meter.api.admin import MAX_BODY_BYTES, admin_api
+from bedrock_meter.api.admin import admin_api
+from bedrock_meter.api.admin_protocol import MAX_BODY_BYTES
 from bedrock_meter.api.callers import ADMIN_SCOPE
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.clock import iso
@@ -22,6 +23,7 @@ from tests.doubles.administration import MemoryTenants
 from tests.doubles.http import ARN, CLAIM, Answer, request, token
 from tests.doubles.memory import MemoryInstallationStore, MemorySuspensionStore, MemoryTables
 from tests.doubles.records import NOW_MS
+from tests.doubles.tenants import MemoryAudit
 from tests.unit.api.test_openapi import operations, routes_of
 
 TENANTS = "/v1/admin/tenants"
@@ -48,6 +50,7 @@ class Office:
     def __init__(self) -> None:
         self.tenants = MemoryTenants()
         self.gauges = MemoryTables()
+        self.plan_audit = MemoryAudit()
         self.told: list[str] = []
         ticks = itertools.count(NOW_MS)
         administration = Administration(
@@ -56,6 +59,7 @@ class Office:
             MemoryInstallationStore(self.gauges),
             MemorySuspensionStore(self.gauges),
             self.tenants.audit,
+            self.plan_audit,
             clock=lambda: next(ticks),
             new_id=lambda: "x",
         )
@@ -127,7 +131,7 @@ def test_plans_can_be_read_and_limits_say_where_they_come_from(office: Office) -
     office.tenants.put_plan(parse_plan({"name": "gold", "limits": [{**LIMIT, "name": "hour"}]}), NOW_MS)
     (listed,) = office.ask("/v1/admin/plans").document["plans"]
     one = office.ask("/v1/admin/plans/gold")
-    assert (one.document, one.headers["ETag"]) == (listed, '"1"')
+    assert (one.document, one.headers["ETag"]) == (listed, f'"{office.tenants.plans_by_name["gold"].version}"')
     assert office.ask("/v1/admin/plans/silver").status == 404
     made = office.put({"plan": "gold", "limits": [{"meter": "requests", "window": "day", "max": 5}]}, NEW)
     assert [(limit["name"], limit["source"]) for limit in made.document["effective"]] == [
@@ -259,7 +263,7 @@ def test_a_change_that_died_halfway_is_finished_by_sending_it_again(office: Offi
         ({"limits": [LIMIT, LIMIT]}, "limits"),
         ({"limits": [{**LIMIT, "name": f"l{number}"} for number in range(40)]}, "limits"),
         ({"id": "globex"}, "id"),
-        ({"boosts": []}, "body"),
+        ({"holidays": []}, "body"),
     ],
 )
 def test_definitions_are_read_as_a_tenants_file_is(office: Office, document: dict[str, Any], field: str) -> None:
@@ -352,12 +356,14 @@ def test_a_suspension_that_others_keep_changing_is_a_conflict(office: Office) ->
 
 
 def paths_of(office: Office) -> list[tuple[str, str]]:
-    return sorted((method.upper(), path.replace("{tenant}", "acme")) for method, path in routes_of(office.api))
+    known = {"tenant": "acme", "name": "gold", "boost": "0123456789abcdef"}
+    return sorted((method.upper(), path.format(**known)) for method, path in routes_of(office.api))
 
 
 def test_nobody_comes_in_unchecked_or_without_the_scope(office: Office) -> None:
     office.put(FULL, NEW)
-    before = dict(office.tenants.definitions)
+    office.tenants.put_plan(parse_plan({"name": "gold"}), NOW_MS)
+    before = dict(office.tenants.definitions), dict(office.tenants.plans_by_name)
     for method, path in paths_of(office):
         for authorizer, status in (
             (None, 401),
@@ -369,7 +375,7 @@ def test_nobody_comes_in_unchecked_or_without_the_scope(office: Office) -> None:
             answer = office.ask(path, method, body={"reason": "x"}, headers={"if-match": "*"}, authorizer=authorizer)
             assert answer.status == status, (method, path, authorizer)
             assert "gold" not in answer.text
-    assert office.tenants.definitions == before
+    assert (office.tenants.definitions, office.tenants.plans_by_name) == before
     assert office.ask(TENANTS, authorizer=token(None, scope=ADMIN_SCOPE)).status == 200
     assert office.ask("/v1/tenants/acme/quota").status == 404
 

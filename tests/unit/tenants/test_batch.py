@@ -113,6 +113,8 @@ def test_csv_that_is_none(tmp_path: Path, content: str, complaint: str) -> None:
     ("content", "complaint"),
     [
         ("tenants: [", "line 2?.*is not valid YAML"),
+        ("tenants:\n  - id: acme\n    plan: a\n    plan: b", "line 4: 'plan' stands here twice"),
+        ("tenants:\n  - id: acme\n    plan: 2026-13-45", "is not valid YAML"),
         ("tenants: {}", "must be a mapping with one list 'tenants'"),
         ("tenants: []\nmore: 1", "must be a mapping with one list 'tenants'"),
         ("- acme", "must be a mapping with one list 'tenants'"),

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, MappingPeriod
+from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.offboarding import (
     ERASED,
     Actor,
@@ -22,7 +24,7 @@ from bedrock_meter.tenants.offboarding import (
     suspend_tenant,
 )
 from bedrock_meter.tenants.ownership import HANDOVER_MS
-from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
+from bedrock_meter.tenants.tenant import BoostGrant, ProfileReference, TenantDefinition
 from tests.doubles.records import NOW_MS
 from tests.doubles.tenants import HAIKU, Killed, MemoryAudit, MemoryControlPlane, MemoryTenantStore
 
@@ -238,6 +240,20 @@ def test_names_and_peoples_words_are_forgotten_and_who_did_what_stays() -> None:
     assert "Smith" not in repr(scene.audit.entries)
     assert [one.what for one in scene.audit.entries] == ["suspend", "remove", "erase"]
     assert erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor()) == 0
+
+
+def test_reasons_of_boosts_are_forgotten_with_their_tenant() -> None:
+    scene = Scene()
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    grant = BoostGrant("hour", Boost(NOW_MS, NOW_MS + 9, 5), "Mr Smith has a launch", "somebody")
+    scene.tenants.put_tenant(replace(held, boosts=(grant,)), NOW_MS)
+    words = {"boosts": [grant.document("acme")]}
+    scene.audit.record(AuditEntry("acme", NOW_MS, "somebody", "boost", {"boosts": []}, words))
+    remove_tenant(scene.tenants, "acme", scene.actor())
+    assert erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor()) == 1
+    assert "Smith" not in repr(scene.audit.entries) + repr(scene.tenants.tenant("acme"))
+    assert "boost" in [one.what for one in scene.audit.entries]
 
 
 def test_principals_leave_with_their_tenant_and_are_forgotten_with_it() -> None:

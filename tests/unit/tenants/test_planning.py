@@ -9,7 +9,7 @@ from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.tenants.file import parse
 from bedrock_meter.tenants.onboarding import apply
-from bedrock_meter.tenants.planning import Planning, Settled
+from bedrock_meter.tenants.planning import Installed, Planning, Settled
 from bedrock_meter.tenants.plans import Plan, parse_plan
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
 from tests.doubles.records import NOW_MS
@@ -156,6 +156,62 @@ def test_a_plan_that_somebody_else_changes_is_not_overwritten(scene: Scene, monk
     monkeypatch.setattr(scene.tenants, "put_plan", lambda plan, now_ms: False)
     with pytest.raises(LeaseLost, match="plan gold was changed by somebody else"):
         scene.work.put([plan("gold", 5)])
+
+
+def test_an_installation_goes_as_far_as_there_is_time_and_on_from_there(scene: Scene) -> None:
+    scene.work.put([plan("gold", 200)])
+    time = iter([True, False])
+    first = scene.work.install("gold", Installed(), lambda: next(time))
+    assert first == Installed("globex", of=3, settled=2, changed=1)
+    assert not first.is_finished
+    last = scene.work.install("gold", first, lambda: False)
+    assert last == Installed("initech", of=3, settled=3, changed=1, is_through=True)
+    assert last.is_finished
+    assert scene.work.install("gold", replace(last, is_through=False), lambda: True) == last
+
+
+def test_an_installation_that_failed_for_somebody_is_through_and_not_finished(scene: Scene) -> None:
+    scene.work.put([plan("gold", 200)])
+    scene.gauges.change_gauge("acme", lease=Lease("other", NOW_MS + 1))
+    first = scene.work.install("gold", Installed(), lambda: False)
+    assert (first.settled, first.failures, [one.tenant for one in first.failed]) == (0, 1, ["acme"])
+    last = scene.work.install("gold", first, lambda: True)
+    assert (last.settled, last.failures, last.failed) == (2, 1, ())
+    assert (last.is_through, last.is_finished) == (True, False)
+
+
+def test_without_tenants_an_installation_is_finished_at_once() -> None:
+    scene = Scene()
+    scene.work.put([plan("gold")])
+    assert scene.work.install("gold", Installed(), lambda: False) == Installed(is_through=True)
+
+
+def test_what_a_tenant_costs_is_what_the_decision_says(scene: Scene) -> None:
+    """ADR 0032 computes with it how many tenants fit into a request."""
+    calls: list[str] = []
+
+    class Counting:
+        def __init__(self, store: Any) -> None:
+            self.store = store
+
+        def __getattr__(self, name: str) -> Any:
+            def call(*positional: Any, **named: Any) -> Any:
+                calls.append(name)
+                return getattr(self.store, name)(*positional, **named)
+
+            return call
+
+    stores = [Counting(one) for one in (scene.tenants, scene.installation, scene.plan_audit, scene.audit)]
+    work = Planning(*stores, by="somebody", clock=lambda: NOW_MS, new_id=lambda: "x")
+    scene.work.put([plan("gold", 200)])
+    of_each = []
+    settled = work.settle({"gold"})
+    while True:
+        calls.clear()
+        if next(settled, None) is None:
+            break
+        of_each.append([one for one in calls if one != "all_tenants"])
+    assert [len(one) for one in of_each] == [11, 4, 4]
 
 
 def test_a_tenant_that_is_applied_while_its_plan_changes_ends_with_the_new_one(

@@ -1,42 +1,38 @@
-"""The admin API: tenants, their limits, and who changed what. A function, a role and an address of its own.
+"""The admin API: tenants, their limits, boosts and plans, and who changed what. A function and a role of its own.
 
 Whoever comes in sees all tenants. A change names the version that it was made from (``If-Match``, or
 ``If-None-Match: *`` for a tenant that is new), so that nobody overwrites what they have not seen.
 """
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable
 
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter import clock
-from bedrock_meter.api.cursors import read_key, write_key
-from bedrock_meter.api.problems import TRY_AGAIN, Problem, invalid, tenant_not_found, unavailable
+from bedrock_meter.api.admin_boosts import add_boosts
+from bedrock_meter.api.admin_plans import add_plans
+from bedrock_meter.api.admin_protocol import (
+    MAX_BODY_BYTES,
+    carry_out,
+    change_document,
+    json_answer,
+    no_content,
+    page_of,
+    precondition,
+    storage_down,
+)
+from bedrock_meter.api.cursors import write_key
+from bedrock_meter.api.problems import invalid, tenant_not_found
 from bedrock_meter.api.published import add_document
 from bedrock_meter.api.requests import body_bytes, json_object, query, refuse_unknown
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.clock import iso
-from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.suspension import MAXIMUM_REASON
-from bedrock_meter.storage.administration import FAILURES, failure_code
-from bedrock_meter.tenants.administration import EFFECTIVE, KEYS, Administration, Changed, Described
-from bedrock_meter.tenants.audit import AuditEntry
-from bedrock_meter.tenants.plans import Plan
+from bedrock_meter.storage.administration import FAILURES
+from bedrock_meter.tenants.administration import EFFECTIVE, KEYS, Administration, Described
 
 BASE = "/v1/admin/tenants"
-PLANS = "/v1/admin/plans"
-MOST = 200
-DEFAULT = 50
-MAX_BODY_BYTES = 65_536
-"""A definition is an item of at most 400 KB, and a note about it two more."""
-_TAGS = re.compile(r'"[\x21\x23-\x7e]{1,64}"(?:\s*,\s*"[\x21\x23-\x7e]{1,64}")*')
-_MAX_DETAIL = 500
-
-
-T = TypeVar("T")
 
 
 def admin_api(
@@ -58,8 +54,9 @@ def admin_api(
     api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected, is_admin=True)
     _add_tenants(api, administration, telling)
     _add_audit(api, administration, telling)
-    _add_plans(api, administration, telling)
     _add_suspensions(api, administration, telling)
+    add_boosts(api, administration, telling, f"{BASE}/<tenant>/boosts")
+    add_plans(api, administration, telling)
     add_document(api, "/v1/admin/openapi.json", "bedrock_meter.api.admin_openapi")
     return api
 
@@ -68,11 +65,11 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
     @api.routes.get(BASE)
     def tenants() -> Response:  # type: ignore[type-arg]
         api.check_caller()
-        limit, after = _page(api, ("tenants",), 2)
+        limit, after = page_of(api, ("tenants",), 2)
         try:
             found, last = administration.store.page(after, limit)
         except FAILURES as error:
-            _down(error, telling)
+            storage_down(error, telling)
         listed = [
             {
                 "id": one.definition.id,
@@ -86,7 +83,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
             }
             for one in found
         ]
-        return _json({"tenants": listed, "next": write_key(last, ("tenants",)) if last else None})
+        return json_answer({"tenants": listed, "next": write_key(last, ("tenants",)) if last else None})
 
     @api.routes.get(f"{BASE}/<tenant>")
     def tenant(tenant: str) -> Response:  # type: ignore[type-arg]
@@ -98,12 +95,12 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
     def put(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
         query(api.event, ())
-        by, is_expected = api.caller.name, _precondition(api.event)
+        by, is_expected = api.caller.name, precondition(api.event)
         document = json_object(body_bytes(api.event, MAX_BODY_BYTES))
         refuse_unknown("", document, KEYS)
         if document.get("id", tenant) != tenant:
             raise invalid("id", "must be the tenant of the path, or missing")
-        made = _changed(lambda: administration.put(tenant, document, is_expected, by), telling)
+        made = carry_out(lambda: administration.put(tenant, document, is_expected, by), telling)
         return _described(made)
 
     @api.routes.get(f"{BASE}/<tenant>/limits")
@@ -117,13 +114,13 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
     def put_limits(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
         query(api.event, ())
-        by, is_expected = api.caller.name, _precondition(api.event)
+        by, is_expected = api.caller.name, precondition(api.event)
         document = json_object(body_bytes(api.event, MAX_BODY_BYTES))
-        refuse_unknown("", document, ("limits",))
+        refuse_unknown("", document, ("limits", EFFECTIVE))
         wanted = document.get("limits")
         if not isinstance(wanted, list):
             raise invalid("limits", "must be a list")
-        made = _changed(lambda: administration.put_limits(tenant, wanted, is_expected, by), telling)
+        made = carry_out(lambda: administration.put_limits(tenant, wanted, is_expected, by), telling)
         return _limits(made)
 
 
@@ -131,37 +128,13 @@ def _add_audit(api: Resolver, administration: Administration, telling: Telling) 
     @api.routes.get(f"{BASE}/<tenant>/audit")
     def audit(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
-        limit, after = _page(api, ("audit", tenant), 1)
+        limit, after = page_of(api, ("audit", tenant), 1)
         try:
             found, last = administration.audit.page(tenant, after, limit)
         except FAILURES as error:
-            _down(error, telling)
+            storage_down(error, telling)
         following = write_key(last, ("audit", tenant)) if last else None
-        return _json({"tenant": tenant, "changes": [_change(one) for one in found], "next": following})
-
-
-def _add_plans(api: Resolver, administration: Administration, telling: Telling) -> None:
-    @api.routes.get(PLANS)
-    def plans() -> Response:  # type: ignore[type-arg]
-        api.check_caller()
-        query(api.event, ())
-        return _json({"plans": [plan.document() for plan in _plans(administration, telling)]})
-
-    @api.routes.get(f"{PLANS}/<name>")
-    def plan(name: str) -> Response:  # type: ignore[type-arg]
-        api.check_caller()
-        query(api.event, ())
-        found = next((plan for plan in _plans(administration, telling) if plan.name == name), None)
-        if found is None:
-            raise Problem(404, "Not found", "There is no such plan.")
-        return _json(found.document(), {"ETag": f'"{found.revision}"'})
-
-
-def _plans(administration: Administration, telling: Telling) -> Sequence[Plan]:
-    try:
-        return administration.plans()
-    except FAILURES as error:
-        _down(error, telling)
+        return json_answer({"tenant": tenant, "changes": [change_document(one) for one in found], "next": following})
 
 
 def _add_suspensions(api: Resolver, administration: Administration, telling: Telling) -> None:
@@ -175,107 +148,32 @@ def _add_suspensions(api: Resolver, administration: Administration, telling: Tel
         reason = document.get("reason")
         if not isinstance(reason, str) or not 1 <= len(reason) <= MAXIMUM_REASON or not reason.isprintable():
             raise invalid("reason", f"must be 1 to {MAXIMUM_REASON} printable characters")
-        found = _changed(lambda: administration.suspend(tenant, reason, by), telling)
-        return _json({"tenant": tenant, "suspended": found})
+        found = carry_out(lambda: administration.suspend(tenant, reason, by), telling)
+        return json_answer({"tenant": tenant, "suspended": found})
 
     @api.routes.delete(f"{BASE}/<tenant>/suspension")
     def resume(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
         query(api.event, ())
         by = api.caller.name
-        _changed(lambda: administration.resume(tenant, by) or None, telling)
-        return Response(204, None, "", headers={"Cache-Control": "no-store"})
-
-
-def _page(api: Resolver, bound_to: Sequence[str], parts: int) -> tuple[int, tuple[str, ...] | None]:
-    parameters = query(api.event, ("limit", "cursor"))
-    text = parameters.get("limit", str(DEFAULT))
-    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 1 <= int(text) <= MOST:
-        raise invalid("limit", f"must be a whole number from 1 to {MOST}")
-    cursor = parameters.get("cursor")
-    return int(text), None if cursor is None else read_key(cursor, parts, bound_to)
-
-
-def _precondition(event: Mapping[str, Any]) -> Callable[[str | None], bool]:
-    """Return what a change was made from, as the request's headers say it.
-
-    Raises:
-        Problem: 428, they say nothing; 400, they cannot be understood.
-    """
-    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
-    match, none_match = headers.get("if-match"), headers.get("if-none-match")
-    if match is not None and none_match is None:
-        if match.strip() == "*":
-            return lambda version: version is not None
-        if _TAGS.fullmatch(match.strip()):
-            tags = {tag.strip().strip('"') for tag in match.split(",")}
-            return lambda version: version in tags
-        raise invalid("If-Match", 'must be the ETag of an answer, such as "1795000020000-3", or *')
-    if none_match is not None and match is None:
-        if none_match.strip() == "*":
-            return lambda version: version is None
-        raise invalid("If-None-Match", "must be *")
-    raise Problem(
-        428,
-        "Precondition required",
-        "Send If-Match with the ETag that this change was made from, or If-None-Match: * for a new tenant.",
-    )
-
-
-def _changed(change: Callable[[], T | None], telling: Telling) -> T:
-    try:
-        made = change()
-    except Changed as changed:
-        detail = "The tenant is not in the state that this change was made from. Read it again; nothing was changed."
-        raise Problem(412, "Changed meanwhile", detail) from changed
-    except InvalidDefinition as wrong:
-        where = wrong.where.removeprefix("tenants[0]").lstrip(".") or "body"
-        raise Problem(400, "Invalid request", f"{where}: {wrong.problem}"[:_MAX_DETAIL], field=where) from wrong
-    except LeaseLost as lost:
-        detail = "Somebody else is changing this tenant. Send the change again to finish it."
-        raise Problem(409, "Being changed", detail, headers=TRY_AGAIN) from lost
-    except FAILURES as error:
-        _down(error, telling)
-    if made is None:
-        raise tenant_not_found()
-    return made
+        carry_out(lambda: administration.resume(tenant, by) or None, telling)
+        return no_content()
 
 
 def _found(administration: Administration, tenant: str, telling: Telling) -> Described:
     try:
         found = administration.tenant(tenant)
     except FAILURES as error:
-        _down(error, telling)
+        storage_down(error, telling)
     if found is None:
         raise tenant_not_found()
     return found
 
 
-def _down(error: Exception, telling: Telling) -> NoReturn:
-    telling.failed(failure_code(error))
-    raise unavailable("The tenants cannot be read or changed at the moment. Try again.") from error
-
-
 def _described(found: Described) -> Response:  # type: ignore[type-arg]
-    return _json(found.document, {"ETag": f'"{found.version}"'})
+    return json_answer(found.document, {"ETag": f'"{found.version}"'})
 
 
 def _limits(found: Described) -> Response:  # type: ignore[type-arg]
     document = {name: found.document[name] for name in ("limits", EFFECTIVE)}
-    return _json(document, {"ETag": f'"{found.version}"'})
-
-
-def _change(entry: AuditEntry) -> dict[str, Any]:
-    return {
-        "at": iso(entry.at_ms),
-        "by": entry.by,
-        "what": entry.what,
-        "before": entry.before,
-        "after": entry.after,
-    }
-
-
-def _json(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:  # type: ignore[type-arg]
-    return Response(
-        200, "application/json", json.dumps(document), headers={"Cache-Control": "no-store", **(headers or {})}
-    )
+    return json_answer(document, {"ETag": f'"{found.version}"'})

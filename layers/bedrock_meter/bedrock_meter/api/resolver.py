@@ -18,6 +18,8 @@ from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.tenants.tenant import checked_tenant_id
 
 REQUEST_ID = "X-Request-Id"
+LONGEST_MS = 29_000
+"""What there is for a request at most: the gateway gives up after 30 s, the template's functions end before."""
 
 
 class Resolver:
@@ -42,6 +44,7 @@ class Resolver:
             is_admin: Whether callers see all tenants. Then a token is let in by its scope, see ``callers.ADMIN_SCOPE``.
         """
         self.routes = APIGatewayHttpResolver()
+        self._context: Any = None
         self._tenant_claim = tenant_claim
         self._unexpected = unexpected
         self._is_admin = is_admin
@@ -50,6 +53,7 @@ class Resolver:
 
     def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Answer one request of an HTTP API (payload 2.0)."""
+        self._context = context
         answer = self.routes.resolve(dict(event), context)
         request_id = (event.get("requestContext") or {}).get("requestId")
         if request_id:
@@ -60,6 +64,11 @@ class Resolver:
     def event(self) -> Mapping[str, Any]:
         """The request that is being answered."""
         return self.routes.current_event.raw_event
+
+    @property
+    def remaining_ms(self) -> int:
+        """How long there still is for this request; outside Lambda as long as for a new one."""
+        return LONGEST_MS if self._context is None else int(self._context.get_remaining_time_in_millis())
 
     @property
     def caller(self) -> Caller:
@@ -105,7 +114,8 @@ class Resolver:
                     f"{http['method']} is not one of them.",
                     headers={"Allow": ", ".join(methods)},
                 )
-            raise Problem(404, "No such resource", "GET /v1/openapi.json lists what there is.")
+            document = "/v1/admin/openapi.json" if self._is_admin else "/v1/openapi.json"
+            raise Problem(404, "No such resource", f"GET {document} lists what there is.")
         except Problem as problem:
             return problem.response()
 

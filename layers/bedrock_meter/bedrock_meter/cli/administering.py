@@ -1,8 +1,8 @@
-"""``tenants ... --api URL``: the same commands over the admin API, for whoever may call it and may not touch tables."""
+"""``tenants ... --api URL``, ``plans ... --api URL``: over the admin API, for whoever may not touch the tables."""
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -16,6 +16,7 @@ Api = Annotated[
 ]
 
 _BASE = "/v1/admin/tenants"
+_PLANS = "/v1/admin/plans"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _REGION = re.compile(r"[a-z0-9]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 _PAGE = 200
@@ -67,10 +68,10 @@ class AdminApi:
         status, headers, before = self._ask("GET", _path(tenant), accepted=(200, 404))
         known = before if status == 200 else {}
         condition = {"If-Match": _header(headers, "etag")} if known else {"If-None-Match": "*"}
-        from bedrock_meter.tenants.administration import EFFECTIVE
+        from bedrock_meter.tenants.administration import READ_ONLY
 
         _, _, after = self._ask("PUT", _path(tenant), document, condition)
-        return tuple(name for name in after if name != EFFECTIVE and known.get(name) != after[name])
+        return tuple(name for name in after if name not in READ_ONLY and known.get(name) != after[name])
 
     def suspend(self, tenant: str, reason: str) -> dict[str, Any]:
         """Suspend a tenant; returns reason, instant and author of the suspension that holds now."""
@@ -80,6 +81,60 @@ class AdminApi:
     def resume(self, tenant: str) -> None:
         """End a suspension, if there is one."""
         self._ask("DELETE", f"{_path(tenant)}/suspension", accepted=(204,))
+
+    def boosts(self, tenant: str) -> Sequence[Mapping[str, Any]]:
+        """Return the boosts of a tenant that are not over."""
+        boosts: list[dict[str, Any]] = self._ask("GET", f"{_path(tenant)}/boosts")[2]["boosts"]
+        return boosts
+
+    def boost(self, tenant: str, wanted: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+        """Give a tenant a boost; returns it, and whether it is new."""
+        status, _, made = self._ask("POST", f"{_path(tenant)}/boosts", wanted, accepted=(200, 201))
+        return made, status == 201
+
+    def end_boost(self, tenant: str, boost: str) -> None:
+        """End a boost, if it is not over."""
+        self._ask("DELETE", f"{_path(tenant)}/boosts/{quote(boost, safe='')}", accepted=(204,))
+
+    def plans(self) -> Sequence[Mapping[str, Any]]:
+        """Return all plans."""
+        plans: list[dict[str, Any]] = self._ask("GET", _PLANS)[2]["plans"]
+        return plans
+
+    def plan(self, name: str) -> Mapping[str, Any]:
+        """Return a plan."""
+        plan: dict[str, Any] = self._ask("GET", _plan_path(name))[2]
+        return plan
+
+    def plan_history(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the changes of a plan, newest first."""
+        yield from self._pages(f"{_plan_path(name)}/audit", "changes")
+
+    def put_plan(self, document: Mapping[str, Any]) -> Iterator[tuple[bool, Mapping[str, Any]]]:
+        """Make a plan what ``document`` says and install it; yields after each part (whether it changed, how far).
+
+        Read and changed under the version that was read, as ``put`` does. Ends when all its tenants were reached.
+        """
+        path = _plan_path(str(document["name"]))
+        status, headers, before = self._ask("GET", path, accepted=(200, 404))
+        condition = {"If-Match": _header(headers, "etag")} if status == 200 else {"If-None-Match": "*"}
+        done = self._ask("PUT", path, document, condition, accepted=(200, 202))[2]
+        is_changed = status != 200 or before != done["plan"]
+        yield is_changed, done["installation"]
+        while done["installation"]["next"] is not None:
+            following = urlencode({"cursor": done["installation"]["next"]})
+            done = self._ask("POST", f"{path}/installation?{following}", accepted=(200, 202))[2]
+            yield is_changed, done["installation"]
+
+    def remove_plan(self, name: str) -> None:
+        """Take a plan away that no tenant has, in the version that is read; one that is used is bad input."""
+        from bedrock_meter.local.failures import BadInput
+
+        path = _plan_path(name)
+        condition = {"If-Match": _header(self._ask("GET", path)[1], "etag")}
+        status, _, said = self._ask("DELETE", path, None, condition, accepted=(204, 409))
+        if status == 409:
+            raise BadInput(f"the admin API answers 409: {said['detail']}")
 
     def _pages(self, path: str, name: str) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"limit": _PAGE}
@@ -120,6 +175,10 @@ def no_author(by: str | None) -> None:
 
 def _path(tenant: str) -> str:
     return f"{_BASE}/{quote(tenant, safe='')}"
+
+
+def _plan_path(name: str) -> str:
+    return f"{_PLANS}/{quote(name, safe='')}"
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:

@@ -1,30 +1,48 @@
-"""``tenants boost``: more of one limit for a while."""
+"""``tenants boost``, ``boosts`` and ``end-boost``: more of one limit for a while."""
 
-import re
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
+from bedrock_meter.cli.removing import By, Output, Stack, Tenant
 
-_FACTOR = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3}))?", re.ASCII)
+if TYPE_CHECKING:
+    from bedrock_meter.tenants.administration import Administration
 
 
 def register(tenants: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     tenants.command(
         "boost",
         short_help="Add to one limit of a tenant for a while.",
         help="Add to one limit of a tenant for a while, by an amount or a factor. Ends by itself. Boosts that overlap "
-        "add up; a limit has at most 4 that are not over.",
+        "add up; a limit has at most 4 that are not over. The same one again is one.",
         epilog="Example: bedrock-meter tenants boost acme hourly-tokens --factor 1.5 --from 2026-12-01T00:00Z "
         '--to 2026-12-08T00:00Z --reason "launch week" --stack bedrock-meter',
     )(boost)
+    tenants.command(
+        "boosts",
+        short_help="List the boosts of a tenant that are not over.",
+        help="List the boosts of a tenant that are in force or still to begin, with their ids.",
+        epilog="Example: bedrock-meter tenants boosts acme --stack bedrock-meter",
+    )(list_boosts)
+    tenants.command(
+        "end-boost",
+        short_help="End a boost of a tenant early.",
+        help="End a boost now; one that has not begun is taken away. Reservations keep what they hold, new ones have "
+        "to fit the maximum without it. One that is over stays so.",
+        epilog="Example: bedrock-meter tenants end-boost acme 3f9c2a7be1d04658 --stack bedrock-meter",
+    )(end_boost)
 
 
 def boost(
-    tenant: Annotated[str, typer.Argument(help="Id of the tenant.", show_default=False)],
+    tenant: Tenant,
     limit: Annotated[str, typer.Argument(help="Name of the limit.", show_default=False)],
     to: Annotated[str, typer.Option("--to", metavar="INSTANT", help="When it is over; with an offset or Z.")],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; for the history.")],
@@ -38,45 +56,107 @@ def boost(
     factor: Annotated[
         str | None, typer.Option(metavar="NUMBER", help="What the maximum is multiplied by: 1.5.", show_default=False)
     ] = None,
-    stack: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="CloudFormation stack, with your AWS settings; local: the one `up` serves."),
-    ] = LOCAL,
-    by: Annotated[
-        str | None,
-        typer.Option("--by", metavar="NAME", help="Who does it.  [default: your ARN, from STS]", show_default=False),
-    ] = None,
+    stack: Stack = LOCAL,
+    api: Api = None,
+    by: By = None,
 ) -> None:
     """Boost a limit."""
-    from uuid import uuid4
-
-    from bedrock_meter.clock import iso, now_ms
-    from bedrock_meter.limits.boosts import Boost
-    from bedrock_meter.limits.definition import parse_maximum
+    from bedrock_meter.clock import iso
     from bedrock_meter.local.failures import BadInput
-    from bedrock_meter.storage.audit import DynamoDBAuditTrail
-    from bedrock_meter.storage.dynamodb import client
-    from bedrock_meter.storage.installation import DynamoDBInstallationStore
-    from bedrock_meter.storage.tenants import PynamoDBTenantStore
-    from bedrock_meter.tenants.boosting import boost_limit
-    from bedrock_meter.tenants.onboarding import installed_limits
-    from bedrock_meter.tenants.tenant import BoostGrant
 
     if (amount is None) == (factor is None):
         raise BadInput("give either --amount or --factor")
-    from_ms = now_ms() if begin is None else instant_ms("--from", begin)
-    to_ms, permille = instant_ms("--to", to), permille_of(factor) if factor is not None else 0
-    outputs = outputs_of_stack(stack)
-    tables, dynamodb = tables_of(outputs), client("dynamodb")
-    installation = DynamoDBInstallationStore(dynamodb, tables)
-    meters = {one.name: one.meter for one in installed_limits(installation, tenant)}
-    if limit not in meters:
-        raise BadInput(f"{tenant} has no limit {limit}; it has {', '.join(meters) or 'none'}")
-    added = parse_maximum(meters[limit], amount) if amount is not None else 0
-    grant = BoostGrant(limit, Boost(from_ms, to_ms, added, permille), reason, caller(by).by)
-    store, trail = PynamoDBTenantStore(tables), DynamoDBAuditTrail(dynamodb, tables)
-    is_new = boost_limit(store, installation, trail, tenant, grant, clock=now_ms, new_id=lambda: uuid4().hex)
-    print(f"{tenant}: {limit} {'boosted' if is_new else 'has this boost'}: {iso(from_ms)} to {iso(to_ms)}")
+    from_ms, to_ms = None if begin is None else instant_ms("--from", begin), instant_ms("--to", to)
+    made: Mapping[str, Any]
+    if api is not None:
+        no_author(by)
+        wanted = {"limit": limit, "from": iso(from_ms), "to": iso(to_ms), "amount": amount, "factor": factor}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        made, is_new = AdminApi(api).boost(tenant, {**given, "reason": reason})
+    else:
+        from bedrock_meter.tenants.boosting import WantedBoost
+
+        office = _office(stack)
+        with _known():
+            made, is_new = office.boost(
+                tenant, WantedBoost(limit, to_ms, reason, caller(by).by, from_ms, amount=amount, factor=factor)
+            )
+    print(
+        f"{tenant}: {limit} {'boosted' if is_new else 'has this boost'}: {made['from']} to {made['to']} ({made['id']})"
+    )
+
+
+def list_boosts(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output = "table") -> None:
+    """List boosts."""
+    from bedrock_meter.cli.tenant_commands import print_rows
+    from bedrock_meter.local.failures import BadInput
+
+    found = AdminApi(api).boosts(tenant) if api is not None else _office(stack).boosts(tenant)
+    if found is None:
+        raise BadInput(f"there is no tenant {tenant}")
+    if output == "json":
+        print(json.dumps(found, indent=2))
+        return
+    names = ("id", "limit", "amount", "unit", "factor", "from", "to", "reason", "by")
+    print_rows([{name: one.get(name) for name in names} for one in found], "boosts")
+
+
+def end_boost(
+    tenant: Tenant,
+    boost: Annotated[str, typer.Argument(help="Id of the boost, as `tenants boosts` lists it.", show_default=False)],
+    stack: Stack = LOCAL,
+    api: Api = None,
+    by: By = None,
+) -> None:
+    """End a boost."""
+    if api is not None:
+        no_author(by)
+        AdminApi(api).end_boost(tenant, boost)
+    else:
+        office = _office(stack)
+        with _known():
+            office.end_boost(tenant, boost, caller(by).by)
+    print(f"{tenant}: boost {boost} is over")
+
+
+def _office(stack: str) -> "Administration":
+    """Return what changes a stack's tenants, straight on its tables."""
+    from uuid import uuid4
+
+    from bedrock_meter.clock import now_ms
+    from bedrock_meter.storage.administration import DynamoDBAdministrationStore
+    from bedrock_meter.storage.audit import DynamoDBAuditTrail
+    from bedrock_meter.storage.dynamodb import client
+    from bedrock_meter.storage.installation import DynamoDBInstallationStore
+    from bedrock_meter.storage.keys import plan_key
+    from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
+    from bedrock_meter.tenants.administration import Administration
+
+    tables = tables_of(outputs_of_stack(stack))
+    dynamodb = client("dynamodb")
+    return Administration(
+        DynamoDBAdministrationStore(dynamodb, tables),
+        PynamoDBTenantStore(tables),
+        DynamoDBInstallationStore(dynamodb, tables),
+        DynamoDBSuspensionStore(dynamodb, tables),
+        DynamoDBAuditTrail(dynamodb, tables),
+        DynamoDBAuditTrail(dynamodb, tables, plan_key),
+        clock=now_ms,
+        new_id=lambda: uuid4().hex,
+    )
+
+
+@contextmanager
+def _known() -> Iterator[None]:
+    """Take a tenant or boost that is not there for a wrong argument."""
+    from bedrock_meter.errors import UnknownBoost, UnknownTenant
+    from bedrock_meter.local.failures import BadInput
+
+    try:
+        yield
+    except (UnknownTenant, UnknownBoost) as unknown:
+        raise BadInput(str(unknown)) from unknown
 
 
 def instant_ms(option: str, text: str) -> int:
@@ -94,18 +174,3 @@ def instant_ms(option: str, text: str) -> int:
     if found is None or found.tzinfo is None:
         raise BadInput(f"{option} {text}: write an instant with its offset, such as 2026-12-01T00:00Z")
     return round(found.timestamp() * 1000)
-
-
-def permille_of(text: str) -> int:
-    """Return what a factor adds, in thousandths.
-
-    Raises:
-        BadInput: It is no decimal number above 1 with at most 3 places.
-    """
-    from bedrock_meter.local.failures import BadInput
-
-    number = _FACTOR.fullmatch(text)
-    permille = int(number[1]) * 1000 + int((number[2] or "").ljust(3, "0")) - 1000 if number else 0
-    if permille < 1:
-        raise BadInput(f"--factor {text}: write a number above 1 with at most 3 decimal places, such as 1.5")
-    return permille

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bedrock_meter.errors import ConfigurationError
 from bedrock_meter.settings import DAY_MS, Tables
@@ -16,18 +17,37 @@ def outputs_of_stack(name: str) -> dict[str, str]:
         BadInput: No local stack is being served.
         ConfigurationError: There is no such stack, or it is not one of ours.
     """
-    from bedrock_meter.cli.tenants import outputs_on_aws
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.local.project import find_project
     from bedrock_meter.local.stack import served_stack
 
     if name != LOCAL:
-        return outputs_on_aws(name)
+        return _outputs_on_aws(name)
     served = served_stack(find_project())
     if served is None:
         raise BadInput("no local stack is being served (`bedrock-meter up`): name a stack on AWS with --stack")
     served.endpoint.adopt()
     return dict(served.outputs)
+
+
+def _outputs_on_aws(stack_name: str) -> dict[str, str]:
+    """Return the outputs of a stack on AWS.
+
+    Raises:
+        ConfigurationError: There is no such stack, or it is not one of ours.
+    """
+    from bedrock_meter.local.deployment import outputs_of
+    from bedrock_meter.storage.dynamodb import session
+
+    cloudformation: Any = session().create_client("cloudformation")
+    try:
+        stacks = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
+    except cloudformation.exceptions.ClientError as refusal:
+        raise ConfigurationError(f"stack {stack_name}: {refusal.response['Error']['Message']}") from refusal
+    outputs = outputs_of(stacks[0])
+    if "TenantsTable" not in outputs:
+        raise ConfigurationError(f"stack {stack_name} is no bedrock-meter: it has no output TenantsTable")
+    return outputs
 
 
 def tables_of(outputs: Mapping[str, str]) -> Tables:

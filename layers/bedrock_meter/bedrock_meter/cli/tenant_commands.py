@@ -103,7 +103,8 @@ def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, is_
 
     if is_about_the_stack:
         raise BadInput(
-            "gateways and plans are the stack's, and the admin API changes tenants: apply this file to --stack"
+            "gateways and plans are the stack's, and this changes tenants: apply the file to --stack, or its plans "
+            "with `bedrock-meter plans apply --api` and then its tenants alone"
         )
     for definition in definitions:
         changed = api.put(definition.id, document_of(definition))
@@ -121,6 +122,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
     from bedrock_meter.storage import gauges
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
+    from bedrock_meter.tenants.boosting import boosts_not_over
     from bedrock_meter.tenants.plans import source_of
 
     tables = tables_of(outputs_of_stack(stack))
@@ -130,13 +132,14 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         raise BadInput(f"there is no tenant {tenant}")
     gauge = gauges.load_one(client("dynamodb"), tables.quotas, tenant)
     status = quota_status(gauge, now_ms()) if gauge is not None else {}
+    installed = [one.limit for one in gauge.layout.limits] if gauge is not None else []
     document = {
         **summary(definition),
         "suspended": status.get("suspended"),
         "allowed": status.get("allowed"),
         "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
         "removed_limits": list(definition.removes),
-        "boosts": [one.document() for one in definition.boosts],
+        "boosts": boosts_not_over(definition, installed, now_ms()),
         "profiles": [
             {
                 "id": one.id,
@@ -168,7 +171,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         "limits",
     )
     if document["boosts"]:
-        names = ("limit", "amount", "factor", "from", "to", "reason", "by")
+        names = ("id", "limit", "amount", "factor", "from", "to", "reason", "by")
         print_rows([{name: one.get(name) for name in names} for one in document["boosts"]], "boosts")
     print_rows(
         [{name: one[name] for name in ("arn", "model", "routing", "by")} for one in document["profiles"]], "profiles"
@@ -187,6 +190,9 @@ def _show_document(document: Mapping[str, Any], output: str) -> None:
         {name: one.get(name) for name in ("name", "meter", "window", "max", "hard")} for one in document["limits"]
     ]
     print_rows(limits, "limits")
+    if document.get("boosts"):
+        boosts = ("id", "limit", "amount", "factor", "from", "to", "reason", "by")
+        print_rows([{name: one.get(name) for name in boosts} for one in document["boosts"]], "boosts")
     print_rows([{"id": one["id"], "model": one.get("model")} for one in document["profiles"]], "profiles")
 
 

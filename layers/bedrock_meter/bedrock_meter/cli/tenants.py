@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from bedrock_meter.cli.deployed import tables_of
 from bedrock_meter.clock import now_ms
-from bedrock_meter.errors import ConfigurationError, InvalidDefinition, LeaseLost
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.local.failures import BadInput
 from bedrock_meter.tenants.audit import AuditTrail
 from bedrock_meter.tenants.onboarding import Applied, apply
@@ -138,23 +137,3 @@ def _apply_definitions(
         audit=DynamoDBAuditTrail(dynamodb, tables),
         by=by,
     )
-
-
-def outputs_on_aws(stack_name: str) -> dict[str, str]:
-    """Return the outputs of a stack on AWS.
-
-    Raises:
-        ConfigurationError: There is no such stack, or it is not one of ours.
-    """
-    from bedrock_meter.local.deployment import outputs_of
-    from bedrock_meter.storage.dynamodb import session
-
-    cloudformation: Any = session().create_client("cloudformation")
-    try:
-        stacks = cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
-    except cloudformation.exceptions.ClientError as refusal:
-        raise ConfigurationError(f"stack {stack_name}: {refusal.response['Error']['Message']}") from refusal
-    outputs = outputs_of(stacks[0])
-    if "TenantsTable" not in outputs:
-        raise ConfigurationError(f"stack {stack_name} is no bedrock-meter: it has no output TenantsTable")
-    return outputs

@@ -59,7 +59,7 @@ class TenantThrottled(MeterError):
         """Return an RFC 9457 problem document, for a service that answers its own caller with 429."""
         return {
             "type": "about:blank",
-            "title": "Tenant suspended" if self.suspended else "Quota used up",
+            "title": "Tenant suspended" if self.suspended else "Quota exceeded",
             "status": 429,
             "detail": str(self),
             "tenant": self.tenant,

@@ -55,7 +55,7 @@ class DynamoDBAuditTrail:
         """Return some of a tenant's entries, newest first."""
         request = {**self._query(tenant), "Limit": limit}
         if after is not None:
-            request["ExclusiveStartKey"] = {"pk": text(tenant_key(tenant)), "sk": text(after[0])}
+            request["ExclusiveStartKey"] = {"pk": text(self._partition(tenant)), "sk": text(after[0])}
         answer = self._client.query(**request)
         last = answer.get("LastEvaluatedKey")
         return [_entry(tenant, item) for item in answer.get("Items", [])], (get_text(last, "sk"),) if last else None

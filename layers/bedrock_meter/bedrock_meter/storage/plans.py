@@ -6,6 +6,7 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.limits.boosts import Boost
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.keys import PLANS, plan_key
 from bedrock_meter.storage.versions import deleted, saved
@@ -52,13 +53,25 @@ class PynamoDBPlans:
 
 def boosts_text(boosts: Sequence[BoostGrant]) -> str:
     """Return boosts as the item holds them."""
-    rows = [[one.limit, *astuple(one.boost), one.reason, one.by] for one in boosts]
+    rows = [[one.limit, *astuple(one.boost), one.reason, one.by, one.meter, one.ended_ms] for one in boosts]
     return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
 
 
 def boosts_of(stored: str) -> tuple[BoostGrant, ...]:
-    """Inverse of ``boosts_text``."""
-    return tuple(
-        BoostGrant(limit, Boost(from_ms, to_ms, amount, permille), reason, by)
-        for limit, from_ms, to_ms, amount, permille, reason, by in json.loads(stored)
-    )
+    """Inverse of ``boosts_text``; what earlier versions wrote lacks the last two values."""
+    return tuple(_boost(*row) for row in json.loads(stored))
+
+
+def _boost(
+    limit: str,
+    from_ms: int,
+    to_ms: int,
+    amount: int,
+    permille: int,
+    reason: str,
+    by: str,
+    meter: str | None = None,
+    ended_ms: int | None = None,
+) -> BoostGrant:
+    added = Boost(from_ms, to_ms, amount, permille)
+    return BoostGrant(limit, added, reason, by, None if meter is None else Meter(meter), ended_ms)

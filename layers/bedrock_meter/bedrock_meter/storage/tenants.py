@@ -209,22 +209,30 @@ class PynamoDBTenantStore(PynamoDBPlans):
             tenant.revision = definition.revision
         return saved(tenant)
 
+    def all_tenants(self) -> Iterator[TenantDefinition]:
+        """Yield all definitions, consistently, in no order. Reads the whole table, and answers with them alone."""
+        wanted = {"FilterExpression": "sk = :tenant", "ExpressionAttributeValues": {":tenant": text(TENANT)}}
+        yield from map(definition_of, self._scan(wanted))
+
     def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
         """Yield all definitions and all mappings, consistently, in no order.
 
         Reads the whole table, audit entries included: one read unit for each 4 KB.
         """
+        for item in self._scan({}):
+            if get_text(item, "sk") == TENANT:
+                yield definition_of(item)
+            elif get_text(item, "sk") == MAPPING and get_text(item, "pk").startswith(profile_key("")):
+                profile = get_text(item, "pk").removeprefix(profile_key(""))
+                yield ProfileMapping(profile, get_number(item, "version"), _periods(item))
+
+    def _scan(self, wanted: dict[str, Any]) -> Iterator[Item]:
         from bedrock_meter.storage.dynamodb import client
 
-        scanning, request = client("dynamodb"), {"TableName": self._table, "ConsistentRead": True}
+        scanning, request = client("dynamodb"), {"TableName": self._table, "ConsistentRead": True, **wanted}
         while True:
             page = patiently(partial(scanning.scan, **request))
-            for item in page.get("Items", []):
-                if get_text(item, "sk") == TENANT:
-                    yield definition_of(item)
-                elif get_text(item, "sk") == MAPPING and get_text(item, "pk").startswith(profile_key("")):
-                    profile = get_text(item, "pk").removeprefix(profile_key(""))
-                    yield ProfileMapping(profile, get_number(item, "version"), _periods(item))
+            yield from page.get("Items", [])
             if not page.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

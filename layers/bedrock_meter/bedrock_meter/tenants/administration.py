@@ -17,14 +17,19 @@ from bedrock_meter.limits.limit import NO_LIMITS, Layout
 from bedrock_meter.limits.suspension import suspension_document
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
+from bedrock_meter.tenants.boosting import WantedBoost, boost_limit, boosts_not_over, end_boost
 from bedrock_meter.tenants.file import parse
 from bedrock_meter.tenants.offboarding import Actor, SuspensionStore, resume_tenant, suspend_tenant
 from bedrock_meter.tenants.onboarding import TenantStore, apply, planned
+from bedrock_meter.tenants.planning import Planning
 from bedrock_meter.tenants.plans import Plan, by_name, completed, own_limits, source_of
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
-EFFECTIVE = "effective"
-KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits", "reserves", EFFECTIVE)
+EFFECTIVE, BOOSTS = "effective", "boosts"
+READ_ONLY = (EFFECTIVE, BOOSTS)
+"""What a reading says beside the definition. It means nothing in a change, so that what was read can be sent back."""
+
+KEYS = ("id", "name", "timezone", "plan", "fail", "profiles", "principals", "limits", "reserves", *READ_ONLY)
 
 
 class Changed(Exception):
@@ -83,12 +88,14 @@ class Administration:
         installation: InstallationStore,
         suspensions: SuspensionStore,
         audit: AuditTrail,
+        plan_audit: AuditTrail,
         *,
         clock: Callable[[], int],
         new_id: Callable[[], str],
     ) -> None:
         self.store = store
         self.audit = audit
+        self.plan_audit = plan_audit
         self._suspensions = suspensions
         self._tenants = tenants
         self._installation = installation
@@ -104,6 +111,27 @@ class Administration:
         """Return all plans, by name."""
         return self._tenants.plans()
 
+    def planning(self, by: str) -> Planning:
+        """Return what changes plans in somebody's name."""
+        stores = self._tenants, self._installation, self.plan_audit, self.audit
+        return Planning(*stores, by=by, clock=self._clock, new_id=self._new_id)
+
+    def boosts(self, tenant: str) -> Sequence[Mapping[str, Any]] | None:
+        """Return a tenant's boosts that are not over, in the order of giving; None if there is no such tenant."""
+        state = self._state(tenant)
+        return None if state is None else state.described.document[BOOSTS]
+
+    def boost(self, tenant: str, wanted: WantedBoost) -> tuple[Mapping[str, Any], bool]:
+        """Give a tenant a boost; returns its document, and whether it is new. See ``boost_limit``."""
+        stores = self._tenants, self._installation, self.audit
+        grant, is_new = boost_limit(*stores, tenant, wanted, clock=self._clock, new_id=self._new_id)
+        return grant.document(tenant), is_new
+
+    def end_boost(self, tenant: str, identity: str, by: str) -> bool:
+        """End a boost now; returns whether it was not over yet. See ``end_boost``."""
+        stores = self._tenants, self._installation, self.audit
+        return end_boost(*stores, tenant, identity, by, clock=self._clock, new_id=self._new_id)
+
     def put(
         self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
     ) -> Described:
@@ -111,8 +139,7 @@ class Administration:
 
         Args:
             tenant: Which.
-            document: An entry of a tenants file; its ``id`` may be missing. ``effective`` is what a reading says and
-                means nothing here, so that what was read can be sent back.
+            document: An entry of a tenants file; its ``id`` may be missing. What is ``READ_ONLY`` means nothing here.
             is_expected: Whether the present version (None = no such tenant) is one that the caller made this from.
             by: Who changes it.
 
@@ -121,7 +148,7 @@ class Administration:
             Changed: The present version is another one.
             LeaseLost: Somebody else keeps changing the limits; sending it again finishes the change.
         """
-        (definition,) = parse({"tenants": [{"id": tenant, **_without_effective(document)}]})
+        (definition,) = parse({"tenants": [{"id": tenant, **_without_readings(document)}]})
         return self._put(definition, is_expected, by, "put")
 
     def put_limits(
@@ -131,7 +158,7 @@ class Administration:
         found = self.tenant(tenant)
         if found is None:
             return None
-        (definition,) = parse({"tenants": [{**_without_effective(found.document), "limits": list(limits)}]})
+        (definition,) = parse({"tenants": [{**_without_readings(found.document), "limits": list(limits)}]})
         return self._put(definition, is_expected, by, "put limits")
 
     def _put(
@@ -196,7 +223,8 @@ class Administration:
         installed = [one.limit for one in layout.limits]
         whole = replace(completed(definition, installed), reserves=layout.reserves)
         effective = [{**spelled(one, whole.timezone), "source": source_of(whole, one.name)} for one in installed]
-        document = {**document_of(whole), EFFECTIVE: effective}
+        boosts = boosts_not_over(whole, installed, self._clock())
+        document = {**document_of(whole), EFFECTIVE: effective, BOOSTS: boosts}
         return _State(definition, layout, Described(document, f"{updated_ms}-{layout.version}", updated_ms))
 
 
@@ -224,8 +252,8 @@ def document_of(definition: TenantDefinition) -> dict[str, Any]:
     }
 
 
-def _without_effective(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if name != EFFECTIVE}
+def _without_readings(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name not in READ_ONLY}
 
 
 def _profile(profile: ProfileReference) -> dict[str, str]:

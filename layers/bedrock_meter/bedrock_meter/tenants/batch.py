@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bedrock_meter.definitions import opened
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.definition import parse_limit
 from bedrock_meter.limits.limit import Limit
@@ -211,8 +212,7 @@ def _csv_rows(content: str) -> Iterator[tuple[int, Mapping[str, object]]]:
 def _yaml_rows(content: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     import yaml  # only people's files are YAML, so no function pays for it
 
-    loader = yaml.SafeLoader(content)
-    try:
+    with opened(content) as loader:
         node = loader.get_single_node()
         pairs = {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
         entries = pairs.get("tenants")
@@ -221,8 +221,3 @@ def _yaml_rows(content: str) -> Iterator[tuple[int, Mapping[str, object]]]:
         for entry in entries.value:
             row = loader.construct_object(entry, deep=True)
             yield entry.start_mark.line + 1, row if isinstance(row, Mapping) else {"id": row}
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        raise InvalidDefinition(f"line {mark.line + 1}" if mark is not None else "", "is not valid YAML") from problem
-    finally:
-        loader.dispose()

@@ -24,8 +24,8 @@ from bedrock_meter.tenants.ownership import owner_of
 from bedrock_meter.tenants.profiles import ControlPlane, InferenceProfile
 from bedrock_meter.tenants.tenant import TenantDefinition
 
-PERSONAL = frozenset({"name", "reason", "principals"})
-"""What of audit entries can be a person's words or name."""
+PERSONAL = frozenset({"name", "reason", "principals", "boosts"})
+"""What of audit entries can be a person's words or name; boosts have their reasons in them."""
 
 ERASED = "erased"
 
@@ -286,7 +286,7 @@ def erase_definition(
         tenants.forget_principal(principal, tenant)
 
     def nameless(held: TenantDefinition | None) -> TenantDefinition | None:
-        return None if held is None else replace(held, name=None, principals=())
+        return None if held is None else replace(held, name=None, principals=(), boosts=())
 
     update_definition(tenants, tenant, actor.now_ms, nameless)
     for _ in range(ATTEMPTS):

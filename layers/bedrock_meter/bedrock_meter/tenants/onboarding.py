@@ -61,6 +61,9 @@ class TenantStore(Protocol):
             LeaseLost: Others kept changing it.
         """
 
+    def all_tenants(self) -> Iterator[TenantDefinition]:
+        """Yield all definitions, in no order."""
+
     def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
         """Yield all definitions and all mappings, in no order."""
 

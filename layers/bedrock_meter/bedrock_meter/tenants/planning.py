@@ -3,13 +3,14 @@
 The decision: a plan's limits are installed on each tenant's gauge, and not looked up when a call is decided. So a
 decision stays one read, and a new window of a plan is seeded exactly, as a tenant's own would be. The price is that a
 change takes as long as its tenants are many. It can be stopped and repeated: a tenant that is as wanted is left alone.
+Who has little time installs for as many tenants as it allows, in the order of their ids, and goes on behind the last.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bedrock_meter.errors import InvalidDefinition, LeaseLost
+from bedrock_meter.errors import InvalidDefinition, LeaseLost, PlanUsed, UnknownPlan
 from bedrock_meter.limits.installation import InstallationStore
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, difference, limit_words
@@ -17,6 +18,7 @@ from bedrock_meter.tenants.onboarding import TenantStore, installed_limits, sett
 from bedrock_meter.tenants.plans import MOST_PLANS, Plan, by_name, completed, effective_limits, plan_of
 from bedrock_meter.tenants.tenant import TenantDefinition
 
+MOST_NAMED = 20
 _NAMED = 5
 
 
@@ -37,6 +39,46 @@ class Settled:
     of: int
     is_changed: bool
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """How far the installation of a plan is.
+
+    Attributes:
+        after: Id of the tenant that was reached last; empty before the first.
+        of: How many tenants there are: those that have the plan, and those that name none.
+        settled: How many of them have the limits that they are to have.
+        changed: How many of those had others before.
+        failures: How many could not be changed; they have their former limits.
+        failed: Who, of those that were reached last, and why; at most 20.
+        is_through: Whether all of them were reached.
+    """
+
+    after: str = ""
+    of: int = 0
+    settled: int = 0
+    changed: int = 0
+    failures: int = 0
+    failed: tuple[Settled, ...] = ()
+    is_through: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do. If all were reached and some failed, begin again."""
+        return self.is_through and not self.failures
+
+    def behind(self, one: Settled) -> "Installed":
+        """Return how far it is behind one more tenant."""
+        return Installed(
+            one.tenant,
+            one.of,
+            self.settled + (not one.problem),
+            self.changed + one.is_changed,
+            self.failures + bool(one.problem),
+            (*self.failed, one)[:MOST_NAMED] if one.problem else self.failed,
+            one.number == one.of,
+        )
 
 
 class Planning:
@@ -71,7 +113,13 @@ class Planning:
         self._clock = clock
         self._new_id = new_id
 
-    def put(self, wanted: Sequence[Plan], *, redefined: Collection[str] = ()) -> tuple[str, ...]:
+    def put(
+        self,
+        wanted: Sequence[Plan],
+        *,
+        redefined: Collection[str] = (),
+        check: Callable[[Mapping[str, Plan]], None] = lambda held: None,
+    ) -> tuple[str, ...]:
         """Write plans down; others stay. Checked first against every tenant that has one. Call ``settle`` after it.
 
         A plan that becomes the default one takes over from the one that was.
@@ -79,6 +127,7 @@ class Planning:
         Args:
             wanted: Plans as they are to be.
             redefined: Tenants that are about to be defined anew, and are checked there.
+            check: Gets the plans that are there; what it raises ends the change before anything has happened.
 
         Returns:
             Names of those that changed.
@@ -88,6 +137,7 @@ class Planning:
             LeaseLost: Somebody else keeps changing the same plan.
         """
         held = by_name(self._tenants.plans())
+        check(held)
         changes = {plan.name: plan for plan in wanted if held.get(plan.name) != plan}
         if any(plan.is_default for plan in wanted):
             named = {plan.name for plan in wanted}
@@ -102,13 +152,19 @@ class Planning:
             self._write(plan, held.get(plan.name))
         return tuple(changes)
 
-    def settle(self, names: Collection[str]) -> Iterator[Settled]:
+    def settle(self, names: Collection[str], *, after: str = "") -> Iterator[Settled]:
         """Make the limits of all tenants with these plans, or without any, what they are to be; yields each.
 
-        One that fails does not stop the others. Doing it again does what is left.
+        In the order of their ids; one that fails does not stop the others. Doing it again does what is left.
+
+        Args:
+            names: Of the plans.
+            after: Begin behind the tenant of this id.
         """
         having = self._having(names)
         for number, definition in enumerate(having, 1):
+            if definition.id <= after:
+                continue
             problem, is_changed = "", False
             try:
                 is_changed = settle_limits(
@@ -123,24 +179,49 @@ class Planning:
                 problem = str(error)
             yield Settled(definition.id, number, len(having), is_changed, problem)
 
-    def remove(self, name: str) -> None:
+    def install(self, name: str, done: Installed, has_time: Callable[[], bool]) -> Installed:
+        """Go on with ``settle`` for one plan as long as there is time, but for one tenant at least.
+
+        Args:
+            name: Of the plan.
+            done: How far it is; ``Installed()`` to begin.
+            has_time: Asked before each further tenant.
+
+        Returns:
+            How far it is now. ``failed`` is of this part alone, all counts are of the whole.
+        """
+        work, now = self.settle((name,), after=done.after), replace(done, failed=())
+        while not now.is_through and (now.after == done.after or has_time()):
+            one = next(work, None)
+            if one is None:
+                return replace(now, is_through=True)
+            now = now.behind(one)
+        return now
+
+    def remove(self, name: str, *, check: Callable[[Mapping[str, Plan]], None] = lambda held: None) -> None:
         """Take a plan away that no tenant has.
 
+        Args:
+            name: Of the plan.
+            check: As of ``put``.
+
         Raises:
-            InvalidDefinition: There is no such plan, or a tenant has it; it stays.
+            UnknownPlan: There is no such plan.
+            PlanUsed: A tenant has it; it stays.
             LeaseLost: Somebody else changed it.
         """
         plans = by_name(self._tenants.plans())
+        check(plans)
         plan = plans.get(name)
         if plan is None:
-            raise InvalidDefinition("plan", f"there is no plan {name}")
+            raise UnknownPlan("plan", f"there is no plan {name}")
         self._refuse_used(plan, plans)
         self._plan_audit.record(AuditEntry(name, self._clock(), self._by, "remove", plan.document(), None))
         if not self._tenants.remove_plan(plan):
             raise LeaseLost(f"plan {name} was changed by somebody else meanwhile; it was not removed")
         try:
             self._refuse_used(plan, plans)  # A tenant may have been given it since.
-        except InvalidDefinition:
+        except PlanUsed:
             self._tenants.put_plan(replace(plan, revision=0), self._clock())
             raise
 
@@ -179,7 +260,7 @@ class Planning:
         users = self._users(plan, plans)
         if users:
             more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
-            raise InvalidDefinition("plan", f"{plan.name} is the plan of {', '.join(users[:_NAMED])}{more}: it stays")
+            raise PlanUsed("plan", f"{plan.name} is the plan of {', '.join(users[:_NAMED])}{more}: it stays")
 
     def _users(self, plan: Plan, plans: Mapping[str, Plan]) -> tuple[str, ...]:
         return tuple(one.id for one in self._having((plan.name,)) if plan_of(one, plans) == plan)
@@ -188,8 +269,11 @@ class Planning:
         """Return who has one of these plans or names none, and is not removed, sorted."""
         if not names:
             return []
-        found = (one for one in self._tenants.everything() if isinstance(one, TenantDefinition))
-        having = [one for one in found if one.removed_ms is None and (one.plan is None or one.plan in names)]
+        having = [
+            one
+            for one in self._tenants.all_tenants()
+            if one.removed_ms is None and (one.plan is None or one.plan in names)
+        ]
         return sorted(having, key=lambda one: one.id)
 
 

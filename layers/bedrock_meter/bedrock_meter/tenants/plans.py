@@ -8,6 +8,8 @@ In a stack without any plan, a tenant's plan is a word for people, as it was bef
 is one, a name that is not defined is refused: a typing error must not be a tenant without limits.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +17,7 @@ from typing import Any
 
 from bedrock_meter.definitions import refuse_unknown_keys
 from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.limits.boosts import MOST_BOOSTS
 from bedrock_meter.limits.definition import parse_limit, spelled
 from bedrock_meter.limits.limit import Limit, check_together
 from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, TenantDefinition
@@ -22,7 +25,7 @@ from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, TenantDefinition
 PLAN, TENANT = "plan", "tenant"
 MOST_PLANS = 200
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _KEYS = ("name", "default", "limits")
 _REMOVE_KEYS = ("name", "remove")
 
@@ -47,9 +50,20 @@ class Plan:
         """Return its limits for a tenant of this time zone."""
         return tuple(parse_limit(one, timezone, f"limits[{index}]") for index, one in enumerate(self.limits))
 
+    @property
+    def version(self) -> str:
+        """Names this state of it: another one after each change, also where it was removed and made anew."""
+        content = json.dumps(self.document(), sort_keys=True)
+        return f"{self.revision}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
     def document(self) -> dict[str, Any]:
         """Return it as an entry of a tenants file."""
         return {"name": self.name, "default": self.is_default, "limits": [dict(one) for one in self.limits]}
+
+
+def is_plan_name(text: str) -> bool:
+    """Whether a text can be the name of a plan; says nothing about whether there is one."""
+    return re.fullmatch(NAME, text, re.ASCII) is not None
 
 
 Plans = Mapping[str, Plan]
@@ -71,7 +85,7 @@ def parse_plan(entry: object) -> Plan:
         raise InvalidDefinition("", "must be a mapping with a 'name' and 'limits'")
     refuse_unknown_keys("", entry, _KEYS)
     name, is_default, listed = entry.get("name"), entry.get("default", False), entry.get("limits", [])
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_plan_name(name):
         raise InvalidDefinition("name", f"{name!r}: write 1 to 64 letters, digits, '.', '-' or '_'")
     if not isinstance(is_default, bool):
         raise InvalidDefinition("default", f"{is_default!r}: write true or false")
@@ -157,8 +171,11 @@ def effective_limits(definition: TenantDefinition, plans: Plans) -> tuple[Limit,
 
 
 def _boosted(limit: Limit, definition: TenantDefinition) -> Limit:
-    boosts = tuple(one.boost for one in definition.boosts if one.limit == limit.name)
-    return replace(limit, boosts=boosts) if boosts else limit
+    """Return a limit with its boosts. Of more than a limit can have, those that end last: the others are over."""
+    segments = [one.segment for one in definition.boosts if one.adds_to(limit)]
+    boosts = [one for one in segments if one is not None]
+    last = sorted(range(len(boosts)), key=lambda index: boosts[index].to_ms)[-MOST_BOOSTS:]
+    return replace(limit, boosts=tuple(boosts[index] for index in sorted(last))) if boosts else limit
 
 
 def effective_fail_policy(definition: TenantDefinition, limits: Sequence[Limit]) -> str | None:

@@ -1,7 +1,9 @@
 """What a person defines of a tenant."""
 
+import hashlib
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +11,7 @@ from bedrock_meter.clock import iso
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, UNKNOWN_MODEL
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -57,27 +60,65 @@ class ProfileReference:
 
 @dataclass(frozen=True, slots=True)
 class BoostGrant:
-    """A boost of one of a tenant's limits, and who gave it.
+    """A boost of one of a tenant's limits, and who gave it. What was given stays; an early end stands beside it.
 
     Attributes:
         limit: Name of the limit, of the tenant's plan or its own.
-        boost: What is added, from when to when.
+        boost: What is added, from when to when, as it was given.
         reason: Why, in a person's words.
         by: Who gave it.
+        meter: What ``amount`` is of: it adds nothing to a limit of this name that counts something else. None for a
+            factor, and for what was stored before this was kept.
+        ended_ms: When a person ended it early; None = nobody did.
     """
 
     limit: str
     boost: Boost
     reason: str
     by: str
+    meter: Meter | None = None
+    ended_ms: int | None = None
 
-    def document(self) -> dict[str, Any]:
-        """Return it as ``tenants show`` and the history spell it; the amount in the limit's smallest unit."""
+    @property
+    def segment(self) -> Boost | None:
+        """What of it counts: it ends where it was ended; None where it was ended before it began."""
+        if self.ended_ms is None or self.ended_ms >= self.boost.to_ms:
+            return self.boost
+        return replace(self.boost, to_ms=self.ended_ms) if self.ended_ms > self.boost.from_ms else None
+
+    @property
+    def over_ms(self) -> int:
+        """First instant at which it is over, by itself or early."""
+        return self.boost.to_ms if self.ended_ms is None else min(self.boost.to_ms, self.ended_ms)
+
+    def adds_to(self, limit: Limit) -> bool:
+        """Whether a limit is the one that is meant."""
+        return self.limit == limit.name and (self.meter is None or self.meter is limit.meter)
+
+    def id_of(self, tenant: str) -> str:
+        """Return its id: 16 hexadecimal digits that tell it apart from the tenant's others, and stay when it ends."""
+        boost = self.boost
+        facts = [tenant, self.limit, self.meter, boost.from_ms, boost.to_ms, boost.amount, boost.permille]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def document(self, tenant: str, meter: Meter | None = None) -> dict[str, Any]:
+        """Return it as readings and the history spell it; ``to`` is when it ends, early or by itself.
+
+        An amount whose ``unit`` is null is in the smallest unit of its limit, which nobody knows any more.
+
+        Args:
+            tenant: Whose it is.
+            meter: What the amount is of, where the boost does not say.
+        """
+        meter = self.meter or meter
+        amount = self.boost.amount if meter is None else meter.shown(self.boost.amount)
+        added = {"amount": amount, "unit": None if meter is None else meter.unit}
         return {
+            "id": self.id_of(tenant),
             "limit": self.limit,
-            **({"amount": self.boost.amount} if self.boost.amount else {"factor": str(self.factor)}),
+            **(added if self.boost.amount else {"factor": str(self.factor)}),
             "from": iso(self.boost.from_ms),
-            "to": iso(self.boost.to_ms),
+            "to": iso(self.over_ms),
             "reason": self.reason,
             "by": self.by,
         }
@@ -104,7 +145,7 @@ class TenantDefinition:
             stack's default.
         removed_ms: When it was removed, or None.
         removes: Names of limits of its plan that it does not have.
-        boosts: What was added to its limits for a time; those that have ended as well, until the next one.
+        boosts: What was added to its limits for a time; also what is over, until ``boosting.py`` forgets it.
         is_whole: Whether ``limits`` and ``removes`` are known. False for a definition that was stored before they were
             kept: then all limits on its gauge are its own.
         revision: Of the stored definition that this one was made from; 0 = there was none.
