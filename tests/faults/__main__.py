@@ -18,7 +18,7 @@ from typing import Any
 from tests.faults import canary, contention, drill, matrix, storm
 from tests.faults.mutants import MUTANTS
 from tests.faults.running import GENERIC_SEEDS, Death, Verdict, death, verdict
-from tests.faults.schedules import make
+from tests.faults.seeds import make
 from tests.faults.wire import isolate
 
 DELIVERY_EVERY_MS = 10_000
@@ -31,16 +31,23 @@ _SHOWN = 10
 
 
 DECIDES = (
+    "belief",
     "designs",
     "dynamodb",
+    "environments",
+    "evaluation",
     "expressions",
     "faults",
+    "installed",
     "naive",
+    "operator",
     "oracle",
     "prices",
+    "ratings",
     "running",
     "scheduler",
     "schedules",
+    "seeds",
     "simulation",
     "table",
     "values",

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from bedrock_meter.errors import DeliverAgain
 from bedrock_meter.usage.ingestion import Ingested
+from tests.faults.environments import FUNCTION_MS
 from tests.faults.faults import NoFaults
 from tests.faults.scheduler import Worker
 from tests.faults.schedules import EPOCH_MS, Ceiling, Line, Schedule
-from tests.faults.simulation import FUNCTION_MS, Simulation
+from tests.faults.simulation import Simulation
 from tests.faults.table import Write
 from tests.faults.wire import isolate
 from tests.faults.world import World, simulated_sleep, subscription_event
@@ -74,8 +75,8 @@ def measure(rate: int, *, length_ms: int = LENGTH_MS) -> Outcome:
         limits={tenant: (Ceiling("total_tokens", "1h", 10**9),) for tenant in ("hot", *quiet_tenants)},
         deliveries=(),
     )
-    simulation = Simulation(schedule)
-    world = simulation.world = Overlapping(schedule, NoFaults())
+    world = Overlapping(schedule, NoFaults())
+    simulation = Simulation(schedule, within=world)
     world.scheduler.stickiness = 0.0
     outcome = Outcome(batches=rate * length_ms // 1000)
     arrivals = [EPOCH_MS + at * length_ms // outcome.batches for at in range(outcome.batches)]
@@ -88,7 +89,7 @@ def measure(rate: int, *, length_ms: int = LENGTH_MS) -> Outcome:
     waiting = list(enumerate(arrivals))
 
     def work() -> None:
-        meter = simulation.new_ingestion()
+        meter = simulation.environments.ingestion()
         while waiting:
             number, at_ms = waiting.pop(0)
             world.scheduler.sleep(max(1, at_ms - world.scheduler.now_ms))
@@ -108,7 +109,6 @@ def measure(rate: int, *, length_ms: int = LENGTH_MS) -> Outcome:
                 outcome.quiet_ms.append(seen_ms - began_ms)
 
     with simulated_sleep(world.scheduler.sleep):
-        simulation._prepare()
         for number in range(CONCURRENCY):
             world.scheduler.add(Worker(f"recorder {number}", work, EPOCH_MS))
         world.scheduler.run()

@@ -17,11 +17,12 @@ from bedrock_meter.money import NANO, usd_text
 from bedrock_meter.pricing.rating import Call, Rated
 from tests.faults.contention import percentile
 from tests.faults.faults import NoFaults
-from tests.faults.reservations import Market, Workload
+from tests.faults.reservations import Market
 from tests.faults.scheduler import Scheduler
 from tests.faults.schedules import Ceiling
 from tests.faults.theorem import Theorem
 from tests.faults.wire import isolate
+from tests.faults.workloads import Workload
 
 LIMIT = 5_000_000
 MOST = 20_000
@@ -79,7 +80,7 @@ class Crowd(Market):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._simulation.prices = SteadyPrices()
+        self._simulation.environments.prices = SteadyPrices()
         self._shared = [self._process() for _ in range(PROCESSES)]
 
     @property

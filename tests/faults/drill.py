@@ -9,9 +9,10 @@ import random
 from dataclasses import dataclass
 
 from tests.faults.designs import PRODUCT, Design
+from tests.faults.environments import FUNCTION_MS
 from tests.faults.oracle import check
 from tests.faults.schedules import EPOCH_MS, MINUTE_MS, Ceiling, Delivery, Line, Schedule
-from tests.faults.simulation import FUNCTION_MS, Simulation
+from tests.faults.simulation import Simulation
 
 OUTAGE_MS = 3 * 3_600_000
 BEFORE_MS = 10 * MINUTE_MS

@@ -30,6 +30,7 @@ from bedrock_meter.usage.packing import Chunk, Writes, writes_of
 from bedrock_meter.usage.recorder import Recorder, Refused
 from bedrock_meter.usage.redrive import Failure, Redrive
 from tests.doubles.failures import FUNCTION
+from tests.faults import boost_mutants, rating_mutants
 from tests.faults.designs import Design
 from tests.faults.world import BUCKET, DAY_MS, TABLES, World
 
@@ -349,4 +350,6 @@ MUTANTS = (
     Design("swallowed record error", swallows=True),
     Design("failed delivery deleted when it is read", redrive=_deletes_first),
     Design("a rise is judged by hints only", reviews=False),
+    *rating_mutants.MUTANTS,
+    *boost_mutants.MUTANTS,
 )

@@ -1,10 +1,11 @@
 """Windows the slow and plain way: what the documents say about buckets, with the standard library and none of ours.
 
 Rolling: twelve sub-buckets; the one that has half left its window counts by the part still inside (soft, rounded up)
-or whole (hard). Calendar: one bucket per local day, week (from Monday) or month (from its anchor day).
+or whole (hard). Calendar: one bucket per local day, week (from Monday) or month (from its anchor day). Boosts: segments
+of time, walked through in order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -83,6 +84,28 @@ class Window:
             left_ms = self.sub_ms - now_ms % self.sub_ms
             oldest = (oldest * left_ms + self.sub_ms - 1) // self.sub_ms
         return oldest + sum(amount for number, amount in buckets.items() if number > current - SUB_BUCKETS)
+
+
+Segment = tuple[int, int, int]
+"""A boost: its beginning, its end (exclusive), and what it adds."""
+
+
+def maximum_at(base: int, boosts: Collection[Segment], at_ms: int) -> int:
+    """What a limit allows at an instant: from beginning to end, adding what begins and taking away what ends."""
+    steps = [(begins_ms, more) for begins_ms, _, more in boosts] + [(ends_ms, -more) for _, ends_ms, more in boosts]
+    maximum = base
+    for step_ms, more in sorted(steps):
+        if step_ms > at_ms:
+            break
+        maximum += more
+    return maximum
+
+
+def least(base: int, boosts: Collection[Segment], from_ms: int, to_ms: int) -> int:
+    """The least that it allows in [from_ms, to_ms]: looked at wherever it may have changed, and just before."""
+    instants = {at_ms for begins_ms, ends_ms, _ in boosts for at_ms in (begins_ms - 1, begins_ms, ends_ms - 1, ends_ms)}
+    looked_at = [from_ms, to_ms, *(at_ms for at_ms in instants if from_ms <= at_ms <= to_ms)]
+    return min(maximum_at(base, boosts, at_ms) for at_ms in looked_at)
 
 
 def attribute(slot: str, bucket: int) -> str:

@@ -4,16 +4,17 @@ The one thing that is taken from the tables is a choice that the design leaves o
 owner, the one recorded first says where the call is counted. The oracle checks that the choice was one of them.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from tests.faults.naive import QUARTER_MS, Window, attribute
+from tests.faults.belief import levels
+from tests.faults.installed import Installed, Sums, buckets_of, layout, origin, sums_of
+from tests.faults.naive import QUARTER_MS, attribute
+from tests.faults.ratings import is_rated, rated_anew
 from tests.faults.schedules import DAY_MS, KINDS, Line, Schedule
 from tests.faults.values import Item
 from tests.faults.world import World, message_of
@@ -22,22 +23,6 @@ NOBODY = "unattributed"
 ADMITTED_MS = 393 * DAY_MS
 AHEAD_MS = 300_000
 QUARANTINE_PREFIX = "quarantine/"
-_CODES = {"t": "total_tokens", "r": "requests", "i": "input_tokens", "o": "output_tokens", "u": "cost_usd"}
-_WEIGHTS = {"input": 3, "output": 15, "cache_read": 1, "cache_write": 4}
-_SUMS = (*KINDS, "requests", "errors", "cost_nano_usd", "priced")
-Sums = dict[str, int]
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A limit as the gauge holds it."""
-
-    slot: str
-    version: int
-    meter: str
-    window: Window
-    maximum: int
-    hard: bool
 
 
 def check(world: World, imbalances: list[str]) -> list[str]:
@@ -47,6 +32,7 @@ def check(world: World, imbalances: list[str]) -> list[str]:
     if not found:
         found += _rollups(world)
         found += list(_gauges(world))
+        found += rated_anew(world)
     found += _quarantine(world)
     if world.waiting:
         found.append(f"failure store: {world.waiting} deliveries are left")
@@ -111,7 +97,7 @@ def _ledger(world: World) -> list[str]:
         counts = [max((line.counts[at] for line in good), default=0) for at in range(len(KINDS))]
         if [int(item[name]["N"]) for name in KINDS] != counts:
             found.append(f"ledger: {call} holds other counts than {counts}")
-        if good and not _is_rated(item):
+        if good and not is_rated(item):
             found.append(f"ledger: {call} costs something else than its counts say")
         if ("error" in item) == bool(good):
             found.append(f"ledger: {call} is a failure in the wrong way")
@@ -122,51 +108,17 @@ def _ledger(world: World) -> list[str]:
     return found
 
 
-def _is_rated(item: Item) -> bool:
-    """Whether an entry's cost is that of its counts, by the prices that it names."""
-    counts = {name: int(item[name]["N"]) for name in KINDS}
-    if "price_version" not in item:
-        return False
-    version = item["price_version"]["S"]
-    cost = sum(counts[name] * weight for name, weight in _WEIGHTS.items()) * int(version.strip("x?"))
-    is_unknown = version.endswith("?") and item["profile"]["S"].endswith("x1")
-    return item.get("cost_nano_usd") == (None if is_unknown else {"N": str(cost)})
-
-
-def _sums_of(item: Item | None) -> Sums:
-    if item is None:
-        return dict.fromkeys(_SUMS, 0)
-    failed = "error" in item
-    tokens = {name: 0 if failed else int(item[name]["N"]) for name in KINDS}
-    cost = {"cost_nano_usd": 0, "priced": 0}
-    if "cost_nano_usd" in item:
-        cost = {"cost_nano_usd": int(item["cost_nano_usd"]["N"]), "priced": 1}
-    return {**tokens, "requests": int(not failed), "errors": int(failed), **cost}
-
-
-def _amount(sums: Sums, meter: str) -> int:
-    if meter == "requests":
-        return sums["requests"]
-    if meter == "cost_usd":
-        return sums["cost_nano_usd"]
-    if meter == "uncounted":
-        return sums["requests"] - sums["priced"]
-    if meter == "total_tokens":
-        return sum(sums[name] for name in KINDS)
-    return sums[meter.removesuffix("_tokens")]
-
-
 def _rollups(world: World) -> list[str]:
     expected: dict[tuple[str, str], Sums] = {}
     for item in _entries(world):
         quarter_ms = int(item["event_ms"]["N"]) // QUARTER_MS * QUARTER_MS
         label = datetime.fromtimestamp(quarter_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
         key = item["tenant"]["S"], f"{label}#{item['profile']['S']}#{item['model']['S']}"
-        held = expected.setdefault(key, _sums_of(None))
-        for name, amount in _sums_of(item).items():
+        held = expected.setdefault(key, sums_of(None))
+        for name, amount in sums_of(item).items():
             held[name] += amount
     actual = {
-        key: {name: int(item[name]["N"]) if name in item else 0 for name in _sums_of(None)}
+        key: {name: int(item[name]["N"]) if name in item else 0 for name in sums_of(None)}
         for key, item in world.rows("usage").items()
     }
     if actual == expected:
@@ -175,62 +127,11 @@ def _rollups(world: World) -> list[str]:
     return [f"roll-ups: {len(wrong)} of {len(expected)} differ, first {wrong[0]}"]
 
 
-def layout(item: Item) -> list[Installed]:
-    """Read the limits that a gauge holds."""
-    text = json.loads(item["limits"]["S"])
-    found = []
-    for packed in text[1:]:
-        slot, version, code, spelled, maximum, *rest = packed
-        label, _, zone = spelled.partition(" ")
-        rolling = label[:-1].isdigit()
-        window = Window(label, "" if rolling else zone or text[0])
-        found.append(Installed(slot, version, _CODES[code], window, maximum, bool(rest and rest[0])))
-    return found
-
-
-def _origin(world: World, tenant: str, installed: Installed) -> tuple[int, int, int]:
-    """Return when a limit got its slot: (sequence of the write, clock of whoever installed it, its version then)."""
-    wanted = installed.meter, installed.window
-    origin = -1, 0, 0
-    held: dict[str, tuple[str, Window]] = {}
-    for sequence, at_ms, whose, limits in world.installed:
-        if whose == tenant:
-            now = {one.slot: one for one in layout({"limits": {"S": limits}})}
-            windows = {slot: (one.meter, one.window) for slot, one in now.items()}
-            if windows.get(installed.slot) == wanted and held.get(installed.slot) != wanted:
-                origin = sequence, at_ms, now[installed.slot].version
-            held = windows
-    return origin
-
-
-def buckets_of(world: World, tenant: str, installed: Installed, meter: str = "") -> dict[int, int]:
-    """Return what the buckets of a limit must hold, from the ledger's changes and the moment it was installed.
-
-    ``meter`` says what to count instead of the limit's own meter.
-    """
-    meter = meter or installed.meter
-    began, seeded_ms, _ = _origin(world, tenant, installed)
-    buckets: dict[int, int] = defaultdict(int)
-    first_ms = installed.window.first_seeded_ms(seeded_ms)
-    for write in world.double.trace:
-        if write.table != "ledger" or write.after is None or write.after["tenant"]["S"] != tenant:
-            continue
-        amount = _amount(_sums_of(write.after), meter) - _amount(_sums_of(write.before), meter)
-        at_ms = int(write.after["event_ms"]["N"])
-        if write.sequence < began:
-            quarter_ms = at_ms // QUARTER_MS * QUARTER_MS
-            if first_ms is None or quarter_ms < first_ms:
-                continue
-            at_ms = min(quarter_ms + QUARTER_MS - 1, max(seeded_ms, quarter_ms))
-        buckets[installed.window.bucket(at_ms)] += amount
-    return buckets
-
-
 def _closed(world: World, tenant: str, installed: Installed, gauge: Item) -> Iterator[str]:
     """Closed calendar windows: what is there, late, pruned and reported as adjusted is all that was used."""
     if installed.window.sub_ms:
         return
-    began, _, version = _origin(world, tenant, installed)
+    began, _, version = origin(world, tenant, installed)
     removed: dict[str, int] = defaultdict(int)
     for write in world.double.trace:
         if write.key == (tenant, "GAUGE") and write.sequence > began and write.before and write.after:
@@ -342,37 +243,4 @@ def _published(world: World) -> list[str]:
             day = datetime.fromtimestamp(int(item["event_ms"]["N"]) / 1000, UTC).strftime("%Y-%m-%d")
             if (item["profile"]["S"], day) not in announced:
                 found.append(f"events: usage of {item['profile']['S']} on {day} was never announced")
-    return found
-
-
-def levels(world: World) -> list[str]:
-    """Return where what a consumer believes is not true: the newest event of a limit, by version and time."""
-    now_ms = world.scheduler.now_ms
-    found = []
-    belief: dict[tuple[str, str], tuple[tuple[int, str], str, int]] = {}
-    for kind, detail in world.accepted:
-        if kind not in {"Tenant Throttled", "Tenant Throttle Lifted"}:
-            continue
-        order = detail["limit"]["version"], detail["evaluated_at"]
-        key = detail["tenant"], detail["limit"]["name"]
-        if key not in belief or order >= belief[key][0]:
-            belief[key] = order, kind, detail["limit"]["version"]
-    for tenant in world.schedule.tenants:
-        gauge = world.rows("quotas").get((tenant, "GAUGE"))
-        names = set()
-        for installed in layout(gauge) if gauge is not None else ():
-            name = f"{installed.meter}-{installed.window.text}".replace("@", "-")
-            names.add(name)
-            used = installed.window.used(buckets_of(world, tenant, installed), now_ms, hard=installed.hard)
-            _, kind, version = belief.get((tenant, name), ((0, ""), "nothing", 0))
-            believed = kind == "Tenant Throttled"
-            if used >= installed.maximum and not (believed and version == installed.version):
-                found.append(f"levels: {tenant} {name} is throttled, the consumer heard {kind}")
-            if believed and installed.maximum and used * 100 < 95 * installed.maximum:
-                found.append(f"levels: {tenant} {name} is at {used} of {installed.maximum}, the consumer heard {kind}")
-        found += [
-            f"levels: {tenant} {name} is removed, the consumer heard {kind}"
-            for (whose, name), (_, kind, _version) in belief.items()
-            if whose == tenant and name not in names and kind == "Tenant Throttled"
-        ]
     return found

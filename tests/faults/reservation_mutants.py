@@ -1,6 +1,6 @@
 """Wrong ways to reserve and to settle, kept alive so that the theorem proves that it would notice.
 
-In peace, where callers take turns, tell the truth and hold no leases, each of them is right.
+In peace, where callers take turns, tell the truth, hold no leases and nothing is boosted, each of them is right.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from bedrock_meter.limits.boosts import Boost, Boosts, maximum_at
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.reservations import Reservation, moved_holds
 from bedrock_meter.limits.reserving import Hold
@@ -17,9 +18,10 @@ from bedrock_meter.storage.reservations import DynamoDBReservationStore, change_
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import Change
 from bedrock_meter.usage.settlement import ReservationKey, Settlements
-from tests.faults.reservations import CALM, Design, Workload, workload
+from tests.faults.reservations import Design
 from tests.faults.theorem import watch
 from tests.faults.wire import isolate
+from tests.faults.workloads import CALM, Workload, without_boosts, workload
 from tests.faults.world import TABLES
 
 SEEDS = 200
@@ -92,6 +94,28 @@ def _records_charge_nothing() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _maximum_of_the_moment() -> Iterator[None]:
+    """Admits what fits now, however long it is held."""
+
+    def now(base: int, boosts: Boosts, from_ms: int, to_ms: int) -> int:
+        return maximum_at(base, boosts, from_ms)
+
+    with patch("bedrock_meter.limits.reservations.least_maximum", now):
+        yield
+
+
+@contextmanager
+def _counts_at_its_end() -> Iterator[None]:
+    """The end of a boost is inclusive."""
+
+    def is_in_force(self: Boost, at_ms: int) -> bool:
+        return self.from_ms <= at_ms <= self.to_ms
+
+    with patch.object(Boost, "is_in_force", is_in_force):
+        yield
+
+
 def _made(store: type[DynamoDBReservationStore]) -> Any:
     return lambda client: store(client, TABLES)
 
@@ -103,14 +127,15 @@ MUTANTS = (
     Design("a stale image admits", store=_made(StaleImage)),
     Design("what is recorded is not charged", patched=_records_charge_nothing),
     Design("given back apart from the reservation", store=_made(GivesBackApart)),
+    Design("admission by the maximum of the moment", patched=_maximum_of_the_moment),
+    Design("a boost counts at its end", patched=_counts_at_its_end),
 )
 
 
 def in_peace(seed: int) -> Workload:
     """A workload in which every one of them is right."""
-    return replace(
-        workload(seed), callers=1, kinds=(*CALM, "shrinks", "failed"), recorders=1, fault_rate=0.0, changes=()
-    )
+    plan = without_boosts(workload(seed))
+    return replace(plan, callers=1, kinds=(*CALM, "shrinks", "failed"), recorders=1, fault_rate=0.0, changes=())
 
 
 def death(design: Design, seeds: Any = range(SEEDS)) -> tuple[int, str] | None:

@@ -25,74 +25,18 @@ from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
 from bedrock_meter.usage.ingestion import Ingested
+from tests.faults.environments import FUNCTION_MS
 from tests.faults.faults import FUNCTION_ERRORS, Faults, NoFaults, RandomFaults
 from tests.faults.prices import ChangingPrices
 from tests.faults.scheduler import Killed, Worker
-from tests.faults.schedules import EPOCH_MS, Ceiling, Line, Schedule
-from tests.faults.simulation import FUNCTION_MS, Simulation
+from tests.faults.schedules import EPOCH_MS, Line, Schedule
+from tests.faults.simulation import Simulation
+from tests.faults.workloads import Workload
 from tests.faults.world import TABLES, World, message_of, simulated_sleep, subscription_event
 
 LIFETIME_MS = 120_000
 ASKED_AGAIN = 5
-CEILINGS = (Ceiling("total_tokens", "1d", 10_000, hard=True), Ceiling("requests", "month", 40))
-SHORT = (Ceiling("total_tokens", "1m", 4_000, hard=True), Ceiling("total_tokens", "1h", 12_000, hard=True))
-IN_DOLLARS = (Ceiling("cost_usd", "1d", 60_000, hard=True), Ceiling("requests", "month", 40))
-"""Nano-USD: ten calls of the maximum at first; they grow dearer every 20 seconds."""
-
 RESERVED = 1_000
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What callers do, drawn from a seed.
-
-    Attributes:
-        callers: How many at a time.
-        calls: How many each makes.
-        kinds: Kinds of calls, to draw from.
-        lags_ms: How late calls are logged, to draw from.
-        fault_rate: How often a request goes wrong.
-        changes: Limits that the tenant is given meanwhile.
-        steady: Whether prices stay as they are, so that an estimate in dollars can be the truth.
-    """
-
-    seed: int
-    callers: int
-    calls: int
-    kinds: tuple[str, ...]
-    lags_ms: tuple[int, ...]
-    fault_rate: float
-    fault_budget: int
-    recorders: int = 2
-    ceilings: tuple[Ceiling, ...] = CEILINGS
-    changes: tuple[tuple[Ceiling, ...], ...] = ()
-    steady: bool = False
-
-
-CALM = ("plain",)
-KINDS: tuple[str, ...] = (
-    *("plain", "plain", "plain", "shrinks", "exceeds", "unreserved", "overdue", "shared", "failed", "twin", "vanishes"),
-    *("released", "lease", "forgets"),
-)
-
-
-def workload(seed: int) -> Workload:
-    """Return the workload of a seed; the same one each time."""
-    chance = random.Random(seed)
-    kinds = CALM if chance.random() < 0.1 else tuple(chance.choices(KINDS, k=chance.choice((2, 5, 14))))
-    raised = (Ceiling("total_tokens", "1d", 14_000, hard=True), Ceiling("total_tokens", "1h", 9_000, hard=True))
-    return Workload(
-        seed=seed,
-        callers=chance.choice((1, 3, 6, 12)),
-        calls=chance.choice((2, 4, 6)),
-        kinds=kinds,
-        lags_ms=chance.choice(((200,), (2_000, 15_000), (15_000, 90_000), (100, 400_000))),
-        fault_rate=chance.choice((0.0, 0.02, 0.08, 0.2)),
-        fault_budget=chance.choice((3, 10, 30)),
-        recorders=chance.choice((1, 2, 3)),
-        changes=(raised,) if chance.random() < 0.25 else (),
-        ceilings=chance.choice((CEILINGS, CEILINGS, SHORT, IN_DOLLARS)),
-    )
 
 
 @dataclass(frozen=True)
@@ -150,7 +94,7 @@ class Market:
         )
         self._simulation = Simulation(self.schedule, wrong=NoFaults())
         if self.workload.steady:
-            self._simulation.prices = ChangingPrices(lambda: 0, 0)
+            self._simulation.environments.prices = ChangingPrices(lambda: 0, 0)
         self.world: World = self._simulation.world
 
     def run(self) -> World:
@@ -181,7 +125,7 @@ class Market:
             sleep_ms=self.world.scheduler.sleep,
             uniform=self.chance.random,
             new_id=lambda: f"{next(self._ids):032x}",
-            rater=self._simulation.prices,
+            rater=self._simulation.environments.prices,
         )
         if self.design.store is not None:
             made._store = self.design.store(client)
@@ -225,7 +169,7 @@ class Market:
                 self.log(tenant, "", used)
             return
         is_lease = kind == "lease"
-        lifetime_ms = 1_000 if kind == "overdue" else LIFETIME_MS
+        lifetime_ms = {"overdue": 1_000, "brief": 12_000}.get(kind, LIFETIME_MS)
         held = self._reserve(process, tenant, key, lifetime_ms=lifetime_ms, is_lease=is_lease)
         if held is None:
             return
@@ -329,7 +273,7 @@ class Market:
 
     def _record(self) -> None:
         scheduler, chance = self.world.scheduler, self.chance
-        meter = self._simulation.new_ingestion()
+        meter = self._simulation.environments.ingestion()
         while self._busy or self._log:
             ready = [one for one in self._log if one[0] <= scheduler.now_ms]
             if not ready:
@@ -345,7 +289,7 @@ class Market:
                 elif chance.random() < 0.15:
                     again_ms = 500
             except Killed:
-                meter, again_ms = self._simulation.new_ingestion(), 1_000
+                meter, again_ms = self._simulation.environments.ingestion(), 1_000
             if again_ms is not None:
                 self._log += [(scheduler.now_ms + again_ms, text) for _, text in batch]
 
@@ -368,7 +312,7 @@ class Market:
             self.world.scheduler.sleep(self.chance.choice((500, 20_000)))
             for _ in range(ASKED_AGAIN):
                 try:
-                    self._simulation._install("acme", ceilings, install_limits)
+                    self._simulation.operator.install("acme", ceilings, install_limits)
                     break
                 except Killed:
                     return

@@ -2,37 +2,28 @@
 
 The decision: what AWS does around the handlers is simulated too. A delivery that ends in an error comes again twice and
 then lies in the failure store, from which the redrive takes it; a killed process loses its caches; the stream delivers
-at least once and not in order, or loses hints; the sweep comes each minute, and people change limits and repeat a
-command that failed. Faults have a budget, so every schedule ends and conservation can be demanded of all of them.
+at least once and not in order, or loses hints; the sweep comes each minute (``evaluation.py``), and people change
+limits and rate anew (``operator.py``). Faults have a budget, so every schedule ends and conservation can be demanded of
+all of them.
 """
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bedrock_meter.alerts.evaluator import Evaluated
-from bedrock_meter.alerts.review import PARTS
-from bedrock_meter.alerts.sweep import Failure, Worklist
-from bedrock_meter.alerts.wiring import review, worklist
 from bedrock_meter.limits.installation import install_limits
-from bedrock_meter.settings import DAY_MS
-from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.usage.ingestion import Ingested, Ingestion
-from bedrock_meter.usage.ledger import Rater
 from bedrock_meter.usage.redrive import Redrive, Redriven
-from bedrock_meter.usage.wiring import ingestion, redrive
-from tests.doubles.failures import FUNCTION
 from tests.faults.designs import PRODUCT, Design
-from tests.faults.faults import ENDINGS, FUNCTION_ERRORS, Faults, NoFaults, RandomFaults, raise_mistakes
+from tests.faults.environments import FUNCTION_MS, Environments
+from tests.faults.evaluation import Evaluation
+from tests.faults.faults import ENDINGS, FUNCTION_ERRORS, Faults, NoFaults, RandomFaults
+from tests.faults.operator import Operator
 from tests.faults.prices import ChangingPrices
 from tests.faults.scheduler import Killed, Livelock, Worker
-from tests.faults.schedules import Ceiling, Delivery, LimitChange, Schedule
-from tests.faults.world import BUCKET, TABLES, World, limit_of, simulated_sleep, subscription_event
+from tests.faults.schedules import Delivery, Schedule
+from tests.faults.world import World, simulated_sleep, subscription_event
 
-RETENTION_MS = 400 * DAY_MS
-FUNCTION_MS = 60_000
-SWEEP_MS = 60_000
 MOST_ATTEMPTS = 120
 REDRIVE_MS = 5 * 60_000
 ASYNC_RETRIES_MS = (60_000, 120_000)
@@ -50,6 +41,7 @@ class Simulation:
     """One schedule, run once.
 
     Attributes:
+        within: Where it runs; a world of its own unless one is given.
         imbalances: Completed deliveries whose report does not add up.
     """
 
@@ -57,10 +49,9 @@ class Simulation:
     design: Design = PRODUCT
     wrong: Faults | None = None
     latency_ms: int = 12
+    within: World | None = None
     imbalances: list[str] = field(default_factory=list)
     _jobs: list[_Job] = field(default_factory=list)
-    _backlog: list[int] = field(default_factory=list)
-    _seen: int = 0
     _busy: int = 0
     """Recorders, evaluators and people who are not done yet."""
 
@@ -74,15 +65,19 @@ class Simulation:
         chosen = self.wrong or RandomFaults(
             random.Random(schedule.seed + 4), schedule.fault_rate, schedule.fault_budget
         )
-        self.world = World(schedule, NoFaults(), latency_ms=self.latency_ms)
-        self.prices: Rater = ChangingPrices(self.world.scheduler.clock, schedule.start_ms)
-        with simulated_sleep(self.world.scheduler.sleep):
+        self.world = world = self.within or World(schedule, NoFaults(), latency_ms=self.latency_ms)
+        prices = ChangingPrices(world.scheduler.clock, schedule.start_ms)
+        self.environments = Environments(world, self.design, prices, self.chance)
+        self.operator = Operator(world, schedule, self.design, self.chance)
+        self.evaluation = Evaluation(
+            world, schedule, self.environments, self.chance, lambda: self._writers > 0, lambda: self._busy > 0
+        )
+        with self.design.patched(), simulated_sleep(world.scheduler.sleep):
             self._prepare()
-        self.world.wrong, self.world.outage_ms = chosen, schedule.outage_ms
+        world.wrong, world.outage_ms = chosen, schedule.outage_ms
 
     def run(self) -> World:
         """Run everything to its end; faults end first."""
-        scheduler = self.world.scheduler
         self._jobs = [_Job(one.at_ms, one) for one in self.schedule.deliveries]
         for one in self.schedule.failed:
             self.world.give_up(one.lines)
@@ -91,15 +86,42 @@ class Simulation:
         for number in range(self.schedule.redrivers):
             self._add(f"redrive {number}", self._redrive, self._skew())
         if self.schedule.changes or self.schedule.mappings:
-            self._add("operator", self._operate, 0)
+            self._add("operator", self.operator.work, 0)
+        if self.schedule.rerates:
+            self._add("rerate", self.operator.rate_meanwhile, 0)
         for number in range(self.schedule.evaluators):
-            self._add(f"evaluator {number}", self._evaluate, 0, is_writer=False)
-        sweeper = Worker("sweep", self._sweep, self.schedule.start_ms, is_background=True)
-        scheduler.add(sweeper)
-        with simulated_sleep(scheduler.sleep):
-            scheduler.run()
-            self._finish()
+            self._add(f"evaluator {number}", self.evaluation.evaluate, 0, is_writer=False)
+        with self.design.patched(), simulated_sleep(self.world.scheduler.sleep):
+            self._run_beside_the_sweep()
+            if self.schedule.rerates:
+                self._add("the last rerate", self.operator.rate_all, 0)
+                self._add("evaluator", self.evaluation.evaluate, 0, is_writer=False)
+                self._run_beside_the_sweep()
+            self._end_faults()
+            self.evaluation.finish()
         return self.world
+
+    def drain(self) -> Iterator[None]:
+        """Let time run on until nothing is due any more; yields after each sweep that had something to do."""
+        with self.design.patched(), simulated_sleep(self.world.scheduler.sleep):
+            yield from self.evaluation.drain()
+
+    def redrive_all(self, name: str) -> None:
+        """Work through the failure store once more, when everything else is over."""
+        self._add(name, self._redrive, 0)
+        with simulated_sleep(self.world.scheduler.sleep):
+            self.world.scheduler.run()
+
+    def _run_beside_the_sweep(self) -> None:
+        self.world.scheduler.add(Worker("sweep", self.evaluation.sweep, self.schedule.start_ms, is_background=True))
+        self.world.scheduler.run()
+
+    def _end_faults(self) -> None:
+        world = self.world
+        world.wrong = NoFaults()
+        world.settle_all()
+        if self.schedule.outage_ms is not None:
+            world.scheduler.now_ms = max(world.scheduler.now_ms, self.schedule.outage_ms[1])
 
     def _add(self, name: str, work: Callable[[], None], skew_ms: int, *, is_writer: bool = True) -> Worker:
         self._busy += 1
@@ -118,82 +140,15 @@ class Simulation:
         return self.chance.choice(self.schedule.skews_ms)
 
     def _prepare(self) -> None:
-        world = self.world
         for tenant, profiles in self.schedule.tenants.items():
             for profile in profiles:
-                world.map_profile(profile, tenant)
+                self.world.map_profile(profile, tenant)
             if self.schedule.limits[tenant]:
-                self._install(tenant, self.schedule.limits[tenant], install_limits)
-
-    def _install(self, tenant: str, ceilings: tuple[Ceiling, ...], install: Callable[..., bool]) -> None:
-        def clock() -> int:
-            self.world.installer_ms = self.world.scheduler.clock()
-            return self.world.installer_ms
-
-        install(
-            DynamoDBInstallationStore(self.world.client("dynamodb"), TABLES),
-            tenant,
-            [limit_of(one, self.schedule.zone) for one in ceilings],
-            clock=clock,
-            new_id=lambda: f"change{self.chance.randrange(10**9)}",
-        )
-
-    def new_ingestion(self) -> Ingestion:
-        """A function's environment that has just started."""
-        world = self.world
-        made = ingestion(
-            world.client("dynamodb"),
-            lambda: world.client("s3"),
-            TABLES,
-            BUCKET,
-            retention_ms=RETENTION_MS,
-            now=world.scheduler.clock,
-            sleep_ms=world.scheduler.sleep,
-            uniform=self.chance.random,
-            rater=self.prices,
-        )
-        return self.design.ingestion(made, world)
-
-    def new_worklist(self) -> Worklist:
-        """The same for evaluation."""
-        world = self.world
-        clock = world.scheduler.clock
-        made = worklist(world.client("dynamodb"), lambda: world.client("events"), TABLES, "bus", now=clock)
-        return self.design.worklist(made, world)
-
-    def new_redrive(self) -> Redrive:
-        """The same for what takes failed deliveries in again."""
-        world = self.world
-        made = redrive(
-            world.client("dynamodb"),
-            lambda: world.client("s3"),
-            TABLES,
-            BUCKET,
-            FUNCTION,
-            retention_ms=RETENTION_MS,
-            now=world.scheduler.clock,
-            sleep_ms=world.scheduler.sleep,
-            uniform=self.chance.random,
-            rater=self.prices,
-        )
-        made._ingestion = self.design.ingestion(made._ingestion, world)
-        made._shuffle = self.chance.shuffle
-        return self.design.redrive(made, world)
-
-    @contextmanager
-    def _invocation(self) -> Iterator[None]:
-        """The time that a function has; its process is killed when it has used it up."""
-        worker = self.world.scheduler.current
-        assert worker is not None
-        worker.deadline_ms = self.world.scheduler.now_ms + FUNCTION_MS
-        try:
-            yield
-        finally:
-            worker.deadline_ms = None
+                self.operator.install(tenant, self.schedule.limits[tenant], install_limits)
 
     def _record(self) -> None:
         scheduler = self.world.scheduler
-        meter = self.new_ingestion()
+        meter = self.environments.ingestion()
         while True:
             waiting = [job for job in self._jobs if job.ready_ms <= scheduler.now_ms]
             if not waiting:
@@ -205,29 +160,23 @@ class Simulation:
             self._jobs.remove(job)
             job.attempts += 1
             try:
-                with self._invocation():
+                with self.environments.invocation():
                     self._deliver(meter, job.delivery)
             except ENDINGS as ended:
                 if self.design.swallows and isinstance(ended, Exception):
                     continue
                 if isinstance(ended, Killed):
-                    meter = self.new_ingestion()
+                    meter = self.environments.ingestion()
                 if job.attempts > len(ASYNC_RETRIES_MS):
                     self.world.give_up(job.delivery.lines)
                     continue
                 job.ready_ms = scheduler.now_ms + ASYNC_RETRIES_MS[job.attempts - 1]
                 self._jobs.append(job)
 
-    def redrive_all(self, name: str) -> None:
-        """Work through the failure store once more, when everything else is over."""
-        self._add(name, self._redrive, 0)
-        with simulated_sleep(self.world.scheduler.sleep):
-            self.world.scheduler.run()
-
     def _redrive(self) -> None:
         """Runs every five minutes; those that would find nothing are left out."""
         scheduler, runs = self.world.scheduler, 0
-        taking_in = self.new_redrive()
+        taking_in = self.environments.redrive()
         while True:
             idle_ms = REDRIVE_MS
             if self.world.waiting:
@@ -246,10 +195,10 @@ class Simulation:
         report = Redriven()
         deadline_ms = self.world.scheduler.now_ms + FUNCTION_MS
         try:
-            with self._invocation():
+            with self.environments.invocation():
                 taking_in.run(report, lambda: deadline_ms - self.world.scheduler.now_ms)
         except Killed:
-            return self.new_redrive()
+            return self.environments.redrive()
         except FUNCTION_ERRORS:  # Lambda runs it again in five minutes.
             return taking_in
         mistakes = report.failures.keys() & {"AssertionError", "Unsupported"}
@@ -280,123 +229,3 @@ class Simulation:
         outcome = (report.read, usage.recorded + usage.duplicates + usage.errors + report.quarantined)
         if outcome != (len(delivery.lines),) * 2:
             self.imbalances.append(f"{len(delivery.lines)} lines, read and accounted for: {outcome}")
-
-    def _operate(self) -> None:
-        scheduler = self.world.scheduler
-        planned: list[LimitChange | tuple[int, str, str]] = [*self.schedule.changes, *self.schedule.mappings]
-        for change in sorted(planned, key=_at):
-            scheduler.sleep(max(1, _at(change) - scheduler.now_ms))
-            if not isinstance(change, LimitChange):
-                self.world.map_profile(change[1], change[2])
-                continue
-            for attempt in range(MOST_ATTEMPTS):
-                try:
-                    self._install(change.tenant, change.limits, self.design.install)
-                    break
-                except ENDINGS:  # The person repeats the command.
-                    scheduler.sleep(min(5_000 * (attempt + 1), 60_000))
-            else:
-                raise Livelock("limits could not be changed")
-
-    def _evaluate(self) -> None:
-        scheduler, chance = self.world.scheduler, self.chance
-        evaluation = self.new_worklist()
-        while True:
-            hints = range(self._seen, len(self.world.stream))
-            self._seen = len(self.world.stream)
-            self._backlog += [at for at in hints if chance.random() >= self.schedule.stream_loses]
-            if not self._backlog:
-                if not self._writers:
-                    return
-                idle_ms = (scheduler.next_wake_ms() or 0) - scheduler.now_ms
-                scheduler.sleep(max(chance.choice((50, 400, 5_000)), idle_ms))
-                continue
-            disturbed = not self.schedule.stream_in_order
-            if disturbed and chance.random() < 0.15:
-                self._backlog.append(chance.randrange(self._seen))
-            if disturbed and chance.random() < 0.3:
-                chance.shuffle(self._backlog)
-            size = chance.choice((1, 3, 20, 100))
-            batch, self._backlog = self._backlog[:size], self._backlog[size:]
-            changes = {self.world.stream[at][:2]: at for at in batch}
-            try:
-                with self._invocation():
-                    failures = evaluation.handle_all(changes, Evaluated())
-                raise_mistakes(failures)
-                self._backlog += [changes[failure.item] for failure in failures]
-            except Killed:
-                self._backlog += batch
-                evaluation = self.new_worklist()
-                failures = []
-            if failures or chance.random() < 0.5:
-                scheduler.sleep(chance.choice((20, 300)) + 5_000 * bool(failures))
-
-    def _sweep(self) -> None:
-        scheduler = self.world.scheduler
-        while self._busy:
-            try:
-                with self._invocation():
-                    raise_mistakes(self.sweep())
-            except ENDINGS:
-                pass  # The next minute sweeps again.
-            # Sweeps that would find nothing are left out: those while everybody else sleeps and nothing is due.
-            wakes = [scheduler.next_wake_ms(), self.next_due_ms()]
-            idle_ms = min((one for one in wakes if one is not None), default=0) - scheduler.now_ms
-            scheduler.sleep(max(SWEEP_MS, idle_ms))
-
-    def sweep(self) -> list[Failure]:
-        """What the function does in a minute."""
-        judging, report = self.new_worklist(), Evaluated()
-        return judging.sweep(report, lambda: FUNCTION_MS) + self.review(judging, report)
-
-    def review(self, judging: Worklist, report: Evaluated) -> list[Failure]:
-        """Its second half."""
-        if not self.design.reviews:
-            return []
-        world = self.world
-        return review(world.client("dynamodb"), judging, TABLES, now=world.scheduler.clock).run(
-            report, lambda: FUNCTION_MS
-        )
-
-    def next_due_ms(self) -> int | None:
-        """When the sweep has something to do next."""
-        items = self.world.rows("quotas").values()
-        return min((int(item["next_due_ms"]["N"]) for item in items if "next_due_ms" in item), default=None)
-
-    def _finish(self) -> None:
-        """Let the sweep finish what is due, without faults. Nothing but the sweep: liveness must not need a stream."""
-        self.world.wrong = NoFaults()
-        self.world.settle_all()
-        if self.schedule.outage_ms is not None:
-            self.world.scheduler.now_ms = max(self.world.scheduler.now_ms, self.schedule.outage_ms[1])
-        if self.schedule.stream_loses:
-            for _ in range(PARTS):  # An hour of sweeps, as far as they could find something.
-                self.world.scheduler.now_ms += SWEEP_MS
-                if failures := self.review(self.new_worklist(), Evaluated()):
-                    raise failures[0].error
-        evaluation = self.new_worklist()
-        for _ in range(MOST_ATTEMPTS):
-            due_ms = self.next_due_ms()
-            if due_ms is None or due_ms > self.world.scheduler.now_ms + 2 * SWEEP_MS:
-                return
-            self.world.scheduler.now_ms = max(self.world.scheduler.now_ms, due_ms)
-            failures = evaluation.sweep(Evaluated(), lambda: FUNCTION_MS)
-            if failures:
-                raise failures[0].error
-        raise Livelock("the sweep finds something due for ever")
-
-    def drain(self) -> None:
-        """Let time run on until nothing is due any more."""
-        evaluation = self.new_worklist()
-        with simulated_sleep(self.world.scheduler.sleep):
-            for _ in range(MOST_ATTEMPTS):
-                due_ms = self.next_due_ms()
-                if due_ms is None:
-                    return
-                self.world.scheduler.now_ms = max(self.world.scheduler.now_ms, due_ms)
-                evaluation.sweep(Evaluated(), lambda: FUNCTION_MS)
-        raise Livelock("something is due for ever")
-
-
-def _at(change: LimitChange | tuple[int, str, str]) -> int:
-    return change.at_ms if isinstance(change, LimitChange) else change[0]

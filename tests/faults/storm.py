@@ -13,7 +13,6 @@ from tests.faults.contention import Overlapping
 from tests.faults.faults import NoFaults
 from tests.faults.schedules import EPOCH_MS, Ceiling, Delivery, Line, Schedule
 from tests.faults.simulation import Simulation
-from tests.faults.world import simulated_sleep
 
 BUS_RATE = 20
 """Requests a second; EventBridge's smallest documented limits are hundreds."""
@@ -93,13 +92,11 @@ def _schedule(tenants: int) -> Schedule:
 def weather(tenants: int) -> Weathered:
     """Let all of ``tenants`` cross their limit at once."""
     schedule = _schedule(tenants)
-    simulation = Simulation(schedule)
-    world = simulation.world = Overlapping(schedule, NoFaults())
+    world = Overlapping(schedule, NoFaults())
+    simulation = Simulation(schedule, within=world)
     world.double.page = 1_000
     world.scheduler.stickiness = 0.0
     world.scheduler.steps = -100 * tenants  # a storm is long, not endless
-    with simulated_sleep(world.scheduler.sleep):
-        simulation._prepare()
     (pattern,) = [item for key, item in world.rows("quotas").items() if key == ("t0", "GAUGE")]
     for at in range(1, tenants):
         world.rows("quotas")[f"t{at}", "GAUGE"] = {**pattern, "pk": {"S": f"t{at}"}}

@@ -140,7 +140,7 @@ class Table:
 
         Items follow each other by the hash of their partition, then by sort key; a partition is in one segment.
         """
-        for unknown in ("IndexName", "ScanFilter", "Limit", "Select"):
+        for unknown in ("IndexName", "ScanFilter", "Select"):
             if unknown in request:
                 raise Unsupported(unknown)
         number, of = request.get("Segment", 0), request.get("TotalSegments", 1)
@@ -157,12 +157,13 @@ class Table:
         if start:
             partition, sort = self.key_of(start)
             keys = [key for key in keys if key > (crc32(partition.encode()), partition, sort)]
-        shown = [self.items[key[1:]] for key in keys[:page]]
+        most = min(page, request.get("Limit", page))
+        shown = [self.items[key[1:]] for key in keys[:most]]
         found = [item for item in shown if node is None or holds(node, item, bindings)]
         if shown_names is not None:
             found = [{name: value for name, value in item.items() if name in shown_names} for item in found]
         answer: dict[str, Any] = {"Items": found, "Count": len(found), "ScannedCount": len(shown)}
-        if len(keys) > page:
+        if len(keys) > most or (len(shown) == most and most < page):
             answer["LastEvaluatedKey"] = {name: shown[-1][name] for name in self.key_names}
         return answer
 

@@ -9,104 +9,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from bedrock_meter.local.endpoint import Endpoint
-from tests.faults.conftest import numbers
-from tests.faults.dynamodb import DynamoDB
+from tests.faults.subject import Item, Subject, code_of, key, number
 from tests.faults.values import Unsupported
-from tests.faults.wire import attached
-
-Item = dict[str, dict[str, Any]]
-
-
-class Alone:
-    """The double by itself, as the backend of a client."""
-
-    def __init__(self, double: DynamoDB) -> None:
-        self._double = double
-
-    def call(self, service: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        assert service == "dynamodb"
-        return self._double.call(operation, request)
-
-
-class Subject:
-    """A table under contract: key ``pk``, ``sk``; sparse index ``due`` over ``bin``, ``at``."""
-
-    def __init__(self, client: Any, double: DynamoDB | None = None) -> None:
-        self.client, self.double, self.name = client, double, f"contract-{next(numbers)}"
-        names = {"pk": "S", "sk": "S", "bin": "S", "at": "N"}
-        client.create_table(
-            TableName=self.name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in names.items()],
-            KeySchema=_schema("pk", "sk"),
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "due",
-                    "KeySchema": _schema("bin", "at"),
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-        )
-
-    def put(self, sk: str, **attributes: dict[str, Any]) -> None:
-        self.client.put_item(TableName=self.name, Item={**key(sk), **attributes})
-
-    def get(self, sk: str) -> Item | None:
-        found: Item | None = self.client.get_item(TableName=self.name, Key=key(sk), ConsistentRead=True).get("Item")
-        return found
-
-    def update(self, sk: str, expression: str, **request: Any) -> Any:
-        arguments = {"UpdateExpression": expression, **request}
-        return self.client.update_item(TableName=self.name, Key=key(sk), **arguments)
-
-    def transact(self, *items: dict[str, dict[str, Any]], **request: Any) -> None:
-        named = [{kind: {"TableName": self.name, **one} for kind, one in item.items()} for item in items]
-        self.client.transact_write_items(TransactItems=named, **request)
-
-    def query(self, condition: str, values: Item, **request: Any) -> Any:
-        return self.client.query(
-            TableName=self.name, KeyConditionExpression=condition, ExpressionAttributeValues=values, **request
-        )
-
-
-def _schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
-
-
-def key(sk: str) -> Item:
-    return {"pk": {"S": "p"}, "sk": {"S": sk}}
-
-
-def number(value: int) -> dict[str, str]:
-    return {"N": str(value)}
-
 
 NEW = "attribute_not_exists(pk)"
-
-
-@pytest.fixture(params=["double", "local stack"])
-def table(request: pytest.FixtureRequest) -> Subject:
-    if request.param == "double":
-        return make_double()
-    endpoint: Endpoint = request.getfixturevalue("endpoint")
-    return Subject(endpoint.client("dynamodb"))
-
-
-@pytest.fixture
-def double() -> Subject:
-    return make_double()
-
-
-def make_double() -> Subject:
-    made = DynamoDB()
-    return Subject(attached("dynamodb", Alone(made)), made)
-
-
-def code_of(call: Callable[[], Any]) -> str:
-    with pytest.raises(ClientError) as caught:
-        call()
-    return str(caught.value.response["Error"]["Code"])
 
 
 def reasons_of(call: Callable[[], Any]) -> list[dict[str, Any]]:
@@ -268,81 +174,6 @@ def test_a_transaction_refuses_an_item_twice_and_more_than_a_hundred(table: Subj
     assert table.get("99") == key("99")
 
 
-def test_queries_are_sorted_paged_and_bounded(table: Subject) -> None:
-    for at in (3, 1, 5, 2, 4):
-        table.put(f"k{at}", a=number(at))
-    table.client.put_item(TableName=table.name, Item={"pk": {"S": "q"}, "sk": {"S": "k3"}})
-    partition = {":p": {"S": "p"}}
-    everything = table.query("pk = :p", partition)
-    assert [one["sk"]["S"] for one in everything["Items"]] == ["k1", "k2", "k3", "k4", "k5"]
-    bounds = {**partition, ":low": {"S": "k2"}, ":high": {"S": "k4"}}
-    page = table.query("pk = :p AND sk BETWEEN :low AND :high", bounds, Limit=2)
-    assert [one["sk"]["S"] for one in page["Items"]] == ["k2", "k3"]
-    page = table.query("pk = :p AND sk BETWEEN :low AND :high", bounds, ExclusiveStartKey=page["LastEvaluatedKey"])
-    assert [one["sk"]["S"] for one in page["Items"]] == ["k4"]
-    assert "LastEvaluatedKey" not in page
-    backwards = table.query("pk = :p", partition, ScanIndexForward=False, Limit=1)
-    assert backwards["Items"][0]["sk"]["S"] == "k5"
-    assert table.query("pk = :p", {":p": {"S": "nobody"}})["Items"] == []
-
-
-def test_an_index_is_sparse_and_shows_keys(table: Subject) -> None:
-    for sk, at in (("a", 30), ("b", 10), ("c", 20)):
-        table.put(sk, bin={"S": "0"}, at=number(at), other={"S": "o"})
-    table.put("half", bin={"S": "0"})
-    table.put("none", at=number(1))
-    due = {":bin": {"S": "0"}, ":now": number(20)}
-    found = table.query("bin = :bin AND #at <= :now", due, IndexName="due", ExpressionAttributeNames={"#at": "at"})
-    assert [one["sk"]["S"] for one in found["Items"]] == ["b", "c"]
-    assert set(found["Items"][0]) == {"pk", "sk", "bin", "at"}
-    table.update("b", "REMOVE bin, #at", ExpressionAttributeNames={"#at": "at"})
-    found = table.query("bin = :bin AND #at <= :now", due, IndexName="due", ExpressionAttributeNames={"#at": "at"})
-    assert [one["sk"]["S"] for one in found["Items"]] == ["c"]
-
-
-def test_segments_of_a_scan_are_the_table_once_and_keep_partitions_together(table: Subject) -> None:
-    partitions = [f"p{at}" for at in range(20)]
-    for partition in partitions:
-        for sk in ("a", "b", "c"):
-            table.client.put_item(TableName=table.name, Item={"pk": {"S": partition}, "sk": {"S": sk}})
-    if table.double is not None:
-        table.double.page = 2
-
-    def segment(at: int) -> list[tuple[str, str]]:
-        request = {"TableName": table.name, "Segment": at, "TotalSegments": 3}
-        request |= {"FilterExpression": "sk = :a OR sk = :c", "ExpressionAttributeValues": {":a": _S_A, ":c": _S_C}}
-        found: list[tuple[str, str]] = []
-        while True:
-            page = table.client.scan(**request)
-            found += [(item["pk"]["S"], item["sk"]["S"]) for item in page["Items"]]
-            if "LastEvaluatedKey" not in page:
-                return found
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-    segments = [segment(at) for at in range(3)]
-    assert sorted(one for found in segments for one in found) == sorted(
-        (partition, sk) for partition in partitions for sk in ("a", "c")
-    )
-    assert all(len(one) % 2 == 0 for one in segments)
-    assert segments == [segment(at) for at in range(3)]
-    assert code_of(lambda: table.client.scan(TableName=table.name, Segment=3, TotalSegments=3)) == "ValidationException"
-
-
-_S_A, _S_C = {"S": "a"}, {"S": "c"}
-
-
-def test_batch_reads(table: Subject) -> None:
-    table.put("x", a=number(1))
-    keys = [key(f"{at}") for at in range(99)]
-
-    def read(wanted: list[Item]) -> Any:
-        request = {table.name: {"Keys": wanted, "ConsistentRead": True}}
-        return table.client.batch_get_item(RequestItems=request)["Responses"][table.name]
-
-    assert read([*keys, key("x")]) == [{**key("x"), "a": number(1)}]
-    assert code_of(lambda: read([*keys, key("x"), key("y")])) == "ValidationException"
-
-
 def test_a_token_makes_a_transaction_once(double: Subject) -> None:
     """The local stack is not asked: emulators differ from AWS in tokens, which is why nothing of ours leans on them."""
     clock = [0]
@@ -422,7 +253,5 @@ def test_what_the_double_has_not_learned_is_refused_loudly(double: Subject) -> N
             double.update("x", expression, **_one())
     with pytest.raises(Unsupported):
         double.client.scan(TableName=double.name, ProjectionExpression="pk")
-    with pytest.raises(Unsupported):
-        double.client.scan(TableName=double.name, Limit=1)
     with pytest.raises(Unsupported):
         double.client.describe_table(TableName=double.name)

@@ -1,26 +1,30 @@
 """The quick part of ``make faults``: it runs with all other tests."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.faults import canary, drill, faults, matrix, storm
+from tests.faults.belief import levels
 from tests.faults.contention import measure, percentile
 from tests.faults.mutants import MUTANTS
 from tests.faults.running import GENERIC_SEEDS, death, findings, in_peace, verdict
-from tests.faults.schedules import make
+from tests.faults.schedules import EPOCH_MS, Boosted, Ceiling, Delivery, Line, Schedule
+from tests.faults.seeds import make
 from tests.faults.simulation import REDRIVE_MS, Simulation
+from tests.faults.world import World
 
 QUICK = 60
 
 
 LONG_LIVED = {
-    "failed delivery deleted when it is read": 17,
-    "install then seed": 11,
-    "ledger purged before its records stop coming": 60,
-    "publish without outbox": 11,
-    "seed then install": 78,
-    "swallowed record error": 17,
+    "failed delivery deleted when it is read": 19,
+    "of overlapping boosts the larger one counts": 67,
+    "rating anew: an old reading overwrites": 9,
+    "rating anew: the difference, then the entry": 25,
+    "rating anew: the position before the work": 68,
+    "seed then install": 12,
 }
 """Seeds that killed these in ``make faults``: tried first, so that the search is short. Others are found at once."""
 
@@ -69,8 +73,49 @@ def test_schedules_hold_what_they_promise() -> None:
     assert {200_000 < by < 300_000 for by in ahead} == {True, False}, (
         "clocks ahead, inside of what is admitted and beyond"
     )
+    boosted = [one for one in made if any(ceiling.boosts for held in one.limits.values() for ceiling in held)]
+    assert sum(one.drains for one in boosted) >= 5, "boosts whose ends are looked at"
+    rated = [Simulation(one).run() for one in made if len(one.rerates) > 2]
+    assert sum(_rewritten(world) for world in rated) >= 20, "calls rated anew while others are recorded"
     ended = [Simulation(one).run() for one in made if one.failed][:3]
     assert all(world.failed and not world.waiting for world in ended)
+
+
+def _rewritten(world: World) -> int:
+    """How many costs changed while a run beside recorders was at work."""
+    spans = [(one.began, one.ended) for one in world.rated[:-1]]
+    rewritten = [write for began, ended in spans for write in world.double.trace[began:ended] if write.before]
+    return sum(write.table == "ledger" for write in rewritten)
+
+
+def test_a_throttle_goes_with_a_boost_and_comes_back_when_the_last_one_ends() -> None:
+    hour_ms = 3_600_000
+    boosts = (
+        Boosted(EPOCH_MS + hour_ms, EPOCH_MS + 3 * hour_ms, amount=30),
+        Boosted(EPOCH_MS + 2 * hour_ms, EPOCH_MS + 4 * hour_ms, permille=500),
+    )
+    schedule = Schedule(
+        seed=0,
+        start_ms=EPOCH_MS,
+        zone="UTC",
+        tenants={"t0": ("profile0",)},
+        limits={"t0": (Ceiling("total_tokens", "month", 80, boosts=boosts),)},
+        deliveries=(Delivery(EPOCH_MS, (Line("r", "r", "profile0", EPOCH_MS, (100, 0, 0, 0)),)),),
+    )
+    simulation = Simulation(schedule)
+    world = simulation.run()
+    for _ in simulation.drain():
+        assert levels(world) == []
+    heard = [(kind, detail["evaluated_at"]) for kind, detail in world.accepted if "Throttle" in kind]
+    began = datetime.fromtimestamp(EPOCH_MS / 1000, UTC)
+    assert [
+        (kind.split()[-1], (datetime.fromisoformat(at) - began) // timedelta(hours=1)) for kind, at in heard[:3]
+    ] == [
+        ("Throttled", 0),
+        ("Lifted", 1),
+        ("Throttled", 4),
+    ]
+    assert [kind for kind, _ in heard[3:]] == ["Tenant Throttle Lifted"], "with the month"
 
 
 def test_nothing_is_lost_or_doubled_in_an_outage_of_three_hours() -> None:

@@ -1,5 +1,6 @@
 """The quick part of ``make theorem``: it runs with all other tests."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,9 @@ from tests.faults import faults
 from tests.faults.crowd import DOLLARS, LIMIT, NANO_USD_PER_TOKEN, fairness, spend, spend_dollars
 from tests.faults.faults import ScriptedFaults
 from tests.faults.reservation_mutants import MUTANTS, death, in_peace
-from tests.faults.reservations import CEILINGS, IN_DOLLARS, KINDS, SHORT, Market, workload
+from tests.faults.reservations import Market
 from tests.faults.theorem import Theorem, watch
+from tests.faults.workloads import CEILINGS, IN_DOLLARS, KINDS, SHORT, with_boosts, without_boosts, workload
 
 QUICK = 40
 
@@ -43,6 +45,21 @@ def test_whoever_reserves_and_tells_the_truth_exceeds_nothing() -> None:
         seen = watch(plan)
         assert (seen.findings, seen.excess.most) == ([], 0)
         assert seen.closest > 90
+
+
+def test_boosts_admit_more_and_leave_over_no_more_than_they_added() -> None:
+    """Callers who keep to what they reserve: above a maximum is only what a boost that has ended had added."""
+    most_over = most_admitted = 0
+    for seed in range(8):
+        plan = replace(workload(seed), kinds=("brief",), callers=12, calls=6, lags_ms=(200,), fault_rate=0.0)
+        plan = replace(plan, steady=True, ceilings=CEILINGS, changes=())
+        calm, boosted = watch(without_boosts(plan)), watch(with_boosts(random.Random(seed), plan))
+        assert (calm.findings, boosted.findings) == ([], [])
+        assert boosted.largest[:3] == [0, 0, 0]
+        most_over = max(most_over, boosted.excess.most)
+        most_admitted = max(most_admitted, boosted.admitted - calm.admitted)
+    assert most_over > 0
+    assert most_admitted > 0
 
 
 def _trace(seed: int) -> list[object]:

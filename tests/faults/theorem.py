@@ -2,12 +2,14 @@
 
 For each hard limit, with *held over* = what a lease still holds of calls that are recorded already:
 
-1. A hold is committed only where used + reserved, its own amount included, is at most the maximum.
-2. At any time, used + reserved - held over - maximum is at most A + B + C, counted since it was last at most 0:
+1. A hold is committed only where used + reserved, its own amount included, is at most the maximum, and at most the
+   least maximum of the time for which it is held, boosts that begin and end included.
+2. At any time, used + reserved - held over - maximum is at most A + B + C + D, counted since it was last at most 0:
 
    * A, what calls used beyond what they had reserved;
    * B, recorded usage that had reserved nothing;
-   * C, recorded usage whose reservation had expired, was released, shrunk or settled when it was recorded.
+   * C, recorded usage whose reservation had expired, was released, shrunk or settled when it was recorded;
+   * D, what boosts that have ended had added.
 
 3. What the gauge holds is never less than what its open reservations hold; with no fault, exactly as much.
 4. A reservation is settled by the first record of its tenant that bears tokens while it is open, by nothing else, and
@@ -22,13 +24,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from tests.faults.oracle import Installed, layout
-from tests.faults.reservations import PRODUCT, Design, Market, Workload, workload
+from tests.faults.installed import Installed, layout
+from tests.faults.naive import attribute
+from tests.faults.reservations import PRODUCT, Design, Market
 from tests.faults.scheduler import Livelock
+from tests.faults.schedules import DAY_MS
 from tests.faults.table import Write
 from tests.faults.values import Item
 from tests.faults.wire import isolate
+from tests.faults.workloads import Workload, workload
 
 EXPIRY_BUCKET_MS = 300_000
 BLURRED_MS = 70_000
@@ -66,7 +72,7 @@ class Excess:
 
     limit: str = ""
     most: int = 0
-    terms: tuple[int, int, int] = (0, 0, 0)
+    terms: tuple[int, ...] = (0, 0, 0, 0)
 
 
 @dataclass
@@ -74,7 +80,18 @@ class _Since:
     """Terms since a limit was last within its maximum; what exceeded when it was installed is tolerated."""
 
     tolerated: int = 0
-    terms: list[int] = field(default_factory=lambda: [0, 0, 0])
+    terms: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    seen_ms: int | None = None
+    """When it was looked at last."""
+
+
+class _Held(NamedTuple):
+    """What a limit was at after a hold."""
+
+    tenant: str
+    limit: Installed
+    total: int
+    at_ms: int
 
 
 @dataclass
@@ -86,7 +103,7 @@ class Theorem:
         admitted: Holds that were committed.
         closest: The largest used + reserved after a hold, in percent of a maximum.
         excess: The largest excess seen.
-        largest: The largest A, B and C seen beside an excess.
+        largest: The largest A, B, C and D seen beside an excess.
     """
 
     market: Market
@@ -94,7 +111,7 @@ class Theorem:
     admitted: int = 0
     closest: float = 0
     excess: Excess = field(default_factory=Excess)
-    largest: list[int] = field(default_factory=lambda: [0, 0, 0])
+    largest: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     _ledger: list[tuple[Item | None, Item]] = field(default_factory=list)
     _before: dict[tuple[str, str], Item] = field(default_factory=dict)
     _reservations: dict[tuple[str, str], Item] = field(default_factory=dict)
@@ -102,16 +119,21 @@ class Theorem:
     _since: dict[tuple[str, str, int], _Since] = field(default_factory=lambda: defaultdict(_Since))
     _leased: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _initial: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    _gauges: dict[str, Item] = field(default_factory=dict)
     _unmoved: set[tuple[str, str]] = field(default_factory=set)
+    _holds_of: dict[str, list[_Held]] = field(default_factory=dict)
+    """What each caller held last, until its reservation is written down and says for how long."""
 
     def __post_init__(self) -> None:
         for (tenant, sort_key), item in self.market.world.rows("quotas").items():
             if sort_key == "GAUGE":
+                self._gauges[tenant] = item
                 for one in layout(item):
-                    self._since[tenant, one.slot, one.version].tolerated = 0
+                    self._since[tenant, one.slot, one.version].seen_ms = self.market.schedule.start_ms
         self.market.world.double.observers.append(self._observe)
 
     def _observe(self, write: Write) -> None:
+        self._look_at_ends(write.at_ms)
         if write.table == "ledger" and write.after is not None:
             self._ledger.append((write.before, write.after))
         elif write.table == "quotas" and write.key[1].startswith("RESERVATION#") and write.after is not None:
@@ -119,12 +141,23 @@ class Theorem:
         elif write.table == "quotas" and write.key[1] == "GAUGE" and write.after is not None:
             self._gauge(write)
 
+    def _look_at_ends(self, until_ms: int) -> None:
+        """Look at every end of a boost that has passed, with what was held just before: an end writes nothing."""
+        for tenant, gauge in self._gauges.items():
+            for one in layout(gauge):
+                seen_ms = self._since[tenant, one.slot, one.version].seen_ms
+                for _, ends_ms, _ in sorted(one.boosts, key=lambda boost: boost[1]):
+                    if seen_ms is not None and seen_ms < ends_ms <= until_ms:
+                        total = used(gauge, one, ends_ms) + reserved(gauge, _LETTERS[one.meter], ends_ms)
+                        self._bound(tenant, one, total, [0, 0, 0], ends_ms)
+
     def _reservation(self, write: Write) -> None:
         key = write.key[0], write.key[1].removeprefix("RESERVATION#")
         assert write.after is not None
         if write.before is None:
             self._first_expiry_ms[key] = number(write.after, "expires_ms")
             self._initial[key] = held_of(write.after)
+            self._lasts(number(write.after, "expires_ms"))
         elif write.before["status"]["S"] != "open":
             self.findings.append(f"reservation: {key} was {write.before['status']['S']} and changed again")
         elif write.after["status"]["S"] == "released" and write.at_ms >= number(write.before, "expires_ms"):
@@ -133,10 +166,22 @@ class Theorem:
             self._before[key] = write.before
         self._reservations[key] = write.after
 
+    def _lasts(self, expires_ms: int) -> None:
+        """A hold fits the least maximum of its time."""
+        for tenant, one, total, at_ms in self._holds_of.pop(self._caller(), []):
+            least = one.least(at_ms, expires_ms)
+            if total > least:
+                self.findings.append(f"hold: {tenant} {one.meter} is at {total}, {least} before what is held expires")
+
+    def _caller(self) -> str:
+        current = self.market.world.scheduler.current
+        return current.name if current is not None else ""
+
     def _gauge(self, write: Write) -> None:
         tenant, before, after, now_ms = write.key[0], write.before, write.after, write.at_ms
         assert after is not None
         terms = {letter: [0, 0, 0] for letter in _LETTERS.values()}
+        held: list[_Held] = []
         if number(after, "rev") != number(before, "rev"):
             self._settlements(tenant, now_ms, terms)
         charged = any(number(after, name) > number(before, name) for name in after if name[0] == "c")
@@ -145,30 +190,36 @@ class Theorem:
         for one in layout(after):
             total = used(after, one, now_ms) + reserved(after, _LETTERS[one.meter], now_ms)
             if is_hold:
-                self.closest = max(self.closest, 100 * total / one.maximum)
-                if total > one.maximum:
-                    self.findings.append(f"hold: {tenant} {one.meter} is at {total} of {one.maximum} after a hold")
-            self._bound(tenant, one, total, terms[_LETTERS[one.meter]])
+                maximum = one.maximum_at(now_ms)
+                self.closest = max(self.closest, 100 * total / maximum)
+                if total > maximum:
+                    self.findings.append(f"hold: {tenant} {one.meter} is at {total} of {maximum} after a hold")
+                held.append(_Held(tenant, one, total, now_ms))
+            self._bound(tenant, one, total, terms[_LETTERS[one.meter]], now_ms)
+        if is_hold:
+            self._holds_of[self._caller()] = held
         self._holds(tenant, after, now_ms)
         self._before = {}
+        self._gauges[tenant] = after
 
-    def _bound(self, tenant: str, one: Installed, total: int, terms: list[int]) -> None:
+    def _bound(self, tenant: str, one: Installed, total: int, terms: list[int], now_ms: int) -> None:
         key = tenant, one.slot, one.version
         is_new = key not in self._since
         since = self._since[key]
-        over = total - self._held_over(tenant, _LETTERS[one.meter]) - one.maximum
+        over = total - self._held_over(tenant, _LETTERS[one.meter]) - one.maximum_at(now_ms)
+        ended = one.ended(now_ms if since.seen_ms is None else since.seen_ms, now_ms)
+        since.seen_ms = now_ms
         if is_new:
             since.tolerated = max(0, over)
         if over <= 0:
-            since.tolerated, since.terms = 0, [0, 0, 0]
+            since.tolerated, since.terms = 0, [0, 0, 0, 0]
             return
-        since.terms = [held + new for held, new in zip(since.terms, terms, strict=True)]
+        since.terms = [held + new for held, new in zip(since.terms, [*terms, ended], strict=True)]
         self.largest = [max(pair) for pair in zip(self.largest, since.terms, strict=True)]
         if over > since.tolerated + sum(since.terms):
             self.findings.append(f"bound: {tenant} {one.meter} is {over} over, the terms are {since.terms}")
         elif over > self.excess.most:
-            a, b, c = since.terms
-            self.excess = Excess(f"{one.meter} of {one.maximum}", over, (a, b, c))
+            self.excess = Excess(f"{one.meter} of {one.base}", over, tuple(since.terms))
 
     def _held_over(self, tenant: str, letter: str) -> int:
         """What open leases hold of calls that are recorded already."""
@@ -257,12 +308,13 @@ class Theorem:
             if key[0] == tenant and (item["status"]["S"] == "open" or key in self._unmoved):
                 bucket = -(-(number(item, "expires_ms") + 30_000) // EXPIRY_BUCKET_MS)
                 for letter, amount in held_of(item).items():
-                    total[f"x{letter}{base36(bucket)}"] += amount
+                    total[attribute(f"x{letter}", bucket)] += amount
         return total
 
     def finish(self) -> None:
         """Look at what is left when everybody is done."""
         world = self.market.world
+        self._look_at_ends(world.scheduler.now_ms + DAY_MS)
         self.findings += [f"key: {key} led to two reservations" for key in self.market.double]
         if self.market.workload.fault_rate == 0 and self.market.wrong is None:
             for tenant in self.market.schedule.tenants:
@@ -271,11 +323,6 @@ class Theorem:
                     is_live = name[0] == "x" and world.scheduler.now_ms < int(name[2:], 36) * EXPIRY_BUCKET_MS
                     if is_live and number(gauge, name) != expected[name]:
                         self.findings.append(f"holds: {tenant} {name} is {number(gauge, name)}, not {expected[name]}")
-
-
-def base36(value: int) -> str:
-    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    return digits[value] if value < 36 else base36(value // 36) + digits[value % 36]
 
 
 @dataclass
@@ -311,7 +358,7 @@ def show(outcomes: Iterable[tuple[int, Outcome]]) -> bool:
     """Print what workloads showed; whether the theorem held."""
     held = True
     count = admitted = denied = 0
-    closest, excess, largest = 0.0, Excess(), [0, 0, 0]
+    closest, excess, largest = 0.0, Excess(), [0, 0, 0, 0]
     for seed, one in outcomes:
         count, admitted, denied = count + 1, admitted + one.admitted, denied + one.denied
         closest = max(closest, one.closest)
@@ -321,12 +368,14 @@ def show(outcomes: Iterable[tuple[int, Outcome]]) -> bool:
         if one.findings:
             held = False
             print(f"  seed {seed}: {one.findings[0]}")
-    a, b, c = excess.terms
+    a, b, c, d = excess.terms
     print(f"{count} workloads: {admitted} holds admitted, {denied} requests denied")
     print(f"  used + reserved after a hold: at most {closest:.1f} % of the maximum")
     print(f"  largest excess: {excess.most} ({excess.limit}) <= {a} beyond the reserved (A)")
-    print(f"    + {b} reserved nothing (B) + {c} expired, released or settled before (C) = {a + b + c}")
-    print(f"  largest of each term beside an excess: A {largest[0]}, B {largest[1]}, C {largest[2]}")
+    print(f"    + {b} reserved nothing (B) + {c} expired, released or settled before (C)")
+    print(f"    + {d} that boosts had added until they ended (D) = {sum(excess.terms)}")
+    shown = ", ".join(f"{letter} {most}" for letter, most in zip("ABCD", largest, strict=True))
+    print(f"  largest of each term beside an excess: {shown}")
     return held
 
 

@@ -5,23 +5,27 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import botocore.endpoint
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.limit import Limit, default_name
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import parse_window
 from bedrock_meter.settings import Tables
+from bedrock_meter.storage import connection, patience
 from tests.doubles.failures import failed_delivery, failure_key
 from tests.faults import faults
 from tests.faults.dynamodb import DynamoDB, Transaction
 from tests.faults.faults import Faults
 from tests.faults.scheduler import Killed, Scheduler
-from tests.faults.schedules import KINDS, Ceiling, Line, Schedule
+from tests.faults.schedules import KINDS, Ceiling, Line, Rerate, Schedule
 from tests.faults.table import Table, Write
 from tests.faults.values import Item, ServiceError, Unsupported
 from tests.faults.wire import attached
@@ -43,6 +47,23 @@ _TYPES = {"pk": "S", "sk": "S", "unattributed_profile": "S", "event_ms": "N", "d
 _ENTRY_FAULTS = ("InternalFailure", "ThrottlingException")
 
 
+@dataclass(frozen=True)
+class RatedAnew:
+    """A run of ``rerate`` that came to its end.
+
+    Attributes:
+        began: How many changes had been written when it began.
+        ended: How many, when it ended.
+        at_ms: When it ended.
+        planned: What was rated.
+    """
+
+    began: int
+    ended: int
+    at_ms: int
+    planned: Rerate
+
+
 class World:
     """Four tables, a bus and a bucket; every call to them takes time, can fail and lets others run.
 
@@ -53,6 +74,7 @@ class World:
         taken_ms: When the last of them was taken out of the bucket.
         stream: Keys of changed Quotas items with the image after the change, in order.
         outage_ms: From when to when DynamoDB answers nothing but status 500; set when the set-up is done.
+        rated: Each run of ``rerate`` that came to its end.
         installed: Each change of a tenant's layout: (sequence, clock of who changed it, tenant, limits as stored).
     """
 
@@ -77,6 +99,7 @@ class World:
         self.taken_ms = 0
         self.stream: list[tuple[str, str, Item | None]] = []
         self.installed: list[tuple[int, int, str, str]] = []
+        self.rated: list[RatedAnew] = []
         self.installer_ms = schedule.start_ms
         self._latency_ms = latency_ms
         self._detached: list[Transaction] = []
@@ -203,13 +226,12 @@ class World:
 
 @contextmanager
 def simulated_sleep(sleep_ms: Callable[[int], None]) -> Iterator[None]:
-    """Let botocore sleep between its own attempts in simulated time, and by no chance of its own."""
-    real = botocore.endpoint.time
-    botocore.endpoint.time = SimpleNamespace(sleep=lambda _seconds: sleep_ms(40))
-    try:
+    """Let clients and commands sleep between their attempts in simulated time, and by no chance of their own."""
+    simulated = SimpleNamespace(sleep=lambda _seconds: sleep_ms(40))
+    with ExitStack() as patched:
+        for module in (botocore.endpoint, connection, patience):
+            patched.enter_context(patch.object(module, "time", simulated))
         yield
-    finally:
-        botocore.endpoint.time = real
 
 
 def subscription_event(lines: tuple[Line, ...]) -> dict[str, Any]:
@@ -256,4 +278,5 @@ def message_of(line: Line) -> str:
 def limit_of(ceiling: Ceiling, zone: str) -> Limit:
     """Return the product's limit of a ceiling."""
     meter, window = Meter(ceiling.meter), parse_window(ceiling.window, zone)
-    return Limit(default_name(meter, window), meter, window, ceiling.maximum, ceiling.hard)
+    boosts = tuple(Boost(*one) for one in ceiling.boosts)
+    return Limit(default_name(meter, window), meter, window, ceiling.maximum, ceiling.hard, boosts=boosts)

@@ -36,6 +36,7 @@ ALARMS = {
     "RecordsQuarantinedAlarm": ("BedrockMeter", "RecordsQuarantined", "AWS::StackName"),
     "RecordsUnattributedAlarm": ("BedrockMeter", "RecordsUnattributed", "AWS::StackName"),
     "RecordsUnpricedAlarm": ("BedrockMeter", "RecordsUnpriced", "AWS::StackName"),
+    "AttributionConflictsAlarm": ("BedrockMeter", "AttributionConflicts", "AWS::StackName"),
     # verdicts
     "EvaluateQuotasErrorsAlarm": ("AWS/Lambda", "Errors", "EvaluateQuotasFunction"),
     "EvaluateQuotasAgeAlarm": ("AWS/Lambda", "IteratorAge", "EvaluateQuotasFunction"),
@@ -120,7 +121,7 @@ def test_our_own_metrics_are_really_written() -> None:
     }
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
-    assert len(watched) == 11
+    assert len(watched) == 12
     assert watched | {"RecordsRead"} <= written
 
 

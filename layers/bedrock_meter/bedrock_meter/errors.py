@@ -10,6 +10,8 @@
     ├── UnreadablePayload       a whole subscription event cannot be opened (base64, gzip, size, JSON)
     ├── DeliverAgain            work is left over; the same input must be delivered again (safe: the ledger decides)
     │   └── OutOfTime           ... because the invocation's time is nearly used up
+    ├── RepairUnderWay          another command rewrites entries or sums: says who, since when and until when
+    ├── RepairLost              the repair lock was lost while a command worked: run it again
     ├── LeaseLost               another process changed a tenant's limits meanwhile: read them and try again
     ├── ProfileRefused          an application inference profile cannot be made or taken: says why
     │   └── ProfileQuotaFull    ... because the account may have no more of them in this Region
@@ -80,6 +82,14 @@ class OutOfTime(DeliverAgain):
 
 class LeaseLost(MeterError):
     """A change of limits was overtaken: its lease ran out or somebody else changed the tenant first."""
+
+
+class RepairUnderWay(MeterError):
+    """Another command holds the repair lock, or has held it while sums were compared. Nothing was written."""
+
+
+class RepairLost(MeterError):
+    """The repair lock was lost. What was written until then is right; the rest is not done."""
 
 
 class ProfileRefused(MeterError):

@@ -12,8 +12,9 @@ DOCS = ROOT / "docs"
 MAP = DOCS / "failure-modes.md"
 ARGUMENT = DOCS / "exactness.md"
 THEOREM = DOCS / "reservations.md"
-ROWS = 55
+ROWS = 58
 CAPABILITIES = {"reservations", "prices", "reconciliation", "Kinesis mode"}
+MUTANTS = ("mutants", "rating_mutants", "boost_mutants")
 WRONG_DESIGNS = "tests/faults/test_faults.py::test_a_wrong_design_dies_and_only_by_faults"
 
 
@@ -41,8 +42,9 @@ def is_test(name: str) -> bool:
 @cache
 def wrong_designs() -> frozenset[str]:
     """Names of the designs that have to die."""
-    tree = ast.parse((ROOT / "tests" / "faults" / "mutants.py").read_bytes())
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Design")
+    trees = [ast.parse((ROOT / "tests" / "faults" / f"{name}.py").read_bytes()) for name in MUTANTS]
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    calls = (node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "Design")
     return frozenset(call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant))  # type: ignore[misc]
 
 

@@ -45,6 +45,7 @@ def reattribute(
     import time
 
     from bedrock_meter.cli.progress import Progress
+    from bedrock_meter.cli.repairing import repairing
     from bedrock_meter.clock import now_ms
     from bedrock_meter.invocations.identifiers import last_segment
     from bedrock_meter.local.failures import BadInput
@@ -61,27 +62,29 @@ def reattribute(
     with Progress() as progress:
         tables, dynamodb = tables_of(outputs_of_stack(stack)), client("dynamodb")
         worklist = DynamoDBWorklist(dynamodb, tables)
-        work = Reattribution(
-            worklist,
-            DynamoDBRecordingStore(dynamodb, tables),
-            CachedDirectory(DynamoDBDirectoryStore(dynamodb, tables)),
-            rater_for(dynamodb, tables, now_ms).current(),
-            clock=now_ms,
-            sleep_ms=lambda duration_ms: time.sleep(duration_ms / 1000),
-            uniform=random.random,
-            tell=progress.tell,
-        )
         chosen = [last_segment(one) for one in profiles or ()] or worklist.profiles()
         report = Reattributed()
-        try:
-            work.run(chosen, report, dry_run=dry_run)
-        finally:
-            progress.pause()
-            document = document_of(report, dry_run=dry_run)
-            if output == "json":
-                print(json.dumps(document, indent=2))
-            else:
-                _print_table(document)
+        with repairing("reattribute", dynamodb, tables, dry_run=dry_run) as check:
+            work = Reattribution(
+                worklist,
+                DynamoDBRecordingStore(dynamodb, tables),
+                CachedDirectory(DynamoDBDirectoryStore(dynamodb, tables)),
+                rater_for(dynamodb, tables, now_ms).current(),
+                clock=now_ms,
+                sleep_ms=lambda duration_ms: time.sleep(duration_ms / 1000),
+                uniform=random.random,
+                tell=progress.tell,
+                check=check,
+            )
+            try:
+                work.run(chosen, report, dry_run=dry_run)
+            finally:
+                progress.pause()
+                document = document_of(report, dry_run=dry_run)
+                if output == "json":
+                    print(json.dumps(document, indent=2))
+                else:
+                    _print_table(document)
     if report.refused:
         raise typer.Exit(NOT_ALL)
 

@@ -58,6 +58,7 @@ def rebuild(
     from uuid import uuid4
 
     from bedrock_meter.cli.progress import Progress
+    from bedrock_meter.cli.repairing import Check, repairing, undisturbed
     from bedrock_meter.clock import now_ms
     from bedrock_meter.reconciliation.rebuild import Rebuild, Repaired
     from bedrock_meter.storage.dynamodb import client
@@ -65,16 +66,26 @@ def rebuild(
 
     with Progress() as progress:
         outputs = outputs_of_stack(stack)
-        store = DynamoDBReconciliationStore(client("dynamodb"), tables_of(outputs))
-        work = Rebuild(
-            store,
-            retention_ms=retention_ms(outputs),
-            clock=now_ms,
-            new_id=lambda: uuid4().hex,
-            tell=progress.tell,
-            segments=SEGMENTS,
-        )
-        result = work.put_right(tenant) if in_place else Repaired(work.compare(tenant))
+        tables, dynamodb = tables_of(outputs), client("dynamodb")
+        store = DynamoDBReconciliationStore(dynamodb, tables)
+
+        def work(check: Check = lambda: None) -> Rebuild:
+            return Rebuild(
+                store,
+                retention_ms=retention_ms(outputs),
+                clock=now_ms,
+                new_id=lambda: uuid4().hex,
+                tell=progress.tell,
+                segments=SEGMENTS,
+                check=check,
+            )
+
+        if in_place:
+            with repairing("rebuild --in-place", dynamodb, tables) as check:
+                result = work(check).put_right(tenant)
+        else:
+            with undisturbed(dynamodb, tables):
+                result = Repaired(work().compare(tenant))
         document = {"mode": "in-place" if in_place else "compare-only", **document_of(result, store.units)}
         if into_json is not None:
             into_json.write_text(json.dumps(rebuilt_document(result.found), indent=1) + "\n", encoding="utf-8")

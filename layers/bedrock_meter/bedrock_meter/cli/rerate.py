@@ -64,6 +64,7 @@ def rerate(
     from bedrock_meter.cli.confirming import confirm
     from bedrock_meter.cli.positions import read_range
     from bedrock_meter.cli.progress import Progress
+    from bedrock_meter.cli.repairing import repairing
     from bedrock_meter.cli.rerate_position import Position, Question, load, position_file, report_of
     from bedrock_meter.clock import now_ms, sleep_ms
     from bedrock_meter.pricing.wiring import rater_for
@@ -84,7 +85,7 @@ def rerate(
     )
     if not dry_run and not confirm(f"{costs} `--dry-run` shows the difference first. Go on?", yes=yes):
         raise typer.Exit(0)
-    with Progress() as progress:
+    with Progress() as progress, repairing("rerate", dynamodb, tables, dry_run=dry_run) as check:
         if dry_run:
             progress.note(costs)
         rater = rater_for(dynamodb, tables, now_ms).current()
@@ -95,6 +96,7 @@ def rerate(
             clock=now_ms,
             sleep_ms=sleep_ms,
             uniform=random.random,
+            check=check,
         )
         file = None if dry_run else resume or position_file(stack, start, end, tenants, models)
         position = Position(question) if file is None else load(file, question, progress.note)

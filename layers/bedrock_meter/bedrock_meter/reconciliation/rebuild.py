@@ -134,6 +134,7 @@ class Rebuild:
         new_id: Callable[[], str],
         tell: Tell,
         segments: int = 1,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up.
 
@@ -145,6 +146,7 @@ class Rebuild:
             new_id: Makes ids of leases.
             tell: Told how far it is.
             segments: Parts of the ledger that are read side by side.
+            check: Called before each write; what it raises ends the run, with the leases released.
         """
         self._store = store
         self._retention_ms = retention_ms
@@ -152,6 +154,7 @@ class Rebuild:
         self._new_id = new_id
         self._tell = tell
         self._segments = segments
+        self._check = check
         self._held: dict[str, _Held] = {}
         self._renewed_ms = 0
 
@@ -230,6 +233,7 @@ class Rebuild:
         if gauge.lease is not None and gauge.lease.is_held(now_ms):
             repaired.refuse(compared.tenant, "its limits are being changed: try again in a few seconds")
             return False
+        self._check()
         lease = Lease(self._new_id(), now_ms + LEASE_MS)
         layout = replace(gauge.layout, version=gauge.layout.version + 1)
         if not self._store.begin(compared.tenant, layout, lease, gauge.lease):
@@ -256,6 +260,7 @@ class Rebuild:
     def _correct(self, compared: Compared, repaired: Repaired) -> None:
         for row in compared.row_differences:
             self._renew()
+            self._check()
             if not row.moving and self._store.correct(compared.tenant, row.name, row.held, row.rebuilt):
                 repaired.rows += 1
             else:
@@ -278,6 +283,7 @@ class Rebuild:
                 for installed in gauge.layout.limits
             )
             layout = replace(held.layout, limits=limits)
+            self._check()
             if self._store.finish(compared.tenant, layout, held.lease, buckets):
                 del self._held[compared.tenant]
                 repaired.limits += len(differences)

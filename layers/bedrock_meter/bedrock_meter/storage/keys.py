@@ -22,6 +22,7 @@ Tenants     TENANT#tenant, TENANT                    the tenant's definition
             TRUST, TRUST                             attribution: gateways, patterns of principals; one for the stack
             PRICES, OVERRIDES                        rating: the operator's prices, markups and discounts
             PRICES, OVERRIDES#version                who changed them, and when
+            REPAIR, LOCK                             which command rewrites entries or sums just now
 ==========  =======================================  ==============================================================
 
 A key never holds the tenant where a re-mapped profile could mint a second one (ledger). Parts that come from outside
@@ -46,6 +47,8 @@ OVERRIDES = "OVERRIDES"
 TRUST = "TRUST"
 AUDIT_PREFIX = "AUDIT#"
 PLANS = "PLANS"
+REPAIR = "REPAIR"
+LOCK = "LOCK"
 
 DUE_SHARDS = ("0", "1", "2", "3")
 """Partitions of the ``due`` index: the sweep asks each of them once a minute."""

@@ -98,6 +98,7 @@ class Reattribution:
         sleep_ms: Callable[[int], None],
         uniform: Callable[[], float],
         tell: Callable[[str], None] = lambda _: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up.
 
@@ -110,13 +111,14 @@ class Reattribution:
             sleep_ms: Waits.
             uniform: Chance in [0, 1).
             tell: Told how far it is.
+            check: Called before each write; what it raises ends the run.
         """
         self._worklist = worklist
         self._sources = sources
         self._rater = rater
         self._clock = clock
         self._tell = tell
-        self._rewriter = Rewriter(store, clock=clock, sleep_ms=sleep_ms, uniform=uniform)
+        self._rewriter = Rewriter(store, clock=clock, sleep_ms=sleep_ms, uniform=uniform, check=check)
 
     def run(self, profiles: Iterable[str], report: Reattributed, *, dry_run: bool = False) -> None:
         """Move what waits under these names and belongs to somebody today. Doing it again changes nothing.

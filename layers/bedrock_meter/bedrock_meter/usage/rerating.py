@@ -107,6 +107,7 @@ class Rerating:
         clock: Callable[[], int],
         sleep_ms: Callable[[int], None],
         uniform: Callable[[], float],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up.
 
@@ -116,9 +117,10 @@ class Rerating:
             clock: Current time in milliseconds.
             sleep_ms: Waits.
             uniform: Chance in [0, 1).
+            check: Called before each write; what it raises ends the run.
         """
         self._rater = rater
-        self._rewriter = Rewriter(store, clock=clock, sleep_ms=sleep_ms, uniform=uniform)
+        self._rewriter = Rewriter(store, clock=clock, sleep_ms=sleep_ms, uniform=uniform, check=check)
 
     def run(
         self,

@@ -83,6 +83,7 @@ class Rewriter:
         clock: Callable[[], int],
         sleep_ms: Callable[[int], None],
         uniform: Callable[[], float],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Set up.
 
@@ -91,11 +92,13 @@ class Rewriter:
             clock: Current time in milliseconds.
             sleep_ms: Waits.
             uniform: Chance in [0, 1).
+            check: Called before each write; what it raises ends the run.
         """
         self._store = store
         self._clock = clock
         self._sleep_ms = sleep_ms
         self._uniform = uniform
+        self._check = check
         self._layouts: dict[str, Layout] = {}
 
     def rewrite(self, held: LedgerEntry, decide: Decide, *, dry_run: bool = False) -> Rewritten:
@@ -129,6 +132,7 @@ class Rewriter:
         return Rewritten(Outcome.REFUSED, held, wanted)
 
     def _commit(self, held: LedgerEntry, wanted: LedgerEntry, now_ms: int) -> Refused | None:
+        self._check()
         layout = self._layouts.get(wanted.tenant)
         if layout is None:
             head = self._store.heads([wanted.tenant]).get(wanted.tenant) if wanted.tenant != UNATTRIBUTED else None
