@@ -268,12 +268,13 @@ def _signed(region: str | None) -> Send:
 
     from bedrock_meter.errors import ConfigurationError
     from bedrock_meter.local.failures import CommandFailed
+    from bedrock_meter.storage.connection import SOCKET_OPTIONS
 
     session = get_session()
     credentials, place = session.get_credentials(), region or session.get_config_variable("region")
     if credentials is None or place is None:
         raise ConfigurationError("there are no AWS credentials, or no Region: the admin API is asked with a signature")
-    http = URLLib3Session(timeout=_TIMEOUT_S)
+    http = URLLib3Session(timeout=_TIMEOUT_S, socket_options=SOCKET_OPTIONS)
 
     def send(
         method: str, url: str, data: bytes | None, headers: Mapping[str, str]

@@ -36,7 +36,7 @@ REPEATED_CODES = frozenset(
 _TARGET = "DynamoDB_20120810."
 _CONTENT_TYPE = "application/x-amz-json-1.0"
 _FIRST_PAUSE_S = 0.05
-_SOCKET_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+SOCKET_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 """Headers and body are two writes: with Nagle's algorithm the second one waits for the other side, some 40 ms."""
 
 Sign = Callable[[AWSRequest], None]
@@ -132,7 +132,7 @@ def connected(client: Any, session: Session) -> Connection:
         proxies=config.proxies or get_environ_proxies(url),
         timeout=(config.connect_timeout, config.read_timeout),
         max_pool_connections=config.max_pool_connections,
-        socket_options=_SOCKET_OPTIONS,
+        socket_options=SOCKET_OPTIONS,
     )
 
     def sign(request: AWSRequest) -> None:
