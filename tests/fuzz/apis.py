@@ -18,10 +18,10 @@ from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import World, gauge
 from tests.doubles.memory import MemoryTables
+from tests.doubles.office import NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS, limit, sums
 from tests.doubles.reservations import MemoryReservationStore
 from tests.fuzz.gateway import Gateway
-from tests.unit.api.test_admin import NEW, TENANTS, Office
 
 HELD = [reservation_id("acme", key) for key in ("first", "second")]
 QUARTER = NOW_MS - NOW_MS % 900_000

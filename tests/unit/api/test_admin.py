@@ -1,7 +1,5 @@
 """The admin API: who comes in, changes under a version, notes, pages."""
 
-import itertools
-from collections.abc import Mapping
 from typing import Any
 from unittest.mock import patch
 
@@ -9,91 +7,18 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from bedrock_meter.api import admin_openapi
-from bedrock_meter.api.admin import admin_api
 from bedrock_meter.api.admin_protocol import MAX_BODY_BYTES
 from bedrock_meter.api.callers import ADMIN_SCOPE
-from bedrock_meter.api.telling import Telling
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.limits.suspension import resume, suspend
-from bedrock_meter.tenants.administration import Administration
 from bedrock_meter.tenants.audit import limit_words
-from bedrock_meter.tenants.leaving import Leaving
-from bedrock_meter.tenants.overview import Overviews
 from bedrock_meter.tenants.plans import parse_plan
-from tests.doubles.administration import MemoryTenants
-from tests.doubles.http import ARN, CLAIM, Answer, request, token
-from tests.doubles.memory import MemoryInstallationStore, MemorySuspensionStore, MemoryTables
+from tests.doubles.http import ARN, token
+from tests.doubles.memory import MemorySuspensionStore
+from tests.doubles.office import ACME, FULL, LIMIT, NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS
-from tests.doubles.tenants import MemoryAudit, MemoryPrincipals
 from tests.unit.api.test_openapi import operations, routes_of
-
-TENANTS = "/v1/admin/tenants"
-ACME = f"{TENANTS}/acme"
-NEW = {"if-none-match": "*"}
-LIMIT = {"meter": "total_tokens", "window": "1h", "max": 1000}
-FULL = {
-    "timezone": "Europe/Berlin",
-    "plan": "gold",
-    "fail": "closed",
-    "profiles": ["p1", {"id": "p2", "model": "a.model"}],
-    "principals": ["arn:aws:iam::123456789012:role/acme-worker"],
-    "limits": [
-        LIMIT,
-        {"meter": "requests", "window": "month@15", "max": "1k", "hard": True, "thresholds": [90]},
-        {"meter": "usd", "window": "day", "max": 12.5, "models": ["anthropic.*"], "profiles": ["p1"]},
-    ],
-}
-
-
-class Office:
-    """The admin API over memory; the clock goes on with each look."""
-
-    def __init__(self) -> None:
-        self.tenants = MemoryTenants()
-        self.gauges = MemoryTables()
-        self.plan_audit = MemoryAudit()
-        self.told: list[str] = []
-        ticks = itertools.count(NOW_MS)
-        suspensions, installation = MemorySuspensionStore(self.gauges), MemoryInstallationStore(self.gauges)
-        self.ledger = MemoryPrincipals({})
-        self.passing_ms = self.clock_step_ms = 0
-        self._ticks = ticks
-        administration = Administration(
-            self.tenants,
-            self.tenants,
-            installation,
-            suspensions,
-            self.tenants.audit,
-            self.plan_audit,
-            clock=lambda: next(ticks),
-            new_id=lambda: "x",
-        )
-        self.api = admin_api(
-            administration,
-            Overviews(self.tenants, installation.gauge, self.tenants, lambda: NOW_MS),
-            Leaving(
-                self.tenants,
-                suspensions,
-                self.tenants.audit,
-                self.ledger,
-                clock=self._later,
-            ),
-            telling=Telling(self.told.append, lambda: None, lambda error: self.told.append(type(error).__name__)),
-            tenant_claim=CLAIM,
-            now=lambda: NOW_MS,
-        )
-
-    def _later(self) -> int:
-        self.passing_ms += self.clock_step_ms
-        return next(self._ticks) + self.passing_ms
-
-    def ask(self, path: str, method: str = "GET", **more: Any) -> Answer:
-        answer = self.api.resolve(request(method, path, **more), None)
-        return Answer(answer["statusCode"], answer["headers"], answer["body"] or "")
-
-    def put(self, document: object, headers: Mapping[str, str], path: str = ACME) -> Answer:
-        return self.ask(path, "PUT", body=document, headers=headers)
 
 
 @pytest.fixture

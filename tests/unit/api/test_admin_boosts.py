@@ -9,8 +9,8 @@ from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.tenants.boosting import ID
 from tests.doubles.http import ARN, Answer
+from tests.doubles.office import ACME, FULL, NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS
-from tests.unit.api.test_admin import ACME, FULL, NEW, TENANTS, Office
 
 BOOSTS = f"{ACME}/boosts"
 HOUR_MS = 3_600_000

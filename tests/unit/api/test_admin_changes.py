@@ -15,8 +15,8 @@ from bedrock_meter.clock import iso
 from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.plans import parse_plan
 from tests.doubles.http import token
+from tests.doubles.office import ACME, FULL, LIMIT, NEW, Office
 from tests.doubles.records import NOW_MS
-from tests.unit.api.test_admin import ACME, FULL, LIMIT, NEW, Office
 
 GOLD = "/v1/admin/plans/gold"
 HOUR = {**LIMIT, "name": "hour"}

@@ -14,8 +14,8 @@ from bedrock_meter.clock import iso
 from bedrock_meter.tenants.leaving import STEP_MS
 from bedrock_meter.tenants.ownership import HANDOVER_MS
 from tests.doubles.http import token
+from tests.doubles.office import ACME, FULL, NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS
-from tests.unit.api.test_admin import ACME, FULL, NEW, TENANTS, Office
 
 CALLER = "arn:aws:iam::123456789012:role/acme-worker"
 PROFILES = "/v1/admin/profiles"

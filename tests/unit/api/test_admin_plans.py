@@ -10,8 +10,8 @@ from bedrock_meter.api.admin_plans import MARGIN_MS
 from bedrock_meter.limits.gauge import Lease
 from bedrock_meter.tenants.planning import MOST_NAMED
 from tests.doubles.http import ARN, Answer, request
+from tests.doubles.office import LIMIT, NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS
-from tests.unit.api.test_admin import LIMIT, NEW, TENANTS, Office
 
 GOLD = "/v1/admin/plans/gold"
 HOUR = {**LIMIT, "name": "hour"}

@@ -22,10 +22,10 @@ from bedrock_meter.tenants.profiles import profile_name
 from bedrock_meter.tenants.provisioning import Added, Provisioner, Wanted
 from bedrock_meter.tenants.tenant import ProfileReference
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
+from tests.doubles.office import NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS, limit
 from tests.doubles.tenants import HAIKU, HAIKU_ID, SONNET, SONNET_ID, Killed, MemoryAudit, MemoryControlPlane
 from tests.doubles.tenants import MemoryTenantStore as Tables
-from tests.unit.api.test_admin import NEW, TENANTS, Office
 
 URL = "https://abc123.execute-api.us-east-1.amazonaws.com"
 

@@ -15,8 +15,8 @@ from bedrock_meter.cli.administering import AdminApi
 from bedrock_meter.cli.main import execute
 from bedrock_meter.local.failures import BadInput
 from bedrock_meter.tenants.ownership import HANDOVER_MS
+from tests.doubles.office import FULL, NEW, Office
 from tests.doubles.records import NOW_MS
-from tests.unit.api.test_admin import FULL, NEW, Office
 
 URL = "https://abc123.execute-api.eu-west-1.amazonaws.com"
 FILE = """

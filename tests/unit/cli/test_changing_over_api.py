@@ -9,8 +9,8 @@ import pytest
 from bedrock_meter.api import admin_plans
 from bedrock_meter.cli.main import execute
 from bedrock_meter.limits.gauge import Lease
+from tests.doubles.office import FULL, NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS
-from tests.unit.api.test_admin import FULL, NEW, TENANTS, Office
 from tests.unit.cli import test_administering
 
 URL = test_administering.URL
