@@ -12,6 +12,7 @@ from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
 from bedrock_meter.cli.options import By, Output, Stack
 from bedrock_meter.cli.removing import Tenant
+from bedrock_meter.cli.terminal import print_rows
 
 if TYPE_CHECKING:
     from bedrock_meter.tenants.administration import Administration
@@ -89,7 +90,6 @@ def boost(
 
 def list_boosts(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output = "table") -> None:
     """List boosts."""
-    from bedrock_meter.cli.tenant_commands import print_rows
     from bedrock_meter.local.failures import BadInput
 
     found = AdminApi(api).boosts(tenant) if api is not None else _office(stack).boosts(tenant)

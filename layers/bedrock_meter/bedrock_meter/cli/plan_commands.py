@@ -11,7 +11,7 @@ import typer
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import caller, outputs_of_stack, tables_of
 from bedrock_meter.cli.options import By, Output, Stack
-from bedrock_meter.cli.tenant_commands import print_rows
+from bedrock_meter.cli.terminal import print_rows
 
 if TYPE_CHECKING:
     from bedrock_meter.cli.progress import Progress

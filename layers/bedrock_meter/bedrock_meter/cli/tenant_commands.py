@@ -1,7 +1,7 @@
 """``tenants``: what a stack knows of its tenants, and changes of it. Adding and removing have modules of their own."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,12 +13,10 @@ from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
 from bedrock_meter.cli.options import By, Output, Stack
 from bedrock_meter.cli.removing import Tenant
-from bedrock_meter.cli.terminal import print_table
+from bedrock_meter.cli.terminal import print_rows
 
 if TYPE_CHECKING:
     from bedrock_meter.tenants.tenant import TenantDefinition
-
-_WIDTH_ELSEWHERE = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -251,8 +249,3 @@ def resume(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, by: By = None)
         store, actor = removing.suspensions(outputs_of_stack(stack), by)
         resume_tenant(store, tenant, actor)
     print(f"{tenant}: not suspended")
-
-
-def print_rows(rows: Sequence[Mapping[str, Any]], noun: str) -> None:
-    """Print rows as a table, and how many there are."""
-    print_table(rows, f"{len(rows):,} {noun}", _WIDTH_ELSEWHERE)

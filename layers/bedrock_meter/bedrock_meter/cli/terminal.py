@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 WIDTH_ELSEWHERE = 140
 """Columns of a pipe or a file, where a table does not say otherwise."""
 
+WIDTH_OF_ROWS = 200
+"""The same for rows of what a stack holds: ids and ARNs stay whole."""
+
 
 def console(width_elsewhere: int = WIDTH_ELSEWHERE) -> "Console":
     """Return stdout for tables and lines.
@@ -37,3 +40,8 @@ def print_table(rows: Sequence[Mapping[str, Any]], caption: str, width_elsewhere
             table.add_row(*[Text("" if row.get(name) is None else str(row[name])) for name in columns])
         out.print(table)
     out.print(caption, soft_wrap=True, markup=False)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], noun: str) -> None:
+    """Print rows as a table, and how many there are."""
+    print_table(rows, f"{len(rows):,} {noun}", WIDTH_OF_ROWS)
