@@ -73,9 +73,6 @@ class Operator:
         """Rate anew until it is done, whatever stops it."""
         began, position = len(self.world.double.trace), _Position()
 
-        def note(page: Page) -> None:
-            position.after = page.after
-
         def run() -> None:
             client = self.world.client("dynamodb")
             made = Rerating(
@@ -86,11 +83,18 @@ class Operator:
                 uniform=self.chance.random,
             )
             ledger = DynamoDBLedgerRange(client, TABLES, planned.from_ms, planned.to_ms)
-            after = position.after if self.chance.random() < 0.7 else None
-            report = Rerated()
+            if self.chance.random() >= 0.3:
+                after, refused = position.after, position.refused
+            else:
+                after, refused = None, 0
+            report = Rerated(refused=refused)
+
+            def note(page: Page) -> None:
+                position.after, position.refused = page.after, report.refused
+
             self.design.rerating(made, self.world).run(ledger.pages(after), report, done=note)
             if report.refused:  # The command says so, and is repeated from the beginning.
-                position.after = None
+                position.after, position.refused = None, 0
                 raise _NotAll
 
         self._patiently(run)
@@ -107,9 +111,10 @@ class Operator:
 
 @dataclass
 class _Position:
-    """What the command's file holds: everything up to this key is right."""
+    """What the command's file holds: everything up to this key is right, but for so many entries."""
 
     after: str | None = None
+    refused: int = 0
 
 
 class _NotAll(Exception):

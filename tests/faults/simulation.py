@@ -102,7 +102,7 @@ class Simulation:
         return self.world
 
     def drain(self) -> Iterator[None]:
-        """Let time run on until nothing is due any more; yields after each sweep that had something to do."""
+        """Let time run on until nothing is due any more; yields whenever all that is due has been looked at."""
         with self.design.patched(), simulated_sleep(self.world.scheduler.sleep):
             yield from self.evaluation.drain()
 

@@ -15,6 +15,8 @@ from bedrock_meter.local.failures import BadInput
 from bedrock_meter.local.project import STATE_VARIABLE
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import entry_for
+from bedrock_meter.usage.packing import Writes
+from bedrock_meter.usage.recorder import Refused, UnacceptableWrites
 from bedrock_meter.usage.rerating import Difference, Page, Rerated, Rerating
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import TestPrices
@@ -153,8 +155,20 @@ class Pages:
             yield Page([self.tables.ledger[key]], 1, key if key != keys[-1] else None)
 
 
-def run(ledger: Pages, file: Path | None) -> Rerated:
-    store = MemoryRecordingStore(ledger.tables)
+class TakesNot(MemoryRecordingStore):
+    """Does not take what is written of one entry."""
+
+    entry = ""
+
+    def commit(self, writes: Writes) -> Refused | None:
+        if any(change.entry.key == self.entry for change in writes.changes):
+            raise UnacceptableWrites
+        return super().commit(writes)
+
+
+def run(ledger: Pages, file: Path | None, *, takes_not: str = "") -> Rerated:
+    store = TakesNot(ledger.tables)
+    store.entry = takes_not
     work = Rerating(store, TestPrices(), clock=lambda: NOW_MS, sleep_ms=lambda _: None, uniform=lambda: 0.5)
     position = Position(QUESTION) if file is None else load(file, QUESTION, lambda _: None)
     report = report_of(position)
@@ -174,6 +188,19 @@ def test_a_run_that_was_stopped_goes_on_and_its_result_tells_of_all(tmp_path: Pa
     assert not file.exists()
     ledger.read.clear()
     assert run(ledger, file).same == 4
+
+
+def test_what_was_refused_before_a_stop_is_told_at_the_end(tmp_path: Path) -> None:
+    file, ledger = tmp_path / "position.json", Pages(stops_after=3)
+    first = min(ledger.tables.ledger)
+    with pytest.raises(ConnectionError):
+        run(ledger, file, takes_not=first)
+    ledger.stops_after = 5
+    report = run(ledger, file)
+    assert (report.rewritten, report.refused) == (3, 1), "so the command ends with 1 and says: run it again"
+    ledger.read.clear()
+    again = run(ledger, file)
+    assert (again.rewritten, again.same, again.refused) == (1, 3, 0)
 
 
 def test_a_dry_run_keeps_no_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

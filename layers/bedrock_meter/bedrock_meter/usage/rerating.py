@@ -136,7 +136,8 @@ class Rerating:
             pages: Of the ledger.
             report: Filled with what happened, also when this raises.
             dry_run: Write nothing, and report what would be written.
-            done: Told of each page when all of it is right.
+            done: Told of each page when all of it is right, but for the entries that ``report`` counts as refused:
+                whoever goes on behind it keeps that count.
         """
         for page in pages:
             for entry in page.entries:
