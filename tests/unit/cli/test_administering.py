@@ -81,8 +81,24 @@ def test_a_file_is_applied_and_again_changes_nothing(
     assert [one.limit.maximum for one in office.gauges.gauges["acme"].layout.limits] == [2000]
     (tmp_path / "more.yaml").write_text(FILE + "gateways: {principals: []}\n", encoding="utf-8")
     assert "gateways" in run(capsys, "apply", str(tmp_path / "more.yaml"), code=2)[1]
-    (tmp_path / "plans.yaml").write_text(FILE + "plans: [{name: gold, limits: []}]\n", encoding="utf-8")
-    assert "plans" in run(capsys, "apply", str(tmp_path / "plans.yaml"), code=2)[1]
+    assert office.plan_audit.entries == []
+
+
+def test_plans_of_a_file_are_applied_before_its_tenants(
+    office: Office, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "tenants.yaml"
+    limits = "[{name: hour, meter: total_tokens, window: 1h, max: 2k}]"
+    file.write_text(
+        f"plans: [{{name: gold, limits: {limits}}}]\ntenants: [{{id: globex, plan: gold}}]\n", encoding="utf-8"
+    )
+    lines = run(capsys, "apply", str(file))[0].splitlines()
+    assert lines[0] == "gold: changed; 0 tenants: 0 changed, 0 failed"
+    assert lines[1].startswith("globex: limits, ")
+    assert [one.limit.name for one in office.gauges.gauges["globex"].layout.limits] == ["hour"]
+    again = run(capsys, "apply", str(file))[0].splitlines()
+    assert again[0] == "gold: as it was; 1 tenants: 0 changed, 0 failed"
+    assert again[1].startswith("globex: as it was")
 
 
 def test_a_tenant_is_shown_and_listed(office: Office, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,7 +125,7 @@ def apply_file(
         raise BadInput(f"{file}: defines no plan: write plans: [{{name: gold, limits: [...]}}]")
     if api is not None:
         no_author(by)
-        _apply_over(AdminApi(api), wanted)
+        apply_over(AdminApi(api), wanted)
         return
     outputs = outputs_of_stack(stack)
     work = planning(outputs, caller(by).by)
@@ -139,8 +139,12 @@ def apply_file(
         raise typer.Exit(1)
 
 
-def _apply_over(api: AdminApi, wanted: "Sequence[Plan]") -> None:
-    """Apply plans one by one; each is installed part by part, since an answer has to come in time."""
+def apply_over(api: AdminApi, wanted: "Sequence[Plan]") -> None:
+    """Apply plans one by one; each is installed part by part, since an answer has to come in time.
+
+    Raises:
+        Exit: 1, where a tenant could not be changed.
+    """
     from bedrock_meter.cli.progress import Progress
 
     failures = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bedrock_meter.cli import adding, boosting, removing
+from bedrock_meter.cli import adding, boosting, plan_commands, removing
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
 from bedrock_meter.cli.options import By, Output, Stack
@@ -16,6 +16,7 @@ from bedrock_meter.cli.removing import Tenant
 from bedrock_meter.cli.terminal import print_rows
 
 if TYPE_CHECKING:
+    from bedrock_meter.tenants.plans import Plan
     from bedrock_meter.tenants.tenant import TenantDefinition
 
 
@@ -76,11 +77,14 @@ def apply_file(
     from bedrock_meter.cli.reattribute import point_to_reattribution
     from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_plans, load_tenants
     from bedrock_meter.clock import iso
+    from bedrock_meter.local.failures import BadInput
 
     definitions, gateways, plans = load_tenants(file), load_gateways(file), load_plans(file)
     if api is not None:
         no_author(by)
-        _apply_over(AdminApi(api), definitions, is_about_the_stack=gateways is not None or bool(plans))
+        if gateways is not None:
+            raise BadInput("gateways are the stack's, and no route of the admin API changes them: use --stack")
+        _apply_over(AdminApi(api), definitions, plans)
         return
     outputs = outputs_of_stack(stack)
     if gateways is not None:
@@ -92,16 +96,11 @@ def apply_file(
         point_to_reattribution(stack)
 
 
-def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], *, is_about_the_stack: bool) -> None:
+def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], plans: Sequence["Plan"]) -> None:
     from bedrock_meter.cli.reattribute import point_to_reattribution
-    from bedrock_meter.local.failures import BadInput
     from bedrock_meter.tenants.administration import document_of
 
-    if is_about_the_stack:
-        raise BadInput(
-            "gateways and plans are the stack's, and this changes tenants: apply the file to --stack, or its plans "
-            "with `bedrock-meter plans apply --api` and then its tenants alone"
-        )
+    plan_commands.apply_over(api, plans)
     has_more = False
     for definition in definitions:
         applied = api.put(definition.id, document_of(definition))
