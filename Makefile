@@ -29,7 +29,7 @@ up: $(RUN) $(STACK) ## the same, and keep the stack and the quota API serving un
 	@.venv/bin/bedrock-meter up
 
 test: $(DEV) $(STACK) ## all tests, on all processors; ARGS="tests/unit -k windows" chooses
-	.venv/bin/python -m pytest -n auto --dist loadgroup $(ARGS)
+	.venv/bin/python -m pytest -n auto --dist loadscope $(ARGS)
 
 check: $(STACK) lint ## everything that CI runs: linters, types, build, deployment to the local stack, tests
 	.venv/bin/python -m tests.template.deploy_locally

@@ -19,13 +19,6 @@ from bedrock_meter.local.project import STATE_VARIABLE, Project, find_project
 STOP_S = 120
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one process: one stack serves them all, and they count what it has stored."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-
-
 @dataclass(frozen=True)
 class Command:
     """Runs ``bedrock-meter`` in processes of its own."""

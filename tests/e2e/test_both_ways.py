@@ -56,7 +56,7 @@ class Way:
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             found = execute([*map(str, words), *self.option])
-        assert found == code, err.getvalue()
+        assert found == code, err.getvalue() + out.getvalue()
         return out.getvalue(), err.getvalue()
 
     def document(self, *words: str | Path, code: int = 0) -> Any:
@@ -95,6 +95,23 @@ def both(ways: tuple[Way, Way], told: Callable[[Way], Any]) -> list[Any]:
     return found
 
 
+def applied(way: Way, folder: Path) -> str:
+    """Apply a way's own tenants from a file; returns what it says."""
+    file = folder / f"{way.name}.yaml"
+    file.write_text(TENANTS.replace("NAME", way.name), encoding="utf-8")
+    return way("tenants", "apply", file)[0]
+
+
+@pytest.fixture
+def standing(ways: tuple[Way, Way], tmp_path: Path) -> None:
+    """The plan and both ways' tenants, whichever test is the first one here."""
+    plans = tmp_path / "plans.yaml"
+    plans.write_text(PLANS, encoding="utf-8")
+    ways[0]("plans", "apply", plans)
+    for way in ways:
+        applied(way, tmp_path)
+
+
 def test_plans_and_tenants_from_files(up: Up, ways: tuple[Way, Way], served: Command, tmp_path: Path) -> None:
     stack, api = ways
     plans = tmp_path / "plans.yaml"
@@ -111,9 +128,7 @@ def test_plans_and_tenants_from_files(up: Up, ways: tuple[Way, Way], served: Com
             both(ways, lambda way: way("plans", "show", "twins", code=2)[0])
 
     def apply(way: Way) -> str:
-        file = tmp_path / f"{way.name}.yaml"
-        file.write_text(TENANTS.replace("NAME", way.name), encoding="utf-8")
-        return way("tenants", "apply", file)[0]
+        return applied(way, tmp_path)
 
     first = both(ways, apply)
     role = "arn:aws:iam::111122223333:role/wst-worker"
@@ -161,6 +176,7 @@ def test_plans_and_tenants_from_files(up: Up, ways: tuple[Way, Way], served: Com
     assert api.document("tenants", "list") == stack.document("tenants", "list")
 
 
+@pytest.mark.usefixtures("standing")
 def test_boosts_suspensions_and_the_history(ways: tuple[Way, Way]) -> None:
     grant = ("--factor", "1.5", "--to", "2027-12-31T00:00Z", "--reason", "launch week")
     boosted = both(ways, lambda way: way("tenants", "boost", f"{way.name}-acme", "hour", *grant)[0])
@@ -195,6 +211,7 @@ def test_boosts_suspensions_and_the_history(ways: tuple[Way, Way]) -> None:
         assert newest[0] == newest[1]
 
 
+@pytest.mark.usefixtures("standing")
 def test_tenants_with_profiles_of_their_own_come_and_go(up: Up, ways: tuple[Way, Way], tmp_path: Path) -> None:
     _, api = ways
     bedrock = Endpoint(up.state["endpoint"]).client("bedrock")
