@@ -16,7 +16,7 @@ END_TO_END = "tests/e2e/"
 class Spread(LoadScopeScheduling):  # type: ignore[misc]
     """Tests spread over processes one by one; the end-to-end tests stay together and in order, on one stack.
 
-    (Groups by mark, ``--dist loadgroup``, have no effect: pytest-xdist 3.8 writes a name that pytest 9.2 does not read.)
+    Groups by mark (``--dist loadgroup``) have no effect: pytest-xdist 3.8 writes a name that pytest 9.2 does not read.
     """
 
     def _split_scope(self, nodeid: str) -> str:
