@@ -1,7 +1,7 @@
 """DynamoDB for requests that are made all the time: what our builders make is sent as it is.
 
 The decision: botocore finds endpoint, credentials and proxies, signs and sends; its client's walk through a service
-model, which serves any service and any shape, is left out. That is two thirds of a request's CPU (ADR 0031). Three
+model, which serves any service and any shape, is left out. That is half of a request's CPU (ADR 0031). Three
 promises of the client are kept here, and the contract suite runs over both: the same answers and the same exceptions;
 a transaction has a token of its own, so that it is done once however often it is sent; what failed on the way, or was
 throttled, is sent again a few times, and nothing else is.
