@@ -2,9 +2,9 @@
 
 The decision: botocore finds endpoint, credentials and proxies, signs and sends; its client's walk through a service
 model, which serves any service and any shape, is left out. That is half of a request's CPU (ADR 0031). Three
-promises of the client are kept here, and the contract suite runs over both: the same answers and the same exceptions;
-a transaction has a token of its own, so that it is done once however often it is sent; what failed on the way, or was
-throttled, is sent again a few times, and nothing else is.
+promises of the client are kept here and tested against it, request by request: the same answers and the same
+exceptions; a transaction has a token of its own, so that it is done once however often it is sent; what failed on the
+way, or was throttled, is sent again a few times, and nothing else is.
 """
 
 import json
