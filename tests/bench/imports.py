@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.unit.functions.test_imports import SETTINGS
 
 ROOT = Path(__file__).parents[2]
-ROUNDS = 9
+ROUNDS = 15
 BASELINE = 'import msgspec, botocore.session; botocore.session.get_session().create_client("dynamodb")'
 CASES = {"record_usage": 1.25, "evaluate_quotas": 1.25, "sweep": 1.25, "quota_api": 1.5}
 """Function -> ratio to reach. The issue of record names two; the others are held to the recorder's."""
