@@ -11,7 +11,7 @@ import pytest
 from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
 from bedrock_meter.limits.installation import LEASE_MS, install_limits
 from bedrock_meter.local.endpoint import Endpoint
-from bedrock_meter.reconciliation.rebuild import Rebuild, Report, sums_of
+from bedrock_meter.reconciliation.rebuild import Rebuild, Report
 from bedrock_meter.settings import DAY_MS, Tables
 from bedrock_meter.storage.dynamodb import number, text
 from bedrock_meter.storage.gauges import gauge_of, load_one
@@ -24,7 +24,7 @@ from bedrock_meter.usage.ingestion import Ingested
 from bedrock_meter.usage.rollup import Sums
 from bedrock_meter.usage.wiring import ingestion
 from tests.doubles.rater import TestPrices
-from tests.doubles.records import NOW_MS, invocation, limit, priced
+from tests.doubles.records import NOW_MS, invocation, limit, priced, sums_of
 from tests.doubles.subscription import subscription_event
 
 TENANTS = ("acme", "globex")

@@ -1,10 +1,13 @@
 """Makers of invocations and limits for tests: valid by default, each test names what it is about."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import parse_window
-from bedrock_meter.usage.rollup import Sums
+from bedrock_meter.usage.rollup import NOTHING, Sums
 
 NOW_MS = 1_795_000_020_000
 """A moment in November 2026; 20 s into a quarter-hour."""
@@ -58,3 +61,8 @@ def priced(requests: int = 0, errors: int = 0, *, unpriced: int = 0, **tokens: i
     counts = TokenCounts(**tokens)
     cost = counts.input * 3 + counts.output * 15 + counts.cache_read + counts.cache_write * 4
     return Sums(requests, errors, counts, cost, unpriced)
+
+
+def sums_of(rows: Mapping[Any, Sums]) -> Sums:
+    """What rows add up to."""
+    return sum(rows.values(), NOTHING)

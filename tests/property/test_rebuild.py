@@ -14,7 +14,7 @@ from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.reconciliation import rebuild
-from bedrock_meter.reconciliation.rebuild import Rebuild, sums_of
+from bedrock_meter.reconciliation.rebuild import Rebuild
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.recorder import Recorded, Recorder
 from bedrock_meter.usage.rollup import NOTHING, Sums
@@ -22,7 +22,7 @@ from tests.doubles.announcing import Silent
 from tests.doubles.memory import MemoryEvaluationStore, MemoryInstallationStore, MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import TestPrices
 from tests.doubles.reconciliation import MemoryReconciliationStore
-from tests.doubles.records import NOW_MS, invocation, limit, priced
+from tests.doubles.records import NOW_MS, invocation, limit, priced, sums_of
 
 DAY_MS = 86_400_000
 TENANTS = ("acme", "globex")

@@ -15,7 +15,7 @@ from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import denied_by, limit_status
 from bedrock_meter.limits.windows import QUARTER_MS
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name
 
 if TYPE_CHECKING:
     from bedrock_meter.limits.explanation import Share
@@ -55,7 +55,7 @@ def add_explanation(
                 raise tenant_not_found()
             document = _document(gauge, reports, name, now())
         except AWS_ERRORS as error:
-            failed(error_code(error) or type(error).__name__)
+            failed(failure_name(error))
             raise unavailable("The usage cannot be read at the moment. Try again.") from error
         return json_answer(document)
 

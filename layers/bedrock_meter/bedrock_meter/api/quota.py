@@ -12,7 +12,7 @@ from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.status import quota_status, rate_limit_headers
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name
 
 
 def add_quota(
@@ -43,7 +43,7 @@ def add_quota(
         try:
             gauge = gauge_of(tenant)
         except AWS_ERRORS as error:
-            failed(error_code(error) or type(error).__name__)
+            failed(failure_name(error))
             if not policies.allows(tenant, error):
                 raise quota_unknown() from error
             degraded()

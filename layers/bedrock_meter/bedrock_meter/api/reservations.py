@@ -25,7 +25,7 @@ from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import rate_limit_headers
 from bedrock_meter.money import usd_text
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, failure_name
 from bedrock_meter.storage.gauges import CONFLICT
 
 METADATA_KEY = "bedrock-meter-reservation"
@@ -192,7 +192,7 @@ def add_reservations(
         return send()
 
     def others_were_faster(error: Exception) -> Problem:
-        failed(error_code(error) or type(error).__name__)
+        failed(failure_name(error))
         return unavailable("Many others reserve for this tenant at the moment. Try again.")
 
     def asked(send: Callable[[], T]) -> T:
@@ -201,7 +201,7 @@ def add_reservations(
         except Contended as contended:
             raise others_were_faster(contended) from contended
         except AWS_ERRORS as error:
-            failed(error_code(error) or type(error).__name__)
+            failed(failure_name(error))
             raise unavailable("The reservation cannot be read or changed at the moment. Try again.") from error
 
     @api.routes.post("/v1/tenants/<tenant>/reservations")
@@ -222,7 +222,7 @@ def add_reservations(
         except AWS_ERRORS as error:
             if _is_conflict(error):
                 raise others_were_faster(error) from error
-            failed(error_code(error) or type(error).__name__)
+            failed(failure_name(error))
             if not policies.allows(tenant, error):
                 raise quota_unknown() from error
             degraded()

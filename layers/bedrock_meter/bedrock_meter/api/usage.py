@@ -16,7 +16,7 @@ from bedrock_meter.api.spreadsheet import csv_text
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.windows import QUARTER_MS, CalendarWindow
 from bedrock_meter.money import usd_text
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name
 
 DAY_MS = 86_400_000
 LONGEST_DAYS = {"hour": 62, "day": 400, "month": 400}
@@ -119,7 +119,7 @@ def add_usage(api: Resolver, reports: Reports, *, failed: Callable[[str], None],
             position = _position(parameters, by, timezone, bound_to, now())
             return _answer(reports, tenant, timezone, by, group, form, position, bound_to)
         except AWS_ERRORS as error:
-            failed(error_code(error) or type(error).__name__)
+            failed(failure_name(error))
             raise unavailable("The usage cannot be read at the moment. Try again.") from error
 
 

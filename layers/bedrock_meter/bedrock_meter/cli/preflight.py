@@ -105,7 +105,7 @@ def _send_line(outputs: Mapping[str, str], clients: Any, expected: "Expected", w
     from bedrock_meter.clock import now_ms
     from bedrock_meter.invocations.probe import PROBE_LINE
     from bedrock_meter.preflight.findings import Finding, probe_finding
-    from bedrock_meter.storage.dynamodb import AWS_ERRORS, client, error_code
+    from bedrock_meter.storage.dynamodb import AWS_ERRORS, client, failure_name
     from bedrock_meter.storage.logging_setup import write_line
     from bedrock_meter.storage.probes import DynamoDBProbes
 
@@ -113,7 +113,7 @@ def _send_line(outputs: Mapping[str, str], clients: Any, expected: "Expected", w
     try:
         write_line(clients("logs"), expected.log_group, STREAM, f"{PROBE_LINE}{nonce}", sent_ms)
     except AWS_ERRORS as error:
-        text = f"no test line could be written: {error_code(error) or type(error).__name__}"
+        text = f"no test line could be written: {failure_name(error)}"
         return Finding(
             "test line", "unknown", text, "run it with logs:CreateLogStream and logs:PutLogEvents on the group"
         )

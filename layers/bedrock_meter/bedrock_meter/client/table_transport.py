@@ -118,7 +118,7 @@ class TableTransport:
         """Nothing is kept here."""
 
     def _ask(self, send: Callable[[], Any]) -> Any:
-        from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, is_passing
+        from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name, is_passing
 
         pauses = iter(CONFLICT_PAUSES_SECONDS)
         while True:
@@ -132,7 +132,7 @@ class TableTransport:
                     raise QuotaUnavailable(str(problem), closed=True, retry_after=1) from problem
                 self._pause(pause)
             except AWS_ERRORS as problem:
-                code = error_code(problem) or type(problem).__name__
+                code = failure_name(problem)
                 if not is_passing(problem):
                     raise QuotaRefused(403, "Tables out of reach", code) from problem
                 raise QuotaUnavailable(f"the tables do not answer: {code}") from problem

@@ -33,7 +33,7 @@ from bedrock_meter.reconciliation.comparison import NO_IMAGE, Compared, Image, c
 from bedrock_meter.reconciliation.tally import Buckets, Tally
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import MAXIMUM_BUCKETS
-from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
+from bedrock_meter.usage.rollup import RollupKey, Sums
 
 RENEW_MS = LEASE_MS // 3
 """How often held leases are renewed."""
@@ -289,8 +289,3 @@ class Rebuild:
                 repaired.limits += len(differences)
             else:
                 repaired.refuse(compared.tenant, "its lease was lost: try again")
-
-
-def sums_of(rows: Mapping[str, Sums]) -> Sums:
-    """Return what rows add up to."""
-    return sum(rows.values(), NOTHING)

@@ -10,7 +10,16 @@ from pynamodb.exceptions import PynamoDBException
 
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.audit import audit_item
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
+from bedrock_meter.storage.dynamodb import (
+    AWS_ERRORS,
+    Item,
+    error_code,
+    failure_name,
+    get_number,
+    get_text,
+    number,
+    text,
+)
 from bedrock_meter.storage.keys import TENANT, tenant_key
 from bedrock_meter.storage.tenants import definition_of
 from bedrock_meter.tenants.administration import Listed
@@ -27,7 +36,7 @@ _SCANS = 10
 def failure_code(error: Exception) -> str:
     """Code of one of ``FAILURES``, or its type where it has none."""
     cause = getattr(error, "cause_response_code", None)
-    return str(cause) if cause else error_code(error) or type(error).__name__
+    return str(cause) if cause else failure_name(error)
 
 
 class DynamoDBAdministrationStore:

@@ -102,6 +102,11 @@ def error_code(error: Exception) -> str:
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
+def failure_name(error: Exception) -> str:
+    """What logs and reports call a failure: the code that AWS gave it, else its type. Never its text."""
+    return error_code(error) or type(error).__name__
+
+
 def is_passing(error: Exception) -> bool:
     """Whether the same request may succeed later: throttling, a conflict, a server or transport failure."""
     if isinstance(error, ClientError):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from botocore.config import Config
 
 from bedrock_meter.errors import ProfileQuotaFull, ProfileRefused
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, client, error_code, is_passing
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, client, error_code, failure_name, is_passing
 from bedrock_meter.tenants.profiles import InferenceProfile
 
 ATTEMPTS = 9
@@ -195,7 +195,7 @@ class ServiceQuota:
                     raise
                 answer = self._pace.send(lambda: self._quotas.get_aws_default_service_quota(**request))
         except AWS_ERRORS as error:
-            return None, error_code(error) or type(error).__name__
+            return None, failure_name(error)
         value = answer.get("Quota", {}).get("Value")
         return (int(value), "") if value is not None else (None, "no value in the answer")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
 
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, session
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, failure_name, session
 from bedrock_meter.tenants.lookup import FoundProfile, LookupFailed
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class BedrockProfileLookup:
         except AWS_ERRORS as error:
             if error_code(error) == "ValidationException":
                 return None
-            raise LookupFailed(error_code(error) or type(error).__name__) from error
+            raise LookupFailed(failure_name(error)) from error
         if found is None or tags is None:
             return None
         route = route_of(found.models)
