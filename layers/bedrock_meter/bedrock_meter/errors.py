@@ -20,6 +20,7 @@
     ├── UnknownBoost            the tenant has no boost of this id
     ├── UnknownReservation      the tenant has no reservation of this id
     ├── KeyUsed                 the key belongs to a reservation of another estimate: take a new key
+    ├── ForeignProfile          the profile that a call names is another tenant's
     ├── UnknownCost             a hard limit in US dollars, and an estimate without a price: give its cost
     └── ...                     what the client's guard raises: ``client/errors.py``
 
@@ -117,7 +118,19 @@ class UnknownReservation(MeterError):
 
 
 class KeyUsed(MeterError):
-    """The key belongs to a reservation that was asked for with another estimate, or as another kind."""
+    """The key belongs to a reservation that was asked for with another estimate, or as another kind.
+
+    Attributes:
+        reservation: Id of that reservation.
+    """
+
+    def __init__(self, why: str, reservation: str) -> None:
+        super().__init__(why)
+        self.reservation = reservation
+
+
+class ForeignProfile(MeterError):
+    """The profile that a call names belongs to another tenant. Nothing was held."""
 
 
 class UnknownCost(MeterError):

@@ -21,11 +21,15 @@ from bedrock_meter.api.contract import (
 )
 from bedrock_meter.api.openapi import limit_schema
 from bedrock_meter.api.requests import MAX_QUERY_CHARACTERS
+from bedrock_meter.pricing.models import GEOGRAPHIES, ROUTINGS
 from bedrock_meter.tenants.plans import PLAN
 from bedrock_meter.tenants.plans import TENANT as TENANT_LIMIT
-from bedrock_meter.tenants.profiles import ROUTINGS
 
 ROUTING: Schema = {"enum": [*ROUTINGS, None], "description": "how the profile reaches its model; prices depend on it"}
+GEOGRAPHY: Schema = {
+    "enum": [*sorted(GEOGRAPHIES), None],
+    "description": "where calls of geo routing stay; null: not known, or another routing",
+}
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
 _ID = "[A-Za-z0-9][A-Za-z0-9.:_-]{0,127}"
 _IDS: Schema = {
@@ -95,6 +99,7 @@ def schemas() -> dict[str, Schema]:
             "arn": string("its id where nobody gave an ARN"),
             "model": text,
             "routing": ROUTING,
+            "geography": GEOGRAPHY,
             "by": {"enum": ["person", "tag"], "description": "who made it the tenant's"},
             "periods": periods,
         }

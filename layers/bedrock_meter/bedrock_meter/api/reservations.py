@@ -1,254 +1,236 @@
 """Reservations over HTTP: hold an amount before a call, shrink it to what was used, give it back.
 
-What holds, and how exactly, is the business of whoever implements ``Reservations``; here is what a request may say,
-which status answers it, and what happens when the storage is down.
+What holds, and how exactly, is the business of ``limits/reserving.py``; here is what a request may say, which status
+answers it, and what happens when the storage is down. All that a reservation needs is loaded with the first one, so
+that a function that only answers quotas does not pay for it.
 """
 
-import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api import estimates
 from bedrock_meter.api.answers import json_answer, no_content
-from bedrock_meter.api.outage import FailPolicies
-from bedrock_meter.api.problems import Problem, invalid, tenant_not_found, unavailable
+from bedrock_meter.api.outage import FailPolicies, tenant_busy
+from bedrock_meter.api.problems import Problem, foreign_profile, invalid, tenant_not_found, unavailable
 from bedrock_meter.api.quota import quota_unknown
 from bedrock_meter.api.requests import body_bytes, json_object, matching, query, refuse_unknown, whole_number
 from bedrock_meter.api.resolver import Resolver
-from bedrock_meter.clock import iso
-from bedrock_meter.errors import Contended, UnknownCost
-from bedrock_meter.limits.gauge import Gauge
-from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.status import rate_limit_headers
-from bedrock_meter.money import usd_text
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, failure_name
-from bedrock_meter.storage.gauges import CONFLICT
+from bedrock_meter.errors import (
+    Contended,
+    ForeignProfile,
+    InvalidDefinition,
+    KeyUsed,
+    UnknownCost,
+    UnknownReservation,
+    UnknownTenant,
+)
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name, is_throttle
 
-METADATA_KEY = "bedrock-meter-reservation"
-"""Key of Bedrock's ``requestMetadata`` that brings a reservation's id into the invocation log."""
+if TYPE_CHECKING:
+    from bedrock_meter.limits.estimates import Estimate
+    from bedrock_meter.limits.reserving import Answer
+    from bedrock_meter.limits.reserving import Reservations as Service
 
 KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,511}")
-KINDS = ("call", "lease")
+REGION = re.compile(r"[a-z]{2,5}(?:-[a-z0-9]{1,16}){1,4}")
+CALL, LEASE = "call", "lease"
+KINDS = (CALL, LEASE)
+TIERS = ("default", "flex", "priority", "reserved")
 SHORTEST_S, LONGEST_S, DEFAULT_S = 10, 3_600, 300
-PAUSES_MS = (25, 50, 100, 200, 400)
-"""Before another attempt after a transaction conflict, at most, with full jitter: other writers, no outage."""
 
-Status = Literal["open", "settled", "released", "expired"]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A request to hold something.
+class Question:
+    """What a request asks to be held.
 
     Attributes:
         key: The client's idempotency key: the same key with the same content is the same reservation.
-        estimate: Amounts by kind, see ``estimates.Estimate``.
+        amounts: By kind, see ``estimates.Estimate``.
+        source: Where the amounts come from: ``stated`` or ``converse-bytes``.
         ttl_ms: For how long.
         kind: ``call``, or ``lease``: a block for many calls, which no log record frees.
-        model: Base model that is to be called, where the caller says so.
-        profile: Application inference profile that is to be called, where the caller says so.
+        model: What is to be called, as the caller names it; empty = it does not say.
+        profile: Application inference profile that is to be called; empty = it does not say.
+        region: Region of the caller's client; empty = it does not say.
+        tier: Service tier that is asked for; None = the default one.
     """
 
     key: str
-    estimate: Mapping[str, int]
+    amounts: estimates.Estimate
+    source: str
     ttl_ms: int
-    kind: str = "call"
-    model: str | None = None
-    profile: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HeldAmount:
-    """What a reservation holds of one limit."""
-
-    limit: str
-    meter: str
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """A reservation, open or over.
-
-    Attributes:
-        id: What goes into ``requestMetadata``.
-        is_new: False where the same request had been made before.
-        key: None where its maker had none.
-        profile: ``(id, ARN)`` of the tenant's profile for the model, where there is one; the ARN is None where its
-            definition names the id alone.
-        gauge: The tenant's gauge as it was seen last, where it was seen.
-    """
-
-    id: str
-    key: str | None
     kind: str
-    status: Status
-    estimate: Mapping[str, int]
-    amounts: tuple[HeldAmount, ...]
-    created_ms: int
-    expires_ms: int
-    model: str | None = None
-    profile: tuple[str, str | None] | None = None
-    is_new: bool = True
-    gauge: Gauge | None = None
+    model: str
+    profile: str
+    region: str
+    tier: str | None
+
+    def estimate(self) -> "Estimate":
+        """Return the amounts as the service takes them."""
+        from bedrock_meter.limits.estimates import Estimate
+
+        stated: dict[str, Any] = dict(self.amounts)
+        return Estimate(**stated, tier=self.tier)
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """No room: the most restrictive limit, and how much of it the request wanted.
+class Desk:
+    """The service behind the routes, made with the first request, and what is said when its storage fails."""
 
-    Attributes:
-        limit: ``{name, meter, window, max, used, reserved, remaining}``; None for a suspended tenant.
-        requested: In the limit's meter.
-        throttled_until_ms: When the request may fit if nothing more is used; None where waiting does not help.
-        gauge: What the decision was made of, for the ``RateLimit`` headers.
-    """
+    def __init__(
+        self,
+        make: "Callable[[], Service]",
+        policies: FailPolicies,
+        *,
+        failed: Callable[[str], None],
+        degraded: Callable[[], None],
+        now: Callable[[], int],
+    ) -> None:
+        """Make nothing yet.
 
-    limit: Mapping[str, Any] | None
-    requested: int
-    throttled_until_ms: int | None
-    gauge: Gauge | None = None
+        Args:
+            make: Makes the service.
+            policies: What to answer when the storage fails.
+            failed: Told the error code when it failed.
+            degraded: Told when a call was allowed without a reservation.
+            now: Current time in milliseconds.
+        """
+        self._make = make
+        self.now = now
+        self._policies = policies
+        self._failed = failed
+        self._degraded = degraded
 
+    @cached_property
+    def service(self) -> "Service":
+        """The service."""
+        return self._make()
 
-class KeyUsed(Exception):
-    """The key belongs to a reservation with another content, or to one that is over.
-
-    Attributes:
-        status: Status of that reservation.
-    """
-
-    def __init__(self, status: Status) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-class Reservations(Protocol):
-    """Who holds amounts. Errors of the storage pass through as botocore raises them.
-
-    Whatever changes something may raise ``Contended``: others were writing each time.
-    """
-
-    def reserve(self, tenant: str, wanted: Wanted, now_ms: int) -> Reserved | Denied | None:
-        """Hold an amount; None if there is no such tenant. The same again gives the same reservation.
+    def reserve(self, tenant: str, question: Question) -> "Answer | None":
+        """Ask for a reservation; None where the storage is down and the tenant's policy lets its calls go on.
 
         Raises:
-            KeyUsed: The key is taken by something else.
-            UnknownCost: A hard limit in US dollars may be touched, and nobody knows what the call costs at most.
+            Problem: What is wrong with the question, or that it cannot be answered.
         """
+        from bedrock_meter.limits.destination import Called
 
-    def load(self, tenant: str, reservation: str, now_ms: int) -> Reserved | None:
-        """Return a reservation; None if the tenant has none of this id."""
+        called = Called(question.model, question.profile, question.region)
+        try:
+            answer = self.service.reserve(
+                tenant,
+                question.estimate(),
+                called=called,
+                key=question.key,
+                lifetime_ms=question.ttl_ms,
+                is_lease=question.kind == LEASE,
+            )
+        except UnknownTenant as unknown:
+            self._policies.forget(tenant)
+            raise tenant_not_found() from unknown
+        except KeyUsed as used:
+            raise self.key_used(tenant, used.reservation) from used
+        except UnknownCost as unknown:
+            detail = "must be given: a limit in US dollars that denies unpriced calls may be touched, and the model "
+            raise invalid("estimate.cost_usd", f"{detail}has no price") from unknown
+        except ForeignProfile as foreign:
+            raise foreign_profile() from foreign
+        except InvalidDefinition as wrong:
+            raise invalid(wrong.where, wrong.problem) from wrong
+        except (Contended, *AWS_ERRORS) as error:
+            cause = _cause(error)
+            self._failed(failure_name(cause))
+            problem = tenant_busy(cause)
+            if problem is not None:
+                raise problem from error
+            if isinstance(cause, Contended):
+                raise unavailable("Many others reserve for this tenant at the moment. Try again.") from error
+            if not self._policies.allows(tenant, cause):
+                raise quota_unknown() from error
+            self._degraded()
+            return None
+        if answer.gauge is not None:
+            self._policies.remember(tenant, answer.gauge.fail_policy)
+        return answer
 
-    def shrink(
-        self, tenant: str, reservation: str, usage: Mapping[str, int], extend_ms: int | None, now_ms: int
-    ) -> Reserved | None:
-        """Lower what an open reservation holds to ``usage``; kinds that are missing stay, and nothing is ever raised.
+    def fail(self, answer: "Answer") -> str | None:
+        """Return what the tenant's calls are to do while its quota cannot be told; None where that is not known."""
+        return None if answer.gauge is None else self._policies.effective(answer.gauge)
 
-        With ``extend_ms`` it lives until ``now_ms + extend_ms`` at least. One that is over stays as it is. None if the
-        tenant has none of this id.
+    def asked(self, tenant: str, send: Callable[[], T]) -> T:
+        """Read or change a reservation.
+
+        Raises:
+            Problem: There is none, or the storage cannot be asked.
         """
+        try:
+            return send()
+        except UnknownReservation as unknown:
+            raise not_found() from unknown
+        except (Contended, *AWS_ERRORS) as error:
+            cause = _cause(error)
+            self._failed(failure_name(cause))
+            problem = tenant_busy(cause)
+            if problem is not None:
+                raise problem from error
+            raise unavailable("The reservation cannot be read or changed at the moment. Try again.") from error
 
-    def release(self, tenant: str, reservation: str, now_ms: int) -> bool:
-        """Give back what an open reservation holds; False if unknown. One that is over stays as it is."""
+    def key_used(self, tenant: str, reservation: str) -> Problem:
+        """Return the answer for a key that leads to another reservation."""
+        held = self.asked(tenant, lambda: self.service.load(tenant, reservation))
+        return _conflict(held.status_at(self.now()))
 
 
-def add_reservations(
-    api: Resolver,
-    reservations: Reservations,
-    policies: FailPolicies,
-    *,
-    failed: Callable[[str], None],
-    degraded: Callable[[], None],
-    now: Callable[[], int],
-    pause: Callable[[float], None],
-) -> None:
+def add_reservations(api: Resolver, desk: Desk) -> None:
     """Add the routes.
 
     Args:
         api: Gets them.
-        reservations: Who holds.
-        policies: What to answer when that fails.
-        failed: Told the error code when the storage failed.
-        degraded: Told when a call was allowed without a reservation.
-        now: Current time in milliseconds.
-        pause: Waits for some seconds, between attempts after a conflict.
+        desk: The service.
     """
-
-    def attempt(send: Callable[[], T]) -> T:
-        for pause_ms in PAUSES_MS:
-            try:
-                return send()
-            except AWS_ERRORS as error:
-                if not _is_conflict(error):
-                    raise
-                pause(random.uniform(0, pause_ms) / 1_000)
-        return send()
-
-    def others_were_faster(error: Exception) -> Problem:
-        failed(failure_name(error))
-        return unavailable("Many others reserve for this tenant at the moment. Try again.")
-
-    def asked(send: Callable[[], T]) -> T:
-        try:
-            return attempt(send)
-        except Contended as contended:
-            raise others_were_faster(contended) from contended
-        except AWS_ERRORS as error:
-            failed(failure_name(error))
-            raise unavailable("The reservation cannot be read or changed at the moment. Try again.") from error
+    now = desk.now
 
     @api.routes.post("/v1/tenants/<tenant>/reservations")
     def reserve(tenant: str) -> Response:  # type: ignore[type-arg]
+        from bedrock_meter.api.holdings import denial, reservation_document, unheld_document
+
         tenant = api.tenant(tenant)
         query(api.event, ())
-        wanted, source = _wanted(body_bytes(api.event))
+        question = _question(body_bytes(api.event))
+        answer = desk.reserve(tenant, question)
         now_ms = now()
-        try:
-            answer = attempt(lambda: reservations.reserve(tenant, wanted, now_ms))
-        except KeyUsed as used:
-            raise _conflict(used) from used
-        except UnknownCost as unknown:
-            detail = "must be given: a hard limit in US dollars may be touched, and the model has no price"
-            raise invalid("estimate.cost_usd", detail) from unknown
-        except Contended as contended:
-            raise others_were_faster(contended) from contended
-        except AWS_ERRORS as error:
-            if _is_conflict(error):
-                raise others_were_faster(error) from error
-            failed(failure_name(error))
-            if not policies.allows(tenant, error):
-                raise quota_unknown() from error
-            degraded()
-            document = _document(tenant, _unheld(wanted, now_ms), source=source, is_degraded=True)
-            return json_answer(document, 201)
         if answer is None:
-            policies.forget(tenant)
-            raise tenant_not_found()
-        if answer.gauge is not None:
-            policies.remember(tenant, answer.gauge.fail_policy)
-        if isinstance(answer, Denied):
-            raise _denial(tenant, answer, now_ms)
-        location = {"Location": f"/v1/tenants/{tenant}/reservations/{answer.id}"} if answer.is_new else {}
-        return json_answer(_document(tenant, answer, source=source), 201 if answer.is_new else 200, location)
+            return json_answer(unheld_document(tenant, question, now_ms), 201)
+        fail = desk.fail(answer)
+        held = answer.reservation
+        if held is None:
+            raise denial(tenant, answer, fail, now_ms)
+        if not held.is_open(now_ms):
+            raise _conflict(held.status_at(now_ms))
+        document = reservation_document(held, now_ms, source=question.source, answer=answer, fail=fail)
+        location = {"Location": f"/v1/tenants/{tenant}/reservations/{held.id}"} if answer.is_new else {}
+        return json_answer(document, 201 if answer.is_new else 200, location)
 
     @api.routes.get("/v1/tenants/<tenant>/reservations/<reservation>")
     def load(tenant: str, reservation: str) -> Response:  # type: ignore[type-arg]
+        from bedrock_meter.api.holdings import reservation_document
+
         tenant, reservation = api.tenant(tenant), _id(reservation)
         query(api.event, ())
-        found = asked(lambda: reservations.load(tenant, reservation, now()))
-        if found is None:
-            raise _not_found()
-        return json_answer(_document(tenant, found))
+        held = desk.asked(tenant, lambda: desk.service.load(tenant, reservation))
+        return json_answer(reservation_document(held, now()))
 
     @api.routes.post("/v1/tenants/<tenant>/reservations/<reservation>/settlement")
     def settle(tenant: str, reservation: str) -> Response:  # type: ignore[type-arg]
+        from bedrock_meter.api.holdings import reservation_document
+
         tenant, reservation = api.tenant(tenant), _id(reservation)
         query(api.event, ())
         body = json_object(body_bytes(api.event))
@@ -258,129 +240,72 @@ def add_reservations(
         if extend_s is not None:
             extend_s = whole_number("extend_seconds", extend_s, SHORTEST_S, LONGEST_S)
         extend_ms = None if extend_s is None else extend_s * 1_000
-        found = asked(lambda: reservations.shrink(tenant, reservation, usage, extend_ms, now()))
-        if found is None:
-            raise _not_found()
-        return json_answer(_document(tenant, found))
+        held = desk.asked(tenant, lambda: desk.service.shrink(tenant, reservation, usage, lifetime_ms=extend_ms))
+        return json_answer(reservation_document(held, now()))
 
     @api.routes.delete("/v1/tenants/<tenant>/reservations/<reservation>")
     def release(tenant: str, reservation: str) -> Response:  # type: ignore[type-arg]
         tenant, reservation = api.tenant(tenant), _id(reservation)
         query(api.event, ())
-        if not asked(lambda: reservations.release(tenant, reservation, now())):
-            raise _not_found()
+        desk.asked(tenant, lambda: desk.service.release(tenant, reservation))
         return no_content()
 
 
-def _wanted(content: bytes) -> tuple[Wanted, str]:
+def _question(content: bytes) -> Question:
     body = json_object(content)
-    refuse_unknown("", body, ("key", "model", "profile", "estimate", "converse", "ttl_seconds", "kind"))
+    names = ("key", "model", "profile", "region", "tier", "estimate", "converse", "ttl_seconds", "kind")
+    refuse_unknown("", body, names)
     if ("estimate" in body) == ("converse" in body):
         raise invalid("estimate", "send either 'estimate' or 'converse'")
+    tier = None
     if "estimate" in body:
-        estimate, source = estimates.stated(body["estimate"], "estimate"), estimates.STATED
+        amounts, source = estimates.stated(body["estimate"], "estimate"), estimates.STATED
     else:
-        estimate, source = estimates.from_converse(body["converse"], len(content)), estimates.FROM_BYTES
-    kind = body.get("kind", "call")
+        amounts, source = estimates.from_converse(body["converse"], len(content)), estimates.FROM_BYTES
+        tier = estimates.tier_of(body["converse"], TIERS)
+    kind = body.get("kind", CALL)
     if kind not in KINDS:
         raise invalid("kind", f"must be one of {', '.join(KINDS)}")
-    wanted = Wanted(
+    if "tier" in body:
+        tier = body["tier"]
+        if tier not in TIERS:
+            raise invalid("tier", f"must be one of {', '.join(TIERS)}")
+    return Question(
         key=matching("key", body.get("key"), KEY, "1 to 64 letters, digits, '.', '_', ':' or '-'"),
-        estimate=estimate,
+        amounts=amounts,
+        source=source,
         ttl_ms=whole_number("ttl_seconds", body.get("ttl_seconds", DEFAULT_S), SHORTEST_S, LONGEST_S) * 1_000,
         kind=kind,
-        model=_name("model", body.get("model")),
-        profile=_name("profile", body.get("profile")),
+        model=_text("model", body, NAME, "the id or ARN of a model or profile"),
+        profile=_text("profile", body, NAME, "the id or ARN of a profile"),
+        region=_text("region", body, REGION, "the name of a Region such as eu-central-1"),
+        tier=tier,
     )
-    return wanted, source
 
 
-def _name(where: str, value: object) -> str | None:
-    return None if value is None else matching(where, value, NAME, "the id or ARN of a model or profile")
+def _text(field: str, body: dict[str, object], form: re.Pattern[str], right: str) -> str:
+    value = body.get(field)
+    return "" if value is None else matching(field, value, form, right)
 
 
 def _id(text: str) -> str:
     if not ID.fullmatch(text):
-        raise _not_found()
+        raise not_found()
     return text
 
 
-def _unheld(wanted: Wanted, now_ms: int) -> Reserved:
-    """What stands for a reservation that could not be made: it holds nothing and has no id."""
-    return Reserved(
-        "", wanted.key, wanted.kind, "open", wanted.estimate, (), now_ms, now_ms + wanted.ttl_ms, wanted.model
-    )
+def _conflict(status: str) -> Problem:
+    detail = "The key was used with another content." if status == "open" else f"Its reservation is {status}."
+    return Problem(409, "Key already used", f"{detail} Take a new key for a new reservation.", reservation=status)
 
 
-def _document(tenant: str, held: Reserved, *, source: str | None = None, is_degraded: bool = False) -> dict[str, Any]:
-    estimate: dict[str, Any] = dict(held.estimate)
-    if "cost_nano_usd" in estimate:
-        estimate["cost_usd"] = usd_text(estimate.pop("cost_nano_usd"))
-    profile = None if held.profile is None else {"id": held.profile[0], "arn": held.profile[1]}
-    return {
-        "id": held.id or None,
-        "tenant": tenant,
-        "key": held.key,
-        "kind": held.kind,
-        "status": held.status,
-        "model": held.model,
-        "profile": profile,
-        "estimate": estimate,
-        **({} if source is None else {"estimate_source": source}),
-        "amounts": [
-            {"limit": one.limit, "meter": one.meter, "amount": Meter(one.meter).shown(one.amount)}
-            for one in held.amounts
-        ],
-        "created_at": iso(held.created_ms),
-        "expires_at": iso(held.expires_ms),
-        **({"allowed": True} if is_degraded else {}),
-        "degraded": is_degraded,
-        "metadata": {METADATA_KEY: held.id} if held.id else {},
-    }
-
-
-def _denial(tenant: str, denied: Denied, now_ms: int) -> Problem:
-    if denied.limit is None:
-        return Problem(
-            429, "Tenant suspended", "The tenant is suspended; waiting does not help.", tenant=tenant,
-            retry_after_seconds=None,
-        )  # fmt: skip
-    until_ms = denied.throttled_until_ms
-    retry_s = None if until_ms is None else max(1, -(-(until_ms - now_ms) // 1_000))
-    requested = Meter(denied.limit["meter"]).shown(denied.requested)
-    headers = rate_limit_headers(denied.gauge, now_ms) if denied.gauge is not None else {}
-    headers.pop("Retry-After", None)
-    if retry_s is not None:
-        headers["Retry-After"] = str(retry_s)
-    return Problem(
-        429,
-        "Quota exceeded",
-        f"Limit {denied.limit['name']} has no room for {requested}.",
-        headers=headers,
-        tenant=tenant,
-        limit=dict(denied.limit),
-        requested=requested,
-        retry_after_seconds=retry_s,
-        throttled_until=iso(until_ms),
-    )
-
-
-def _conflict(used: KeyUsed) -> Problem:
-    detail = "The key was used with another content." if used.status == "open" else f"Its reservation is {used.status}."
-    return Problem(409, "Key already used", f"{detail} Take a new key for a new reservation.", reservation=used.status)
-
-
-def _not_found() -> Problem:
+def not_found() -> Problem:
+    """Return the answer for a reservation that the tenant does not have."""
     return Problem(404, "Reservation not found", "The tenant has no such reservation.")
 
 
-def _is_conflict(error: Exception) -> bool:
-    return error_code(error) == CONFLICT or _cancelled_by_conflict(error)
-
-
-def _cancelled_by_conflict(error: Exception) -> bool:
-    """Whether a transaction was cancelled for nothing but conflicts."""
-    if error_code(error) != "TransactionCanceledException":
-        return False
-    reasons = [one.get("Code") for one in getattr(error, "response", {}).get("CancellationReasons", [])]
-    return bool(reasons) and set(reasons) <= {"None", "TransactionConflict"} and "TransactionConflict" in reasons
+def _cause(error: Exception) -> Exception:
+    """Return the throttle that was in the way to the end, which is an outage; another writer is none."""
+    busy = error.__cause__ if isinstance(error, Contended) else None
+    throttle = busy.__cause__ if busy is not None else None
+    return throttle if isinstance(throttle, AWS_ERRORS) and is_throttle(throttle) else error

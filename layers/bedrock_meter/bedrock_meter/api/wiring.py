@@ -1,17 +1,15 @@
 """The quota API: which routes it has, and what they read."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter import clock
 from bedrock_meter.api.explanation import add_explanation
-from bedrock_meter.api.holding import Holding
 from bedrock_meter.api.outage import FailPolicies
 from bedrock_meter.api.published import add_document
 from bedrock_meter.api.quota import add_quota
-from bedrock_meter.api.reservations import Reservations, add_reservations
+from bedrock_meter.api.reservations import Desk, add_reservations
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.api.usage import DynamoDBReports, Reports, add_usage
@@ -21,33 +19,31 @@ from bedrock_meter.storage import gauges
 
 if TYPE_CHECKING:
     from bedrock_meter.limits.costs import Rater
-    from bedrock_meter.limits.reserving import Reservations as Reserving
+    from bedrock_meter.limits.reserving import Reservations
     from bedrock_meter.pricing.rating import Call, Rated
-    from bedrock_meter.tenants.tenant import ProfileReference
+    from bedrock_meter.tenants.selection import SelectionStore
 
 
 def quota_api(
     gauge_of: Callable[[str], Gauge | None],
     reports: Reports,
-    reservations: Reservations | None,
+    reservations: "Callable[[], Reservations] | None",
     *,
     telling: Telling,
     tenant_claim: str,
     fail_policy: str,
     now: Callable[[], int] = clock.now_ms,
-    pause: Callable[[float], None] = time.sleep,
 ) -> Resolver:
     """Return the quota API.
 
     Args:
         gauge_of: Reads a tenant's gauge; None if there is no such tenant.
         reports: Reads roll-ups.
-        reservations: Who holds amounts; None leaves their routes out.
+        reservations: Makes the service that holds amounts, with the first request; None leaves their routes out.
         telling: Who is told what went wrong.
         tenant_claim: Claim of a token that names its tenant.
         fail_policy: ``open`` or ``closed``, for tenants without one of their own.
         now: Current time in milliseconds.
-        pause: Waits for some seconds.
     """
     api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected)
     policies = FailPolicies(fail_policy)
@@ -55,9 +51,8 @@ def quota_api(
     add_usage(api, reports, failed=telling.failed, now=now)
     add_explanation(api, gauge_of, reports, failed=telling.failed, now=now)
     if reservations is not None:
-        add_reservations(
-            api, reservations, policies, failed=telling.failed, degraded=telling.degraded, now=now, pause=pause
-        )
+        desk = Desk(reservations, policies, failed=telling.failed, degraded=telling.degraded, now=now)
+        add_reservations(api, desk)
     add_document(api, "/v1/openapi.json", "bedrock_meter.api.openapi")
     return api
 
@@ -79,27 +74,35 @@ class _LateRater:
         return self._rater.rate(call)
 
 
-def reservations_over_dynamodb(dynamodb: Any, *, quotas_table: str, tenants_table: str) -> Reservations:
-    """Return who holds amounts; what that takes is loaded with the first reservation, the prices with the first limit.
+def reservations_over_dynamodb(dynamodb: Any, *, quotas_table: str, tenants_table: str) -> "Callable[[], Reservations]":
+    """Return what makes the reservation service; prices are loaded with the first limit that asks for one.
 
     Args:
-        dynamodb: Client; its Region is the one that calls are made from, for their prices.
+        dynamodb: Client; its Region is the one that calls are made from, where nothing says another one.
         quotas_table: Gauges and reservations.
         tenants_table: Profiles of tenants, and the operator's prices.
     """
 
-    def reserving() -> "Reserving":
+    def make() -> "Reservations":
         from bedrock_meter.limits.wiring import reservations
+        from bedrock_meter.tenants.selection import ProfileSelection
 
         tables = Tables(ledger="", usage="", quotas=quotas_table, tenants=tenants_table)
-        return reservations(dynamodb, tables, rater=_LateRater(dynamodb, tables), region=dynamodb.meta.region_name)
 
-    def profiles_of(tenant: str) -> "Sequence[ProfileReference]":
-        from bedrock_meter.storage.tenants import profiles_of as read
+        def directory() -> "SelectionStore":
+            from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 
-        return read(dynamodb, tenants_table, tenant)
+            return DynamoDBDirectoryStore(dynamodb, tables)
 
-    return Holding(reserving, profiles_of)
+        return reservations(
+            dynamodb,
+            tables,
+            rater=_LateRater(dynamodb, tables),
+            region=dynamodb.meta.region_name,
+            destinations=ProfileSelection(directory),
+        )
+
+    return make
 
 
 def over_dynamodb(

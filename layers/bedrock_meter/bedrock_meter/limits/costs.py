@@ -4,10 +4,11 @@ The decision: a hard limit in US dollars is a promise, and a call without a pric
 estimate is refused unless the caller gives the cost. A soft limit promises less: such a call is let in while something
 is left, and nothing of it is held.
 
-A rated estimate is one of the default tier without images, in-Region unless the model's prefix says otherwise, with
-cache writes of the dearer kind, by the prices of the moment. A caller that wants more than this gives the cost itself.
+A rated estimate is of the call that will be made: of its profile, model, routing and Region, of the tier that is asked
+for, by the prices of the moment. What is left open is rated as the dearest that it may turn out to be.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from bedrock_meter.limits.estimates import Estimate, is_touched
 from bedrock_meter.limits.limit import Layout
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.pricing.rating import Call, Rated
+
+FLEX = "flex"
 
 
 class Rater(Protocol):
@@ -42,14 +45,32 @@ class Costs:
         """
         if estimate.cost_nano_usd is not None or self._rater is None:
             return estimate
-        call = Call(tenant, estimate.profile_id, estimate.model, self._region, None, now_ms, estimate.tokens)
-        cost = self._rater.rate(call).cost_nano_usd
-        if cost is None:
+        first, *others = (self._rater.rate(call).cost_nano_usd for call in self._ways(estimate, tenant, now_ms))
+        if first is None:
             return estimate
-        if estimate.cache_write_tokens:
-            hour = replace_struct(call, cache_write_1h=estimate.cache_write_tokens)
-            cost = max(cost, self._rater.rate(hour).cost_nano_usd or 0)
+        cost = max(first, *(cost or 0 for cost in others), 0)
         return replace(estimate, cost_nano_usd=cost + estimate.requests // 2)
+
+    def _ways(self, estimate: Estimate, tenant: str, now_ms: int) -> Iterator[Call]:
+        """Yield the calls that it may turn out to be: first as it is stated, then what else it leaves open."""
+        tokens, region = estimate.tokens, estimate.region or self._region
+        stated = Call(
+            tenant, estimate.profile_id, estimate.model, region, estimate.routing, now_ms, tokens,
+            tier=estimate.tier, images=estimate.images,
+        )  # fmt: skip
+        yield stated
+        hour = tokens.cache_write
+        if estimate.may_cache:
+            hour = tokens.total - tokens.output
+            read = replace_struct(tokens, input=0, cache_read=hour, cache_write=0)
+            written = replace_struct(tokens, input=0, cache_read=0, cache_write=hour)
+            yield replace_struct(stated, tokens=read)
+            stated = replace_struct(stated, tokens=written)
+            yield stated
+        if hour:
+            yield replace_struct(stated, cache_write_1h=hour)
+        if estimate.tier == FLEX:  # Whether a call that asked for it is always served by it is unconfirmed.
+            yield from self._ways(replace(estimate, tier=None), tenant, now_ms)
 
     def needed(self, estimate: Estimate, layout: Layout, tenant: str, now_ms: int) -> Estimate:
         """Return it with its cost, where a limit asks for that.

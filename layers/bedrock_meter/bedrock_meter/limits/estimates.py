@@ -12,12 +12,13 @@ from typing import Any
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.record import TokenCounts
 from bedrock_meter.limits.counting import amount, weighed
+from bedrock_meter.limits.destination import MOST_NAME, Destination
 from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import NO_MODEL
+from bedrock_meter.pricing.models import writes_text
 from bedrock_meter.pricing.weights import HEAVIEST, weights_of
 
-MOST_NAME = 512
 NO_PROFILE = ""
 
 
@@ -27,14 +28,19 @@ class Estimate:
 
     Attributes:
         requests: Calls.
-        input_tokens: Tokens by kind; the kinds are disjoint, as in records.
+        input_tokens: Tokens by kind; the kinds are disjoint, as in records, but for ``may_cache``.
         output_tokens: See there.
         cache_read_tokens: See there.
         cache_write_tokens: See there.
         cost_nano_usd: What they cost at most; None = rate them.
-        model: The model that is called, ``-`` where the caller does not say: then every limit on some models is
-            touched.
+        images: Images that are made; None = the caller does not say.
+        model: The model that is called, ``-`` where it is not known: then every limit on some models is touched.
         profile: Id or ARN of the profile that is called; empty = any.
+        routing: How the call is routed; None = as the model's prefix says.
+        region: Region of the call; empty = the stack's.
+        tier: Service tier that is asked for; None = the default one.
+        may_cache: Whether ``input_tokens`` may turn out to be of any kind that is read: they bound input, cache reads
+            and cache writes each, count once in sums, and cost what the dearest kind costs.
 
     Raises:
         InvalidDefinition: An amount is outside 0 to 18 digits, or a name is too long.
@@ -46,8 +52,13 @@ class Estimate:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     cost_nano_usd: int | None = None
+    images: int | None = None
     model: str = NO_MODEL
     profile: str = NO_PROFILE
+    routing: str | None = None
+    region: str = ""
+    tier: str | None = None
+    may_cache: bool = False
 
     def __post_init__(self) -> None:
         for kind in KINDS:
@@ -73,8 +84,23 @@ class Estimate:
         """Last segment of the profile's ARN, as records and scopes name it."""
         return self.profile.rpartition("/")[2]
 
-    def at_most(self, usage: Mapping[str, int]) -> "Estimate":
-        """Return it lowered to what was used, by the names in ``KINDS``; what is missing stays, nothing grows.
+    def towards(self, destination: Destination) -> "Estimate":
+        """Return the estimate of the call that will be made. A model that writes no text has no output tokens."""
+        silent = destination.model != NO_MODEL and not writes_text(destination.model)
+        return replace(
+            self,
+            output_tokens=0 if silent else self.output_tokens,
+            model=destination.model,
+            profile=destination.profile,
+            routing=destination.routing,
+            region=destination.region,
+        )
+
+    def reported(self, usage: Mapping[str, int]) -> "Estimate":
+        """Return what was used, by the names in ``KINDS``; what is missing stays as it was estimated.
+
+        A bound of all kinds that are read (``may_cache``) stays until all three are reported. Nothing is capped here:
+        an amount under a limit is a sum of kinds, and a kind may be above its own estimate while the sum is not.
 
         Raises:
             InvalidDefinition: A name is none of ``KINDS``, or an amount is out of bounds.
@@ -83,14 +109,19 @@ class Estimate:
             if kind not in KINDS:
                 raise InvalidDefinition(kind, f"write one of {', '.join(KINDS)}")
         used: dict[str, Any] = dict(usage)
-        replace(NOTHING_SAID, **used)
-        for kind, amount_used in usage.items():
-            most = getattr(self, kind)
-            used[kind] = amount_used if most is None else min(most, amount_used)
-        return replace(self, **used)
+        may_cache = self.may_cache and not used.keys() >= READ_KINDS
+        if may_cache:
+            replace(NOTHING_SAID, **used)  # refuses amounts that are out of bounds
+            used = {kind: amount for kind, amount in used.items() if kind not in READ_KINDS}
+        return replace(self, **used, may_cache=may_cache)
 
 
-KINDS = tuple(field.name for field in fields(Estimate) if field.name not in ("model", "profile"))
+READ_KINDS = frozenset({"input_tokens", "cache_read_tokens", "cache_write_tokens"})
+"""Kinds of tokens that a model reads."""
+
+_NO_AMOUNTS = ("model", "profile", "routing", "region", "tier", "may_cache")
+
+KINDS = tuple(field.name for field in fields(Estimate) if field.name not in _NO_AMOUNTS)
 """What of an estimate is an amount."""
 
 NOTHING_SAID = Estimate()
@@ -116,4 +147,6 @@ def amount_of(meter: Meter, estimate: Estimate) -> int | None:
             return estimate.cost_nano_usd
         case Meter.WEIGHTED_TOKENS:
             return weighed(HEAVIEST if estimate.model == NO_MODEL else weights_of(estimate.model), estimate.tokens)
+        case Meter.CACHE_READ_TOKENS | Meter.CACHE_WRITE_TOKENS if estimate.may_cache:
+            return estimate.input_tokens + amount(meter, estimate.requests, estimate.tokens)
     return amount(meter, estimate.requests, estimate.tokens)

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Literal, NamedTuple
 
 from bedrock_meter.limits.boosts import least_maximum
+from bedrock_meter.limits.destination import NOTHING_CALLED, Called, Destination
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate, amount_of, amount_under, is_touched
 from bedrock_meter.limits.gauge import Gauge, Reading, has_room_from_ms, read
 from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_bucket, held_name, hold_key, reserved
@@ -66,7 +67,9 @@ class Reservation:
         nonce: Of the attempt that made it: tells one's own write from another's.
         status: ``settled`` and ``released`` are final. An expired one stays ``open`` and holds nothing.
         is_lease: Held for many calls.
-        estimate: What it was asked for with, as the caller said; stays as it is.
+        estimate: What it was asked for with, for the call that will be made; stays as it is.
+        called: The caller's words for that call.
+        through: Id or ARN of the tenant's profile that the call goes through; empty = none.
         key: The caller's own name of it; empty = none.
         created_ms: When it was made.
     """
@@ -80,12 +83,18 @@ class Reservation:
     status: Status = "open"
     is_lease: bool = False
     estimate: Estimate = NOTHING_SAID
+    called: Called = NOTHING_CALLED
+    through: str = ""
     key: str = ""
     created_ms: int = 0
 
     def is_open(self, now_ms: int) -> bool:
         """Whether it still holds something."""
         return self.status == "open" and now_ms < self.expires_ms
+
+    def status_at(self, now_ms: int) -> str:
+        """``open``, ``settled``, ``released``, or ``expired`` where its time is over and nothing closed it."""
+        return "expired" if self.status == "open" and not self.is_open(now_ms) else self.status
 
     @property
     def holds(self) -> dict[str, int]:
@@ -104,7 +113,8 @@ class Reservation:
     def shrunk(self, used: Estimate, expires_ms: int) -> "Reservation":
         """Return it with at most what was used, held at least until then; equal where nothing changes.
 
-        A cost that nobody knows stays as it is held, nothing grows, and nothing expires earlier.
+        Each amount shrinks to its own meter's amount of what was used: a meter that is a sum of kinds is capped as a
+        sum. A cost that is not known stays as it is held, nothing grows, and nothing expires earlier.
         """
         held = tuple(one._replace(amount=_smaller(one, amount_of(one.meter, used))) for one in self.held)
         expires_ms = max(self.expires_ms, expires_ms)
@@ -142,6 +152,16 @@ class Decision:
     room: Mapping[str, int]
     needs: int = 0
     suspended: Suspension | None = None
+
+
+def is_same_question(held: "Reservation", estimate: Estimate, called: Called | None, *, is_lease: bool) -> bool:
+    """Whether a request is the one that a reservation was made for, whatever the directory says by now."""
+    if (held.called, held.is_lease) != (called or NOTHING_CALLED, is_lease):
+        return False
+    if called is None:
+        return held.estimate == estimate
+    asked = held.estimate
+    return estimate.towards(Destination(asked.model, asked.routing, asked.region, profile=asked.profile)) == asked
 
 
 def reservation_id(tenant: str, key: str) -> str:

@@ -23,6 +23,7 @@ from bedrock_meter.errors import (
     UnknownTenant,
 )
 from bedrock_meter.limits.costs import NO_PRICES, Costs
+from bedrock_meter.limits.destination import NOTHING_CALLED, Called, Destination, Destinations
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate
 from bedrock_meter.limits.gauge import Gauge, Reading
 from bedrock_meter.limits.holds import passed
@@ -36,6 +37,7 @@ from bedrock_meter.limits.reservations import (
     charged_for,
     decide,
     held_for,
+    is_same_question,
     reservation_id,
 )
 from bedrock_meter.limits.suspension import Suspension
@@ -115,12 +117,14 @@ class Answer:
         decision: Why; None where the reservation was there already.
         is_new: Whether this request made it.
         gauge: The gauge as it was seen last.
+        destination: The call that it was decided for; None where the caller named none.
     """
 
     reservation: Reservation | None
     decision: Decision | None = None
     is_new: bool = False
     gauge: Gauge | None = None
+    destination: Destination | None = None
 
     @property
     def denied_by(self) -> Reading | None:
@@ -146,6 +150,7 @@ class Reservations:
         uniform: Callable[[], float],
         new_id: Callable[[], str],
         costs: Costs = NO_PRICES,
+        destinations: Destinations | None = None,
     ) -> None:
         """Set up.
 
@@ -156,6 +161,7 @@ class Reservations:
             uniform: A number in [0, 1).
             new_id: Makes ids of 32 hexadecimal digits.
             costs: Says what an estimate without a cost costs, where a tenant has limits in US dollars.
+            destinations: Say which call will be made for a caller's words; None takes no words.
         """
         self._store = store
         self._clock = clock
@@ -163,6 +169,7 @@ class Reservations:
         self._uniform = uniform
         self._new_id = new_id
         self._costs = costs
+        self._destinations = destinations
         self._images: dict[str, _Image] = {}
 
     def reserve(
@@ -170,6 +177,7 @@ class Reservations:
         tenant: str,
         estimate: Estimate,
         *,
+        called: Called | None = None,
         key: str | None = None,
         is_first: bool = False,
         lifetime_ms: int = DEFAULT_LIFETIME_MS,
@@ -177,13 +185,15 @@ class Reservations:
     ) -> Answer:
         """Hold what a call is estimated to use at most, or say which limit denies it or who suspended the tenant.
 
-        The same key and estimate again return the same reservation, whatever became of it, for at least a day. A denial
-        writes nothing.
+        The same key, estimate and words again return the same reservation, whatever became of it, for at least a day.
+        A denial writes nothing.
 
         Args:
             tenant: Whose limits.
             estimate: What the call uses at most. Without a cost it is rated where the tenant has a limit in US dollars;
                 where it has no price, soft limits in US dollars must have room left, but nothing of them is held.
+            called: What the caller says of the call; it is decided for the call that will be made. None: the estimate's
+                own model and profile are the call's.
             key: The caller's own name of this reservation. Without one, each call makes another.
             is_first: The caller knows that it has not sent this key before, so a denial need not look for it.
             lifetime_ms: For how long, at most an hour. It should outlast the call and the log's lag.
@@ -194,10 +204,17 @@ class Reservations:
             UnknownTenant: The tenant has no gauge.
             KeyUsed: The key belongs to a reservation of another estimate, or of the other kind.
             UnknownCost: A hard limit in US dollars may be touched, and the estimate has neither a cost nor a price.
+            ForeignProfile: The call names another tenant's profile.
             Contended: Others were writing each time, or the store throttled: its cause's cause tells. Nothing is held
                 that does not expire by itself.
         """
         _check(key, lifetime_ms)
+        destination = None
+        if called is not None:
+            destination = self._destination(tenant, called)
+            asked, estimate = estimate, estimate.towards(destination)
+        else:
+            asked = estimate
         identity = self._new_id() if key is None else reservation_id(tenant, key)
         looked = is_first or key is None
         image = self._images.get(tenant)
@@ -208,7 +225,7 @@ class Reservations:
                 image, existing = self._look(tenant, None if looked else identity)
                 looked = is_current = True
                 if existing is not None:
-                    return _again(existing, estimate, image.gauge, is_lease=is_lease)
+                    return _again(existing, asked, called, image.gauge, destination, is_lease=is_lease)
             now_ms = self._clock()
             layout = image.gauge.layout
             priced = self._costs.needed(estimate, layout, tenant, now_ms)
@@ -217,7 +234,7 @@ class Reservations:
                 is_lasting = decision.by_used or decision.suspended is not None
                 is_remembered = is_lasting and 0 <= now_ms - image.at_ms <= REMEMBER_MS
                 if looked and (is_current or is_remembered):
-                    return Answer(None, decision, gauge=image.gauge)
+                    return Answer(None, decision, gauge=image.gauge, destination=destination)
                 image = None
                 continue
             reservation = Reservation(
@@ -228,6 +245,8 @@ class Reservations:
                 nonce=self._new_id(),
                 is_lease=is_lease,
                 estimate=estimate,
+                called=called or NOTHING_CALLED,
+                through=_through(destination),
                 key=key or "",
                 created_ms=now_ms,
             )
@@ -247,7 +266,10 @@ class Reservations:
                 continue
             image, is_current = self._remember(tenant, gauge), True
             if is_held:
-                return self._written_down(reservation, decision, image.gauge)
+                existing = self._written_down(reservation)
+                if existing is not None:
+                    return _again(existing, asked, called, image.gauge, destination, is_lease=is_lease)
+                return Answer(reservation, decision, True, image.gauge, destination)
         raise Contended(f"{tenant}: others were writing each time; nothing was reserved, try again") from in_the_way
 
     def shrink(
@@ -280,7 +302,7 @@ class Reservations:
             Contended: Others were writing each time; nothing was changed.
         """
         _check(None, lifetime_ms or DEFAULT_LIFETIME_MS)
-        NOTHING_SAID.at_most(usage)
+        NOTHING_SAID.reported(usage)
 
         def smaller(held: Reservation, now_ms: int) -> Reservation:
             if not held.is_open(now_ms):
@@ -293,11 +315,11 @@ class Reservations:
     def release(self, tenant: str, identity: str, *, known: Reservation | None = None) -> Reservation:
         """Give back all that a reservation holds: the call was not made, or a lease is over.
 
-        Doing it twice, or when it is closed already, changes nothing. Raises like ``shrink``.
+        Doing it twice, or when it is closed or has expired already, changes nothing. Raises like ``shrink``.
         """
 
         def released(held: Reservation, now_ms: int) -> Reservation:
-            return held if held.status != "open" else held.closed("released")
+            return held.closed("released") if held.is_open(now_ms) else held
 
         return self._change(tenant, identity, known, released)
 
@@ -314,7 +336,7 @@ class Reservations:
         return held
 
     def _used(self, held: Reservation, usage: Mapping[str, int]) -> Estimate:
-        used = held.estimate.at_most(usage)
+        used = held.estimate.reported(usage)
         is_cost_held = any(one.meter is Meter.COST_USD for one in held.held)
         return self._costs.rated(used, held.tenant, held.created_ms) if usage and is_cost_held else used
 
@@ -358,13 +380,19 @@ class Reservations:
         self._images[tenant] = image
         return image
 
-    def _written_down(self, reservation: Reservation, decision: Decision, gauge: Gauge) -> Answer:
+    def _written_down(self, reservation: Reservation) -> Reservation | None:
+        """Write a reservation down that is held; returns the one that was there before it, after giving back."""
         existing = self._patiently(lambda: self._store.put(reservation))
         if existing is None or existing.nonce == reservation.nonce:
-            return Answer(reservation, decision, is_new=True, gauge=gauge)
+            return None
         with suppress(Contended):  # It expires; too much is held until then, never too little.
             self._patiently(lambda: self._store.give_back(reservation))
-        return _again(existing, reservation.estimate, gauge, is_lease=reservation.is_lease)
+        return existing
+
+    def _destination(self, tenant: str, called: Called) -> Destination:
+        if self._destinations is None:
+            raise TypeError("without destinations no caller's words are taken")
+        return self._destinations.of(tenant, called, self._clock())
 
     def _patiently(self, send: Callable[[], T]) -> T:
         in_the_way: Busy | None = None
@@ -380,13 +408,26 @@ class Reservations:
         self._sleep_ms(1 + int(self._uniform() * min(_LONGEST_PAUSE_MS, _PAUSE_MS * 2**attempt)))
 
 
-def _again(existing: Reservation, estimate: Estimate, gauge: Gauge, *, is_lease: bool) -> Answer:
+def _through(destination: Destination | None) -> str:
+    return "" if destination is None or destination.through is None else destination.through.arn
+
+
+def _again(
+    existing: Reservation,
+    asked: Estimate,
+    called: Called | None,
+    gauge: Gauge,
+    destination: Destination | None,
+    *,
+    is_lease: bool,
+) -> Answer:
     """Return what a key that was used before leads to."""
-    if (existing.estimate, existing.is_lease) != (estimate, is_lease):
+    if not is_same_question(existing, asked, called, is_lease=is_lease):
         raise KeyUsed(
-            f"{existing.tenant}: the key belongs to reservation {existing.id}, which was asked for differently"
+            f"{existing.tenant}: the key belongs to reservation {existing.id}, which was asked for differently",
+            existing.id,
         )
-    return Answer(existing, gauge=gauge)
+    return Answer(existing, gauge=gauge, destination=destination)
 
 
 def _check(key: str | None, lifetime_ms: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bedrock_meter import clock
 from bedrock_meter.limits.costs import Costs, Rater
+from bedrock_meter.limits.destination import Destinations
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
@@ -29,10 +30,20 @@ def reservations(
     new_id: Callable[[], str] = _new_id,
     rater: Rater | None = None,
     region: str = "",
+    destinations: Destinations | None = None,
 ) -> Reservations:
     """Return what reserves for callers; of the tables it needs Quotas only. Keep it: it remembers gauges.
 
-    With a rater (``pricing/wiring.py``) and the Region of the calls, estimates need no cost of their own.
+    With a rater (``pricing/wiring.py``) and the Region of the calls, estimates need no cost of their own. With
+    ``destinations`` (``tenants/selection.py``) callers' words are taken for the call.
     """
     store = DynamoDBReservationStore(dynamodb, tables)
-    return Reservations(store, clock=now, sleep_ms=sleep_ms, uniform=uniform, new_id=new_id, costs=Costs(rater, region))
+    return Reservations(
+        store,
+        clock=now,
+        sleep_ms=sleep_ms,
+        uniform=uniform,
+        new_id=new_id,
+        costs=Costs(rater, region),
+        destinations=destinations,
+    )

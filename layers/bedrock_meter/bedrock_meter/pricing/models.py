@@ -10,6 +10,7 @@ to two geos, the narrower one comes first.
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 IN_REGION, GEO, GLOBAL = "in-region", "geo", "global"
@@ -34,8 +35,13 @@ GEOS_OF = (
 )
 """Beginning of a Region's name -> geos that it may belong to. The first row that fits counts."""
 
-PREFIXES = frozenset({GLOBAL, GOV, *(geo for _, geos in GEOS_OF for geo in geos)})
+GEOGRAPHIES = frozenset({GOV, *(geo for _, geos in GEOS_OF for geo in geos)})
+"""Where calls can be kept by routing: the prefixes of system profiles but ``global``."""
+
+PREFIXES = GEOGRAPHIES | {GLOBAL}
 """Prefixes of system profiles (ids seen in records)."""
+
+_WRITES_NO_TEXT = ("embed", "rerank")
 
 _ARN = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]{0,32}:[0-9]{0,12}:(?:foundation-model|inference-profile)/([^/]+)")
 
@@ -62,6 +68,40 @@ def base_model(identifier: str) -> Named:
     return Named(rest, prefix) if prefix in PREFIXES and "." in rest else Named(identifier, "")
 
 
+def is_model(identifier: str) -> bool:
+    """Whether an identifier names a model: a base model's or a system profile's id, or the ARN of one.
+
+    A model's id has a dot in it, behind its provider's name. What is left is a profile, or names no known model.
+    """
+    name = base_model(identifier).model
+    return "." in name and not name.startswith("arn:")
+
+
+def writes_text(model: str) -> bool:
+    """Whether a call of the model can have output tokens: one that embeds or ranks has none."""
+    name = base_model(model).model
+    return not any(word in name for word in _WRITES_NO_TEXT)
+
+
+def geography_of(regions: Iterable[str]) -> str | None:
+    """Return the geography that calls stay in which are routed to these Regions: the narrowest that holds them all.
+
+    None where no geography does, or no Region is given.
+    """
+    common: tuple[str, ...] | None = None
+    for region in regions:
+        geos = geographies_in(region)
+        common = geos if common is None else tuple(geo for geo in common if geo in geos)
+    return common[0] if common else None
+
+
+def geographies_in(region: str) -> tuple[str, ...]:
+    """Return the geographies that a Region may belong to, the narrowest first; none for one that is not known."""
+    if region.startswith(f"{GOV}-"):
+        return (GOV,)
+    return next((geos for begin, geos in GEOS_OF if region.startswith(begin)), ())
+
+
 def routing_of(prefix: str) -> str:
     """Return the routing that a prefix stands for; in-Region without one."""
     return {"": IN_REGION, GLOBAL: GLOBAL}.get(prefix, GEO)
@@ -78,7 +118,7 @@ def scopes_of(region: str, routing: str, prefix: str) -> tuple[str, ...]:
         return () if routing == GLOBAL else (region, *geo)
     if routing == GLOBAL:
         return (GLOBAL,)
-    geos = next((geos for begin, geos in GEOS_OF if region.startswith(begin)), ())
+    geos = geographies_in(region)
     named = (prefix,) if prefix and prefix != GLOBAL else ()
     return tuple(dict.fromkeys((region, *named, *geos, LIST)))
 

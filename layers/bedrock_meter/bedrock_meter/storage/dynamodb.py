@@ -41,6 +41,8 @@ PASSING_CODES = frozenset(
     }
 )
 
+THROTTLES = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
+
 AWS_ERRORS = (ClientError, ConnectionError, HTTPClientError)
 """What a request can end with: refused by the service, or lost on the way."""
 
@@ -105,6 +107,11 @@ def error_code(error: Exception) -> str:
 def failure_name(error: Exception) -> str:
     """What logs and reports call a failure: the code that AWS gave it, else its type. Never its text."""
     return error_code(error) or type(error).__name__
+
+
+def is_throttle(error: Exception) -> bool:
+    """Whether DynamoDB let a request wait because there are too many."""
+    return error_code(error) in THROTTLES
 
 
 def is_passing(error: Exception) -> bool:

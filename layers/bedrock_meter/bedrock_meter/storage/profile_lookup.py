@@ -46,7 +46,7 @@ class BedrockProfileLookup:
         if found is None or tags is None:
             return None
         route = route_of(found.models)
-        return FoundProfile(tags, route.model, route.routing)
+        return FoundProfile(tags, route.model, route.routing, route.geography)
 
     def _asking_once(self) -> "BedrockControlPlane":
         from bedrock_meter.storage.inference_profiles import BedrockControlPlane, Pace

@@ -3,6 +3,7 @@
 ==============  ===============================================================================================
 ``held``        compact JSON, ``[[key, meter, amount, [limit, ...]], ...]``
 ``estimate``    compact JSON, what it was asked for with; ``key`` under which name, ``created_ms`` when
+``called``      compact JSON, the caller's words for the call; ``through`` the tenant's profile that it goes through
 ``expires_ms``  when it stops holding; ``expires`` is when DynamoDB may forget it, a day later
 ``generation``  raised by each change, which is conditioned on it
 ``nonce``       of the attempt that wrote it
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
+from bedrock_meter.limits.destination import NOTHING_CALLED, Called
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.meters import Meter
@@ -27,19 +29,11 @@ from bedrock_meter.limits.reservations import KEPT_MS, Held, Reservation, Status
 from bedrock_meter.limits.reserving import Busy, Hold
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, THROTTLES, Item, error_code, get_number, get_text, number, text
 from bedrock_meter.storage.keys import GAUGE, RESERVATION_PREFIX, reservation_sort_key
 
 RESERVATION_SCHEMA = 1
-_BUSY = frozenset(
-    {
-        gauges.CONFLICT,
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        "TransactionInProgressException",
-    }
-)
+_BUSY = THROTTLES | {gauges.CONFLICT, "TransactionInProgressException"}
 
 
 def reservation_item(reservation: Reservation) -> Item:
@@ -48,7 +42,7 @@ def reservation_item(reservation: Reservation) -> Item:
         **_key(reservation.tenant, reservation.id),
         "schema": number(RESERVATION_SCHEMA),
         "held": text(_held_text(reservation)),
-        "estimate": text(_estimate_text(reservation.estimate)),
+        "estimate": text(_said(reservation.estimate, NOTHING_SAID)),
         "created_ms": number(reservation.created_ms),
         "expires_ms": number(reservation.expires_ms),
         "generation": number(reservation.generation),
@@ -56,6 +50,10 @@ def reservation_item(reservation: Reservation) -> Item:
         "status": text(reservation.status),
         "expires": number((reservation.expires_ms + KEPT_MS) // 1000),
     }
+    if reservation.called != NOTHING_CALLED:
+        item["called"] = text(_said(reservation.called, NOTHING_CALLED))
+    if reservation.through:
+        item["through"] = text(reservation.through)
     if reservation.key:
         item["key"] = text(reservation.key)
     if reservation.is_lease:
@@ -78,6 +76,8 @@ def reservation_of(item: Item) -> Reservation:
         status=cast("Status", get_text(item, "status")),
         is_lease="lease" in item,
         estimate=Estimate(**json.loads(get_text(item, "estimate", "{}"))),
+        called=Called(**json.loads(get_text(item, "called", "{}"))),
+        through=get_text(item, "through"),
         key=get_text(item, "key"),
         created_ms=get_number(item, "created_ms"),
     )
@@ -252,8 +252,8 @@ def _held_text(reservation: Reservation) -> str:
     return json.dumps(held, separators=(",", ":"))
 
 
-def _estimate_text(estimate: Estimate) -> str:
-    said = {name: value for name, value in asdict(estimate).items() if value != getattr(NOTHING_SAID, name)}
+def _said(words: Estimate | Called, nothing: Estimate | Called) -> str:
+    said = {name: value for name, value in asdict(words).items() if value != getattr(nothing, name)}
     return json.dumps(said, separators=(",", ":"))
 
 

@@ -134,6 +134,7 @@ class ProfileMap(MapAttribute[str, Any]):
     arn = UnicodeAttribute()
     model = UnicodeAttribute(default=UNKNOWN_MODEL)
     routing = UnicodeAttribute(null=True)
+    geography = UnicodeAttribute(null=True)
     tagged = BooleanAttribute(null=True)
 
 
@@ -188,6 +189,7 @@ class PeriodMap(MapAttribute[str, Any]):
     to_ms = NumberAttribute(null=True)
     model = UnicodeAttribute(default=UNKNOWN_MODEL)
     routing = UnicodeAttribute(null=True)
+    geography = UnicodeAttribute(null=True)
     by = UnicodeAttribute(default=BY_PERSON)
 
 

@@ -36,7 +36,10 @@ _ATTEMPTS = 5
 
 
 class DynamoDBDirectoryStore:
-    """``DirectoryStore`` and ``LookupStore``: consistent batch reads, and the one mapping that a recorder may write."""
+    """``DirectoryStore``, ``SelectionStore`` and ``LookupStore``.
+
+    Batch reads are consistent; the one mapping that a recorder may write is a profile's that has none.
+    """
 
     def __init__(self, client: Any, tables: Tables) -> None:
         self._client = client
@@ -64,6 +67,12 @@ class DynamoDBDirectoryStore:
     def mappings(self, profiles: Iterable[str]) -> Mapping[str, Sequence[MappingPeriod]]:
         """Read the periods of each profile; unknown ones are missing in the answer."""
         return self.ask(Question(profiles=list(profiles))).profiles
+
+    def profiles_of(self, tenant: str) -> tuple[ProfileReference, ...]:
+        """Read the profiles of a tenant in one request, as they were a moment ago; none if there is no such tenant."""
+        key = {"pk": text(tenant_key(tenant)), "sk": text(TENANT)}
+        item = self._client.get_item(TableName=self._tables.tenants, Key=key).get("Item", {})
+        return tuple(_reference(one["M"]) for one in item.get("profiles", {}).get("L", []))
 
     def registered(self, tenants: Iterable[str]) -> Collection[str]:
         """Return those tenants that are registered."""
@@ -95,8 +104,9 @@ def _period_item(period: MappingPeriod) -> Item:
     item = {"tenant": text(period.tenant), "from_ms": number(period.from_ms), "model": text(period.model)}
     if period.to_ms is not None:
         item["to_ms"] = number(period.to_ms)
-    if period.routing is not None:
-        item["routing"] = text(period.routing)
+    for name in ("routing", "geography"):
+        if (value := getattr(period, name)) is not None:
+            item[name] = text(value)
     item["by"] = text(period.by)
     return item
 
@@ -108,13 +118,14 @@ def timezone_of(client: Any, table: str, tenant: str) -> str | None:
     return get_text(found, "timezone", DEFAULT_TIMEZONE) if found else None
 
 
-def profiles_of(client: Any, table: str, tenant: str) -> tuple[ProfileReference, ...]:
-    """Read a tenant's profiles in one request, as they were a moment ago; none if there is no such tenant."""
-    key = {"pk": text(tenant_key(tenant)), "sk": text(TENANT)}
-    listed = client.get_item(TableName=table, Key=key).get("Item", {}).get("profiles", {}).get("L", [])
-    return tuple(
-        ProfileReference(get_text(one["M"], "id"), get_text(one["M"], "arn"), get_text(one["M"], "model"))
-        for one in listed
+def _reference(item: Item) -> ProfileReference:
+    return ProfileReference(
+        get_text(item, "id"),
+        get_text(item, "arn"),
+        get_text(item, "model", UNKNOWN_MODEL),
+        get_text(item, "routing") or None,
+        bool(item.get("tagged", {}).get("BOOL", False)),
+        get_text(item, "geography") or None,
     )
 
 
@@ -127,6 +138,7 @@ def _periods(item: Item) -> tuple[MappingPeriod, ...]:
             model=get_text(period, "model", UNKNOWN_MODEL),
             routing=get_text(period, "routing") or None,
             by=get_text(period, "by", BY_PERSON),
+            geography=get_text(period, "geography") or None,
         )
         for period in (entry["M"] for entry in item["periods"]["L"])
     )
@@ -145,7 +157,9 @@ def _trust(item: Item) -> Trust:
 
 def _period(period: Any) -> MappingPeriod:
     to_ms = None if period.to_ms is None else int(period.to_ms)
-    return MappingPeriod(period.tenant, int(period.from_ms), to_ms, period.model, period.routing, period.by)
+    return MappingPeriod(
+        period.tenant, int(period.from_ms), to_ms, period.model, period.routing, period.by, period.geography
+    )
 
 
 class PynamoDBTenantStore(PynamoDBPlans):
@@ -193,7 +207,12 @@ class PynamoDBTenantStore(PynamoDBPlans):
             plan=definition.plan,
             profiles=[
                 new_profile(
-                    id=one.id, arn=one.arn, model=one.model, routing=one.routing, tagged=True if one.tagged else None
+                    id=one.id,
+                    arn=one.arn,
+                    model=one.model,
+                    routing=one.routing,
+                    geography=one.geography,
+                    tagged=True if one.tagged else None,
                 )
                 for one in definition.profiles
             ],
@@ -349,7 +368,13 @@ class PynamoDBTenantStore(PynamoDBPlans):
         new_period: Any = self._period_map
         return [
             new_period(
-                tenant=one.tenant, from_ms=one.from_ms, to_ms=one.to_ms, model=one.model, routing=one.routing, by=one.by
+                tenant=one.tenant,
+                from_ms=one.from_ms,
+                to_ms=one.to_ms,
+                model=one.model,
+                routing=one.routing,
+                geography=one.geography,
+                by=one.by,
             )
             for one in periods
         ]
@@ -373,7 +398,8 @@ def _definition(found: Any) -> TenantDefinition:
     from bedrock_meter.tenants.plans import parse_own_limits
 
     profiles = tuple(
-        ProfileReference(one.id, one.arn, one.model, one.routing, bool(one.tagged)) for one in found.profiles
+        ProfileReference(one.id, one.arn, one.model, one.routing, bool(one.tagged), one.geography)
+        for one in found.profiles
     )
     removed_ms = None if found.removed_ms is None else int(found.removed_ms)
     revision = int(found.revision or 0)

@@ -272,6 +272,6 @@ def definition_of(document: Mapping[str, Any]) -> TenantDefinition:
 
 
 def _profile(profile: ProfileReference) -> dict[str, str]:
-    model = {} if profile.model == UNKNOWN_MODEL else {"model": profile.model}
-    routing = {} if profile.routing is None else {"routing": profile.routing}
-    return {"id": profile.arn, **model, **routing}
+    model = None if profile.model == UNKNOWN_MODEL else profile.model
+    facts = {"model": model, "routing": profile.routing, "geography": profile.geography}
+    return {"id": profile.arn, **{name: value for name, value in facts.items() if value is not None}}

@@ -45,6 +45,7 @@ class MappingPeriod:
         model: Base model that the profile stands for (the record does not say), or ``-``. Always ``-`` for a principal.
         routing: ``in-region``, ``geo``, ``global`` or None where not known yet.
         by: Who made the period, ``person`` or ``tag`` (``tenants/ownership.py``); decides nothing about attribution.
+        geography: Where calls of geo routing stay: ``eu``, ``us``, ``apac`` ...; None where that is not known.
     """
 
     tenant: str
@@ -53,6 +54,7 @@ class MappingPeriod:
     model: str = UNKNOWN_MODEL
     routing: str | None = None
     by: str = BY_PERSON
+    geography: str | None = None
 
     def covers(self, event_ms: int) -> bool:
         """Whether the period holds at ``event_ms``."""

@@ -62,7 +62,7 @@ def definition_document(
         "plan": definition.plan,
         "fail": definition.fail_policy,
         "profiles": [
-            {"id": one.id, "model": one.model, "routing": one.routing, "tagged": one.tagged}
+            {"id": one.id, "model": one.model, "routing": one.routing, "geography": one.geography, "tagged": one.tagged}
             for one in definition.profiles
         ],
         "principals": list(definition.principals),

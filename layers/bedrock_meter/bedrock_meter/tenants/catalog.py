@@ -7,7 +7,7 @@ again. A profile that is tagged for another tenant is never taken.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bedrock_meter.errors import InvalidDefinition, ProfileRefused
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
@@ -43,16 +43,19 @@ class Provided:
     model: str
     routing: str | None
     arn: str
+    geography: str | None = None
 
     @property
     def reference(self) -> ProfileReference:
         """As a definition names it, once it is there."""
-        return ProfileReference(self.arn.rpartition("/")[2], self.arn, self.model, self.routing)
+        return ProfileReference(
+            self.arn.rpartition("/")[2], self.arn, self.model, self.routing, geography=self.geography
+        )
 
 
 @dataclass(slots=True)
 class _Offers:
-    """Profiles of one model and routing.
+    """Profiles of one model, routing and geography.
 
     Attributes:
         by_name: All of them, by name.
@@ -135,7 +138,7 @@ class ProfileCatalog:
                         " `aws bedrock list-inference-profiles` shows the latter",
                     )
                 # Its prefix says how it routes, also where it reaches one Region only.
-                route = Route(route_of(found.models).model, route_of([source]).routing)
+                route = replace(route_of([source]), model=route_of(found.models).model)
             if route.model == UNKNOWN_MODEL:
                 raise InvalidDefinition("copy_from", f"{source} stands for no single model")
             self._routes[source] = route
@@ -159,18 +162,18 @@ class ProfileCatalog:
             if held is not None and (held.name == name or route_of(held.models) == route):
                 # What a tag alone has brought becomes a person's decision now.
                 how = ADOPTED if reference.tagged else HAD
-                return Provided(source, how, route.model, route.routing, held.arn)
+                return Provided(source, how, route.model, route.routing, held.arn, route.geography)
         offers, key = self.offers(route), self.tag_key
         # Owned, and missing in the definition: somebody stopped in between.
         for profile in (*offers.by_owner.get(tenant, ()), *offers.by_tag.get(tenant, ())):
-            return Provided(source, ADOPTED, route.model, route.routing, profile.arn)
+            return Provided(source, ADOPTED, route.model, route.routing, profile.arn, route.geography)
         namesake = offers.by_name.get(name)
         if namesake is not None:
             raise ProfileRefused(
                 f"profile {namesake.arn} has the name of {tenant}'s profile ({name}), but its tag {key} does not name"
                 f" {tenant}, or it is somebody else's: tag it {key}={tenant} or delete it, then run this again"
             )
-        return Provided(source, CREATED, route.model, route.routing, "")
+        return Provided(source, CREATED, route.model, route.routing, "", route.geography)
 
     def make(self, tenant: str, source: str, extra_tags: Mapping[str, str]) -> InferenceProfile:
         """Make a profile with the tenant's tag and further ones.

@@ -29,10 +29,10 @@ from bedrock_meter.definitions import read_definitions, refuse_unknown_keys
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.limits.limit import FAIL_POLICIES, Limit
+from bedrock_meter.pricing.models import GEO, GEOGRAPHIES, ROUTINGS
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.plans import Plan, parse_own_limits, parse_plan
 from bedrock_meter.tenants.principals import checked_principal
-from bedrock_meter.tenants.profiles import ROUTINGS
 from bedrock_meter.tenants.tenant import (
     DEFAULT_TIMEZONE,
     ProfileReference,
@@ -50,7 +50,7 @@ _FILE_KEYS = ("tenants", "plans", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
 TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
 MAXIMUM_NAME = 200
-_PROFILE_KEYS = ("id", "model", "routing")
+_PROFILE_KEYS = ("id", "model", "routing", "geography")
 
 
 def load(path: Path) -> tuple[TenantDefinition, ...]:
@@ -191,11 +191,13 @@ def _profile(entry: object, where: str) -> ProfileReference:
     identifier: object = entry
     model: object = UNKNOWN_MODEL
     routing: object = None
+    geography: object = None
     if isinstance(entry, Mapping):
         refuse_unknown_keys(where, entry, _PROFILE_KEYS)
         identifier = entry.get("id")
         model = entry.get("model", UNKNOWN_MODEL)
         routing = entry.get("routing")
+        geography = entry.get("geography")
     # An id of digits only, or one like 12e4, is a number to YAML and would lose its zeros: it has to be quoted.
     if not isinstance(identifier, str):
         raise InvalidDefinition(where, "must be a profile's id or ARN as text; quote an id that looks like a number")
@@ -206,7 +208,17 @@ def _profile(entry: object, where: str) -> ProfileReference:
         raise InvalidDefinition(f"{where}.model", "must be the id of the base model")
     if routing is not None and routing not in ROUTINGS:
         raise InvalidDefinition(f"{where}.routing", f"must be one of {', '.join(ROUTINGS)}")
-    return ProfileReference(profile, identifier, model, routing if isinstance(routing, str) else None)
+    if geography is not None and (geography not in GEOGRAPHIES or routing not in (None, GEO)):
+        raise InvalidDefinition(
+            f"{where}.geography", f"must be one of {', '.join(sorted(GEOGRAPHIES))}, of a profile of geo routing"
+        )
+    return ProfileReference(
+        profile,
+        identifier,
+        model,
+        routing if isinstance(routing, str) else None if geography is None else GEO,
+        geography=geography if isinstance(geography, str) else None,
+    )
 
 
 def _list(entry: Mapping[object, object], key: str) -> list[object]:

@@ -37,11 +37,13 @@ class FoundProfile:
         tags: All of its tags.
         model: Base model, or ``-`` where it cannot be told.
         routing: ``in-region``, ``geo`` or ``global``, or None where it cannot be told.
+        geography: Of geo routing, or None where it cannot be told.
     """
 
     tags: Mapping[str, str]
     model: str = UNKNOWN_MODEL
     routing: str | None = None
+    geography: str | None = None
 
 
 class LookupFailed(Exception):
@@ -107,7 +109,7 @@ class LiveLookup:
             tenant = "" if answer is None else answer.tags.get(self._tag_key, "")
             if answer is not None and is_tenant_id(tenant):
                 # From the beginning of time: nobody owned it before.
-                found[profile] = MappingPeriod(tenant, 0, None, answer.model, answer.routing, BY_TAG)
+                found[profile] = MappingPeriod(tenant, 0, None, answer.model, answer.routing, BY_TAG, answer.geography)
             else:
                 self._remember_useless(profile)
         return self._adopt(found)

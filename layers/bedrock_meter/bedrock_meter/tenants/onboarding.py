@@ -225,7 +225,9 @@ def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> 
         if before is not None:
             model = before.model if profile.model == UNKNOWN_MODEL else profile.model
             arn = before.arn if profile.arn == profile.id else profile.arn
-            profile = replace(profile, arn=arn, model=model, routing=profile.routing or before.routing)
+            routing = profile.routing or before.routing
+            geography = profile.geography or (before.geography if routing == before.routing else None)
+            profile = replace(profile, arn=arn, model=model, routing=routing, geography=geography)
         profiles.append(profile)
     named = {one.id for one in profiles}
     profiles += [one for one in held.values() if one.tagged and one.id not in named]
@@ -334,7 +336,7 @@ def map_profile(
     tenants: TenantStore, profile: ProfileReference, tenant: str, now_ms: int, by: str = BY_PERSON
 ) -> int | None:
     """Give a profile to a tenant; returns from when on, or None if it is the tenant's already."""
-    return _map(_profile(tenants, profile.id), tenant, now_ms, model=profile.model, routing=profile.routing, by=by)
+    return _map(_profile(tenants, profile.id), tenant, now_ms, profile=profile, by=by)
 
 
 def unmap_profile(tenants: TenantStore, profile: str, tenant: str, now_ms: int, by: str = BY_PERSON) -> int | None:
@@ -348,8 +350,7 @@ def unmap_principal(tenants: TenantStore, principal: str, tenant: str, now_ms: i
 
 
 def _map_principal(tenants: TenantStore, principal: str, tenant: str, now_ms: int) -> int | None:
-    owned = _principal(tenants, principal)
-    return _map(owned, tenant, now_ms, model=UNKNOWN_MODEL, routing=None, by=BY_PERSON)
+    return _map(_principal(tenants, principal), tenant, now_ms, profile=None, by=BY_PERSON)
 
 
 def _profile(tenants: TenantStore, profile: str) -> _Owned:
@@ -360,10 +361,13 @@ def _principal(tenants: TenantStore, principal: str) -> _Owned:
     return _Owned("principal", principal, tenants.principal_periods, tenants.put_principal_periods)
 
 
-def _map(owned: _Owned, tenant: str, now_ms: int, *, model: str, routing: str | None, by: str) -> int | None:
+def _map(owned: _Owned, tenant: str, now_ms: int, *, profile: ProfileReference | None, by: str) -> int | None:
+    model, routing, geography = UNKNOWN_MODEL, None, None
+    if profile is not None:
+        model, routing, geography = profile.model, profile.routing, profile.geography
     for _ in range(ATTEMPTS):
         version, periods = owned.read(owned.name)
-        given = give(periods, tenant, now_ms, model=model, routing=routing, by=by)
+        given = give(periods, tenant, now_ms, model=model, routing=routing, by=by, geography=geography)
         if given is None:
             return None
         if owned.write(owned.name, version, given[0]):

@@ -75,6 +75,7 @@ class Overviews:
             "arn": profile.arn,
             "model": profile.model,
             "routing": profile.routing,
+            "geography": profile.geography,
             "by": BY_TAG_WORD if profile.tagged else BY_PERSON_WORD,
             "periods": periods_document(self.tenants.periods(profile.id)[1]),
         }

@@ -33,7 +33,14 @@ class ProfileMapping:
 
 
 def give(
-    periods: Sequence[MappingPeriod], tenant: str, now_ms: int, *, model: str, routing: str | None, by: str
+    periods: Sequence[MappingPeriod],
+    tenant: str,
+    now_ms: int,
+    *,
+    model: str,
+    routing: str | None,
+    by: str,
+    geography: str | None = None,
 ) -> tuple[Periods, int] | None:
     """Give a profile to a tenant.
 
@@ -44,6 +51,7 @@ def give(
         model: Base model, or ``-`` to keep what is known of it.
         routing: Routing, or None to keep what is known of it.
         by: Who decides: ``person`` or ``tag``.
+        geography: Of geo routing, or None to keep what is known of it.
 
     Returns:
         The new periods and from when on the profile is the tenant's (never before ``now_ms``); None if all of it is
@@ -52,18 +60,19 @@ def give(
     last = periods[-1] if periods else None
     if last is None:
         # Whatever used the profile before anybody owned it can only have been its first owner.
-        return (MappingPeriod(tenant, 0, None, model, routing, by),), now_ms
+        return (MappingPeriod(tenant, 0, None, model, routing, by, geography),), now_ms
     model = last.model if model == UNKNOWN_MODEL else model
+    geography = last.geography if geography is None and routing in (None, last.routing) else geography
     routing = last.routing if routing is None else routing
     if last.tenant == tenant and last.to_ms is None:
         # Once a person has said it, a tag that says the same does not make it the tag's.
-        kept = replace(last, model=model, routing=routing, by=last.by if by == BY_TAG else by)
+        kept = replace(last, model=model, routing=routing, by=last.by if by == BY_TAG else by, geography=geography)
         return None if kept == last else ((*periods[:-1], kept), now_ms)
     start_ms = now_ms + HANDOVER_MS
     # An end that is still ahead moves to the new beginning: nobody's minute in between.
     to_ms = start_ms if last.to_ms is None or last.to_ms > now_ms else last.to_ms
     before = (*periods[:-1], replace(last, to_ms=to_ms))
-    return (*before, MappingPeriod(tenant, start_ms, None, model, routing, by)), start_ms
+    return (*before, MappingPeriod(tenant, start_ms, None, model, routing, by, geography)), start_ms
 
 
 def end(periods: Sequence[MappingPeriod], tenant: str, now_ms: int, *, by: str) -> tuple[Periods, int] | None:

@@ -2,7 +2,8 @@
 
 Three facts (the Bedrock user guide and the service model of botocore): a profile is made from one source and cannot be
 changed but for its tags; what it was made from is not told afterwards, only the models that it reaches, and from their
-ARNs follows the routing that a price depends on; a list of profiles carries no tags.
+ARNs follow the routing that a price depends on and the geography that its calls stay in; a list of profiles carries no
+tags.
 """
 
 import hashlib
@@ -11,18 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from bedrock_meter.pricing.models import GEO, GLOBAL, IN_REGION, base_model, geography_of, routing_of
 from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 
 DEFAULT_TAG_KEY = "tenantId"
 
-IN_REGION = "in-region"
-GEO = "geo"
-GLOBAL = "global"
-ROUTINGS = (IN_REGION, GEO, GLOBAL)
-
 _MODEL_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]*):[0-9]*:foundation-model/([A-Za-z0-9.:_-]+)")
 _SYSTEM_PROFILE_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]+:[0-9]*:inference-profile/([A-Za-z0-9.:_-]+)")
-_SYSTEM_PREFIX = re.compile(r"(us-gov|us|eu|apac|jp|au|ca|in|global)\.(?=[a-z0-9-]+\.)")
 _TAG_KEY = re.compile(r"[a-zA-Z0-9\s._:/=+@-]{1,128}")
 
 NAME_LENGTH = 64
@@ -54,17 +50,20 @@ class Route:
         model: Base model id, without a prefix of a system profile; ``-`` where its models disagree or are of no known
             form.
         routing: ``in-region``, ``geo`` or ``global``; None where the models do not say.
+        geography: Where calls stay that are routed by ``geo``: ``eu``, ``us``, ``apac``, ``jp`` ...; None where that is
+            not known, and for any other routing.
     """
 
     model: str
     routing: str | None
+    geography: str | None = None
 
 
 def route_of(models: Iterable[str]) -> Route:
-    """Return base model and routing of a profile from the ARNs of its models.
+    """Return base model, routing and geography of a profile from the ARNs of its models.
 
-    An ARN without a Region: global. Models of several Regions: geo. One: in-region. An ARN of a system profile (an
-    emulator's short cut) is read by its prefix.
+    An ARN without a Region: global. Models of several Regions: geo, in the narrowest geography that holds them all.
+    One: in-region. An ARN of a system profile (an emulator's short cut) is read by its prefix.
     """
     names, regions, by_prefix = set(), set(), set()
     for arn in models:
@@ -72,25 +71,26 @@ def route_of(models: Iterable[str]) -> Route:
             regions.add(found[1])
             names.add(found[2])
         elif system := _SYSTEM_PROFILE_ARN.fullmatch(arn):
-            model, routing = split_prefix(system[1])
-            names.add(model)
-            by_prefix.add(routing)
+            named = named_route(system[1])
+            names.add(named.model)
+            by_prefix.add((named.routing, named.geography))
         else:
             return Route(UNKNOWN_MODEL, None)
     model = names.pop() if len(names) == 1 else UNKNOWN_MODEL
     if by_prefix:
-        return Route(model, by_prefix.pop() if len(by_prefix) == 1 and not regions else None)
+        return Route(model, *by_prefix.pop()) if len(by_prefix) == 1 and not regions else Route(model, None)
     if "" in regions:
         return Route(model, GLOBAL)
-    return Route(model, None if not regions else GEO if len(regions) > 1 else IN_REGION)
+    if len(regions) > 1:
+        return Route(model, GEO, geography_of(sorted(regions)))
+    return Route(model, IN_REGION if regions else None)
 
 
-def split_prefix(model: str) -> tuple[str, str]:
-    """Return (base model, routing) of a model id that may be a system profile's: ``us.``, ``eu.``, ``global.`` ..."""
-    prefix = _SYSTEM_PREFIX.match(model)
-    if prefix is None:
-        return model, IN_REGION
-    return model[prefix.end() :], GLOBAL if prefix[1] == "global" else GEO
+def named_route(model: str) -> Route:
+    """Return what a model's id stands for, which may be a system profile's: ``us.``, ``eu.``, ``global.`` ..."""
+    named = base_model(model)
+    routing = routing_of(named.prefix)
+    return Route(named.model, routing, named.prefix if routing == GEO else None)
 
 
 def is_source(arn: str) -> bool:
@@ -100,7 +100,7 @@ def is_source(arn: str) -> bool:
 
 def source_of_model(model: str, *, partition: str, region: str, account: str) -> str:
     """Return the ARN to copy from for a model id, or for a system profile's id."""
-    if _SYSTEM_PREFIX.match(model):
+    if base_model(model).prefix:
         return f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"
     return f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
 

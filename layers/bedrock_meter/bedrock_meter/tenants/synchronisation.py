@@ -66,14 +66,18 @@ def decide(periods: Sequence[MappingPeriod], tenant: str | None, route: Route, n
         holder = owner_of(periods)
         if holder is not None:
             model = route.model if last.model == UNKNOWN_MODEL else last.model
-            filled = replace(last, model=model, routing=last.routing or route.routing)
+            routing = last.routing or route.routing
+            geography = last.geography or (route.geography if routing == route.routing else None)
+            filled = replace(last, model=model, routing=routing, geography=geography)
             if filled != last:
                 return Decision(COMPLETED, (*periods[:-1], filled))
         return Decision(CONTRADICTED if tenant is not None and tenant != holder else KEPT)
     if tenant is None:
         ended = end(periods, last.tenant, now_ms, by=BY_TAG) if last is not None else None
         return Decision(ENDED, ended[0]) if ended is not None else Decision(KEPT)
-    given = give(periods, tenant, now_ms, model=route.model, routing=route.routing, by=BY_TAG)
+    given = give(
+        periods, tenant, now_ms, model=route.model, routing=route.routing, by=BY_TAG, geography=route.geography
+    )
     if given is None:
         return Decision(KEPT)
     if last is None:
@@ -289,7 +293,7 @@ class Synchroniser:
         if last is None or last.by == BY_PERSON:
             return
         if holder is not None:
-            reference = ProfileReference(profile.id, profile.arn, last.model, last.routing, tagged=True)
+            reference = ProfileReference(profile.id, profile.arn, last.model, last.routing, True, last.geography)
 
             def named(held: TenantDefinition | None) -> TenantDefinition | None:
                 if held is None:
@@ -340,6 +344,7 @@ def _document(profile: str, period: MappingPeriod | None) -> dict[str, object] |
         "to_ms": period.to_ms,
         "model": period.model,
         "routing": period.routing,
+        "geography": period.geography,
         "made_by": period.by,
     }
 

@@ -49,6 +49,7 @@ class ProfileReference:
         model: Base model that the profile stands for, or ``-`` where nobody said.
         routing: ``in-region``, ``geo``, ``global`` or None where nobody said.
         tagged: Owned because a tag in Bedrock says so, and not because a person did.
+        geography: Where calls of geo routing stay: ``eu``, ``us``, ``apac`` ...; None where that is not said.
     """
 
     id: str
@@ -56,6 +57,7 @@ class ProfileReference:
     model: str = UNKNOWN_MODEL
     routing: str | None = None
     tagged: bool = False
+    geography: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
