@@ -7,12 +7,16 @@ import pytest
 from bedrock_meter.alerts.contracts import Event
 from bedrock_meter.alerts.evaluator import TenantState
 from bedrock_meter.alerts.outbox import MAXIMUM_REFUSALS, Pending, PublishOutcome
-from bedrock_meter.limits.gauge import Lease
+from bedrock_meter.limits.gauge import Lease, read
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.levels import LimitState
 from bedrock_meter.limits.limit import Layout
+from bedrock_meter.limits.meters import Meter
+from bedrock_meter.tenants.attribution import Attribution
+from bedrock_meter.usage.ledger import Change, entry_for
+from bedrock_meter.usage.packing import Chunk, writes_of
 from tests.contract.conftest import Stores
-from tests.doubles.records import NOW_MS, limit
+from tests.doubles.records import NOW_MS, invocation, limit
 
 EVENT = Event("e1", "Tenant Throttled", {"evaluated_at": "2026-11-24T01:00:00.000Z", "used": 2**53})
 OTHER = Event("e2", "Tenant Throttled", {"evaluated_at": "2026-11-24T01:00:00.001Z"})
@@ -107,7 +111,8 @@ def test_a_lease_is_taken_once_and_only_its_holder_installs(acme: Stores) -> Non
     store = acme.installation
     assert store.begin("acme", Layout(1, ()), mine, None)
     assert not store.begin("acme", Layout(1, ()), theirs, None)
-    assert not store.renew("acme", theirs, theirs)
+    assert not store.renew("acme", theirs, theirs, {"0a": 1})
+    assert acme.gauge("acme").buckets == {}
     assert not store.clear("acme", theirs, ["0a"])
     assert not store.finish("acme", Layout(1, ()), theirs, {})
     assert store.begin("acme", Layout(1, ()), theirs, mine), "over one that ran out"
@@ -116,7 +121,39 @@ def test_a_lease_is_taken_once_and_only_its_holder_installs(acme: Stores) -> Non
     assert acme.gauge("acme").lease is None
 
 
-def test_eighteen_limits_install_in_one_update(acme: Stores) -> None:
-    wanted = [limit(f"{hours}h") for hours in range(3, 21)]
+def test_a_part_is_set_with_the_lease_and_sent_twice_it_is_set_once(acme: Stores) -> None:
+    first, second = Lease("mine", NOW_MS + 1), Lease("mine", NOW_MS + 2)
+    store = acme.installation
+    assert store.begin("acme", Layout(1, ()), first, None)
+    assert store.renew("acme", first, second, {"0a": 1, "0a-": 2})
+    assert (acme.gauge("acme").lease, acme.gauge("acme").buckets) == (second, {"0a": 1, "0a-": 2})
+    assert acme.gauge("acme").layout.version == 0
+
+
+def test_nothing_is_pruned_while_limits_change(acme: Stores) -> None:
+    # A slow evaluator saw an old bucket in a slot that nobody uses; the change has cleared and filled it since.
+    lease = Lease("mine", NOW_MS + 1)
+    assert acme.installation.begin("acme", Layout(1, ()), lease, None)
+    assert acme.installation.renew("acme", lease, lease, {"0a": 5})
+    acme.evaluation.prune("acme", 0, ["0a"])
+    assert acme.gauge("acme").buckets == {"0a": 5}
+    assert acme.installation.finish("acme", Layout(1, ()), lease, {"0b": 6})
+    acme.evaluation.prune("acme", 0, ["0a"])
+    assert acme.gauge("acme").buckets == {"0a": 5, "0b": 6}
+    acme.evaluation.prune("acme", 1, ["0a"])
+    assert acme.gauge("acme").buckets == {"0b": 6}
+
+
+def test_eighteen_limits_install_whatever_marks_there_are(acme: Stores) -> None:
+    for hours in range(26):
+        call = invocation(f"r{hours}", event_ms=NOW_MS - hours * 3_600_000)
+        entry = entry_for(call, Attribution("acme", "profile", "acmeprofile1", "-"), now_ms=NOW_MS, retention_ms=10**10)
+        layouts = {"acme": acme.gauge("acme").layout}
+        assert acme.recording.commit(writes_of(Chunk((Change(entry),)), layouts, NOW_MS)) is None
+    wanted = [limit(f"{1440 + minutes}m", meter=Meter.WEIGHTED_TOKENS) for minutes in range(18)]
     assert install_limits(acme.installation, "acme", wanted, clock=lambda: NOW_MS, new_id=lambda: "x")
-    assert len(acme.gauge("acme").layout.limits) == 18
+    gauge = acme.gauge("acme")
+    assert len(gauge.layout.limits) == 18
+    assert gauge.lease is None
+    assert sum(name.endswith("-") for name in gauge.buckets) == len(gauge.buckets) / 2 > 200
+    assert {one.uncounted for one in read(gauge, NOW_MS)} == {25, 26}

@@ -148,8 +148,8 @@ class MemoryInstallationStore:
         self.tables.change_gauge(tenant, lease=lease)
         return True
 
-    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
-        return self._under(tenant, lease, lease=renewed)
+    def renew(self, tenant: str, lease: Lease, renewed: Lease, seeded: Mapping[str, int]) -> bool:
+        return self._under(tenant, lease, lease=renewed, buckets={**self.tables.gauges[tenant].buckets, **seeded})
 
     def clear(self, tenant: str, lease: Lease, buckets: Sequence[str]) -> bool:
         kept = {name: value for name, value in self.tables.gauges[tenant].buckets.items() if name not in buckets}
@@ -236,7 +236,7 @@ class MemoryEvaluationStore:
 
     def prune(self, tenant: str, layout_version: int, buckets: Sequence[str]) -> None:
         gauge = self.tables.gauges[tenant]
-        if gauge.layout.version == layout_version:
+        if gauge.layout.version == layout_version and gauge.lease is None:
             self.pruned += buckets
             kept = {name: value for name, value in gauge.buckets.items() if name not in buckets}
             self.tables.change_gauge(tenant, buckets=kept)

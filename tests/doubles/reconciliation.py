@@ -47,8 +47,8 @@ class MemoryReconciliationStore:
     def begin(self, tenant: str, layout: Layout, lease: Lease, seen: Lease | None) -> bool:
         return self._changes.begin(tenant, layout, lease, seen)
 
-    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
-        return self._changes.renew(tenant, lease, renewed)
+    def renew(self, tenant: str, lease: Lease, renewed: Lease, buckets: Mapping[str, int]) -> bool:
+        return self._changes.renew(tenant, lease, renewed, buckets)
 
     def finish(self, tenant: str, layout: Layout, lease: Lease, buckets: Mapping[str, int]) -> bool:
         return self._changes.finish(tenant, layout, lease, buckets)

@@ -114,6 +114,6 @@ def buckets_of(world: World, tenant: str, installed: Installed, meter: str = "")
             quarter_ms = at_ms // QUARTER_MS * QUARTER_MS
             if first_ms is None or quarter_ms < first_ms:
                 continue
-            at_ms = min(quarter_ms + QUARTER_MS - 1, max(seeded_ms, quarter_ms))
+            at_ms = min(quarter_ms + QUARTER_MS - 1, max(seeded_ms, quarter_ms) + 300_000)
         buckets[installed.window.bucket(at_ms)] += amount
     return buckets

@@ -47,12 +47,15 @@ def number(item: Item | None, name: str) -> int:
     return int(item[name]["N"]) if item is not None and name in item else 0
 
 
-def reserved(gauge: Item, letter: str, now_ms: int) -> int:
-    """What a gauge holds of a meter, read by hand."""
+def passes_ms(name: str) -> int:
+    """When a hold of this name, such as ``xt.3k2a`` or ``x05.3k2a``, counts no more."""
+    return int(name.partition(".")[2], 36) * EXPIRY_BUCKET_MS
+
+
+def reserved(gauge: Item, key: str, now_ms: int) -> int:
+    """What a gauge holds under a key, read by hand."""
     return sum(
-        max(0, number(gauge, name))
-        for name in gauge
-        if name.startswith(f"x{letter}") and now_ms < int(name[2:], 36) * EXPIRY_BUCKET_MS
+        max(0, number(gauge, name)) for name in gauge if name.startswith(f"x{key}.") and now_ms < passes_ms(name)
     )
 
 
@@ -62,7 +65,7 @@ def used(gauge: Item, one: Installed, now_ms: int) -> int:
 
 
 def held_of(item: Item) -> dict[str, int]:
-    """What a reservation item holds, by letter."""
+    """What a reservation item holds, by key: the letter of a meter, or a slot with its version."""
     return {key: amount for key, _, amount, _ in json.loads(item["held"]["S"])}
 
 
@@ -298,7 +301,7 @@ class Theorem:
 
     def _holds(self, tenant: str, gauge: Item, now_ms: int) -> None:
         for name, amount in self.written_down(tenant).items():
-            if now_ms < int(name[2:], 36) * EXPIRY_BUCKET_MS and number(gauge, name) < amount:
+            if now_ms < passes_ms(name) and number(gauge, name) < amount:
                 self.findings.append(f"holds: {tenant} {name} is {number(gauge, name)}, reservations hold {amount}")
 
     def written_down(self, tenant: str) -> Counter[str]:
@@ -307,8 +310,8 @@ class Theorem:
         for key, item in self._reservations.items():
             if key[0] == tenant and (item["status"]["S"] == "open" or key in self._unmoved):
                 bucket = -(-(number(item, "expires_ms") + 30_000) // EXPIRY_BUCKET_MS)
-                for letter, amount in held_of(item).items():
-                    total[attribute(f"x{letter}", bucket)] += amount
+                for key_held, amount in held_of(item).items():
+                    total[attribute(f"x{key_held}.", bucket)] += amount
         return total
 
     def finish(self) -> None:
@@ -320,7 +323,7 @@ class Theorem:
             for tenant in self.market.schedule.tenants:
                 gauge, expected = world.rows("quotas")[tenant, "GAUGE"], self.written_down(tenant)
                 for name in gauge:
-                    is_live = name[0] == "x" and world.scheduler.now_ms < int(name[2:], 36) * EXPIRY_BUCKET_MS
+                    is_live = name[0] == "x" and world.scheduler.now_ms < passes_ms(name)
                     if is_live and number(gauge, name) != expected[name]:
                         self.findings.append(f"holds: {tenant} {name} is {number(gauge, name)}, not {expected[name]}")
 

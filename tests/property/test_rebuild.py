@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,11 @@ from bedrock_meter.limits.installation import LEASE_MS, install_limits
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.limits.windows import base36
 from bedrock_meter.reconciliation import rebuild
 from bedrock_meter.reconciliation.rebuild import Rebuild
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
+from bedrock_meter.usage.packing import MAXIMUM_BUCKETS
 from bedrock_meter.usage.recorder import Recorded, Recorder
 from bedrock_meter.usage.rollup import NOTHING, Sums
 from tests.doubles.announcing import Silent
@@ -337,12 +340,38 @@ def test_a_row_that_is_being_written_is_left_alone_and_said() -> None:
 
 def test_a_clock_ahead_of_the_one_that_seeded_is_no_difference() -> None:
     history = History()
-    history.advance(100_000)
-    history.record([invocation("ahead", profile="acme", event_ms=history.now_ms + 240_000)])
+    history.record([invocation("ahead", profile="acme", event_ms=history.now_ms + 100_000)])
     history.install("acme", [limit("1h")])
-    history.advance(3_790_000)  # the bucket of seeding has left the window, the bucket of the call has not
+    history.advance(3_790_000)  # the bucket of the call has left the window, the bucket of seeding has not
     report = history.rebuild().compare()
     assert (report.differing, report.tenants["acme"].seeded) == ([], ["total_tokens-1h"])
+
+
+def test_a_machine_that_seeded_with_a_clock_behind_is_no_difference() -> None:
+    history = History()
+    history.advance(400_000)
+    history.record([invocation("ahead", profile="acme", event_ms=history.now_ms + 240_000)])
+    history.advance(-290_000)
+    history.install("acme", [limit("1h")])
+    history.advance(290_000 + 3_790_000)
+    report = history.rebuild().compare()
+    assert (report.differing, report.tenants["acme"].seeded) == ([], ["total_tokens-1h"])
+
+
+def test_more_wrong_buckets_than_one_update_carries_are_put_right() -> None:
+    history = History()
+    for hours in range(26):
+        history.record([invocation(f"r{hours}", profile="acme", event_ms=history.now_ms - hours * 3_600_000)])
+    history.install("acme", [limit(f"{1440 + minutes}m", name=f"l{minutes}") for minutes in range(18)])
+    gauge = history.tables.gauges["acme"]
+    history.tables.gauges["acme"] = replace(gauge, buckets={name: 10**9 for name in gauge.buckets})
+    stray = {f"{one.slot}{base36(10**7 + number)}": 1 for one in gauge.layout.limits for number in range(3)}
+    history.tables.change_gauge("acme", adds=stray)
+    assert len(history.tables.gauges["acme"].buckets) > MAXIMUM_BUCKETS
+    repaired = history.rebuild().put_right()
+    assert (repaired.limits, repaired.refused) == (18, {})
+    assert history.rebuild().compare().differing == []
+    assert history.tables.gauges["acme"].lease is None
 
 
 def test_a_call_dated_ahead_of_a_limit_that_counts_from_now_is_no_difference() -> None:

@@ -1,5 +1,7 @@
 """Names of holds, what they say at an instant, and what is charged."""
 
+from dataclasses import replace
+
 import pytest
 
 from bedrock_meter.limits.gauge import Gauge, read
@@ -9,6 +11,7 @@ from bedrock_meter.limits.holds import (
     bucket_end_ms,
     charged_name,
     charges,
+    expires_below_ms,
     expiry_bucket,
     held_name,
     hold_key,
@@ -16,7 +19,7 @@ from bedrock_meter.limits.holds import (
     passed,
     reserved,
 )
-from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit, decode_layout, encode_layout
+from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit, decode_layout, encode_layout, plan_change
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import RollingWindow, base36
@@ -74,8 +77,32 @@ def test_charges_are_what_buckets_gain_by_limit() -> None:
 def test_a_limit_on_some_models_or_profiles_has_holds_of_its_own() -> None:
     for scope in (Scope(models=("a.*",)), Scope(profiles=("p1",))):
         limit = Limit("one", Meter.REQUESTS, RollingWindow(3600), 1, scope=scope)
-        assert hold_key(InstalledLimit(limit, "B", 1)) == "B"
-    assert reserved({held_name("B", 1): 4, held_name("r", 1): 2}, "B", 0) == 4
+        assert hold_key(InstalledLimit(limit, "B", 1)) == "B1"
+    assert reserved({held_name("B1", 1): 4, held_name("r", 1): 2}, "B1", 0) == 4
+
+
+def test_the_next_limit_of_a_slot_has_other_holds_and_a_changed_maximum_the_same() -> None:
+    scoped = Limit("one", Meter.REQUESTS, RollingWindow(3600), 1, scope=Scope(models=("a.*",)))
+    first = plan_change(Layout(35, ()), [scoped]).next
+    assert [hold_key(one) for one in first.limits] == ["010"]
+    changed = plan_change(first, [replace(scoped, maximum=5, name="two")]).next
+    assert [(one.version, hold_key(one)) for one in changed.limits] == [(37, "010")]
+    assert decode_layout(encode_layout(changed), 37) == changed
+    again = plan_change(plan_change(changed, []).next, [scoped]).next
+    assert [(one.slot, hold_key(one)) for one in again.limits] == [("0", "013")]
+    # One key's name begins like the other's, and still they are two.
+    holds = {held_name("01", 1): 4, held_name("013", 1): 2}
+    assert [reserved(holds, key, 0) for key in ("01", "013", "0")] == [4, 2, 0]
+
+
+def test_less_is_held_from_the_end_of_an_expiry_bucket_on() -> None:
+    bucket = expiry_bucket(NOW_MS)
+    holds = {held_name("t", bucket): 7, held_name("t", bucket + 2): 5, held_name("r", bucket + 1): 9}
+    ends_ms = [bucket_end_ms(bucket), bucket_end_ms(bucket + 2)]
+    assert [expires_below_ms(holds, "t", amount, NOW_MS) for amount in (13, 12, 6, 5, 1, 0)] == [
+        NOW_MS, ends_ms[0], ends_ms[0], ends_ms[1], ends_ms[1], None,
+    ]  # fmt: skip
+    assert expires_below_ms({}, "t", 1, NOW_MS) == NOW_MS
 
 
 def test_limits_of_one_meter_share_a_key_and_every_meter_has_its_own() -> None:

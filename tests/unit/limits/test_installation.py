@@ -7,11 +7,13 @@ import pytest
 from bedrock_meter.errors import LeaseLost
 from bedrock_meter.limits.gauge import Lease, read
 from bedrock_meter.limits.installation import LEASE_MS, install_limits
-from bedrock_meter.limits.limit import Layout, Limit
+from bedrock_meter.limits.limit import MAX_LIMITS, Layout, Limit
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import NO_MODEL
+from bedrock_meter.limits.seeding import seed_rows
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
-from bedrock_meter.usage.packing import Chunk, writes_of
+from bedrock_meter.usage.packing import MAXIMUM_BUCKETS, Chunk, writes_of
 from tests.doubles.memory import MemoryInstallationStore, MemoryRecordingStore, MemoryTables
 from tests.doubles.records import NOW_MS, invocation, limit
 
@@ -29,10 +31,10 @@ class Scene:
         self.recorded = 0
         self.refused = 0
 
-    def record(self, event_ms: int | None = None) -> bool:
+    def record(self, event_ms: int | None = None, model: str = "a.model") -> bool:
         """Record one call of 15 tokens as a recorder that knows the gauge as it is; False if it has to wait."""
         record = invocation(f"r{self.recorded}", event_ms=self.now_ms if event_ms is None else event_ms)
-        attribution = Attribution("acme", "profile", "acmeprofile1", "a.model")
+        attribution = Attribution("acme", "profile", "acmeprofile1", model)
         entry = entry_for(record, attribution, now_ms=self.now_ms, retention_ms=400 * 86_400_000)
         layouts = {"acme": self.tables.gauges["acme"].layout}
         refused = self.recording.commit(writes_of(Chunk((Change(entry),)), layouts, self.now_ms))
@@ -111,9 +113,9 @@ class Interrupted(MemoryInstallationStore):
         self.step("begin")
         return super().begin(tenant, layout, lease, seen)
 
-    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
-        self.step("renew")
-        return super().renew(tenant, lease, renewed)
+    def renew(self, tenant: str, lease: Lease, renewed: Lease, seeded: Mapping[str, int]) -> bool:
+        self.step("fill" if seeded else "renew")
+        return super().renew(tenant, lease, renewed, seeded)
 
     def clear(self, tenant: str, lease: Lease, buckets: Sequence[str]) -> bool:
         self.step("clear")
@@ -207,3 +209,68 @@ def test_a_slot_that_is_used_again_does_not_inherit_old_buckets() -> None:
     assert scene.tables.gauges["acme"].buckets, "left for pruning"
     scene.install(limit("6h"), limit("5m"))
     assert scene.used() == {"total_tokens-6h": 15, "total_tokens-5m": 0}
+
+
+FULL = [limit(f"{1440 + minutes}m", meter=Meter.WEIGHTED_TOKENS) for minutes in range(MAX_LIMITS)]
+"""As many limits as there can be; each gets thirteen buckets and as many marks: more than one update carries."""
+
+
+def full_scene() -> Scene:
+    scene = Scene()
+    for hours in range(26):
+        scene.record(NOW_MS - hours * 3_600_000, model=NO_MODEL)
+    return scene
+
+
+def seeded(scene: Scene) -> dict[str, int]:
+    """What the buckets of the limits that are installed hold if they were seeded whole."""
+    rows = list(scene.tables.usage.items())
+    layout = scene.tables.gauges["acme"].layout
+    return {name: held for one in layout.limits for name, held in seed_rows(one, rows, scene.now_ms).items()}
+
+
+def test_more_buckets_than_one_update_carries_are_written_in_parts_under_the_lease() -> None:
+    scene, outcomes = full_scene(), list[tuple[str, bool]]()
+    store = Interrupted(scene.tables, lambda step: outcomes.append((step, scene.record())))
+    assert scene.install(*FULL, store=store)
+    written = [(step, recorded) for step, recorded in outcomes if step != "renew"]
+    assert written == [("begin", True), ("fill", False), ("finish", False)], "recorders wait from the lease to the end"
+    assert len(scene.tables.gauges["acme"].buckets) > MAXIMUM_BUCKETS
+    assert scene.tables.gauges["acme"].buckets == seeded(scene)
+
+
+def test_each_part_renews_the_lease() -> None:
+    scene, expires_ms = full_scene(), list[int]()
+
+    def step(name: str) -> None:
+        lease = scene.tables.gauges["acme"].lease
+        if lease is not None:
+            expires_ms.append(lease.expires_ms - scene.now_ms)
+            scene.now_ms += LEASE_MS - 1
+
+    assert scene.install(*FULL, store=Interrupted(scene.tables, step))
+    assert set(expires_ms[1:]) == {1}, "each step found the lease that the step before it had renewed"
+
+
+@pytest.mark.parametrize(("dies_at", "left"), [("fill", 0), ("finish", MAXIMUM_BUCKETS)])
+def test_what_a_dead_installer_had_written_is_in_no_window(dies_at: str, left: int) -> None:
+    scene = full_scene()
+
+    def die(step: str) -> None:
+        if step == dies_at:
+            raise ConnectionError(step)
+
+    with pytest.raises(ConnectionError):
+        scene.install(*FULL, store=Interrupted(scene.tables, die))
+    lease = scene.tables.gauges["acme"].lease
+    assert lease is not None
+    assert scene.used() == {}
+    assert len(scene.tables.gauges["acme"].buckets) == left
+    scene.now_ms += LEASE_MS
+    scene.recording.cancel_lease("acme", lease)
+    # The slots go to other limits: of one that counts from now on, nothing may be left, no mark either.
+    others = [limit(f"{minutes}m", meter=Meter.WEIGHTED_TOKENS) for minutes in range(1, MAX_LIMITS - 4)]
+    assert scene.install(*others)
+    assert scene.tables.gauges["acme"].buckets.items() >= seeded(scene).items()
+    readings = read(scene.tables.gauges["acme"], scene.now_ms)
+    assert {(one.used, one.uncounted) for one in readings if one.limit.since_ms is not None} == {(0, 0)}

@@ -187,7 +187,7 @@ def test_the_same_limits_again_change_nothing_but_the_version() -> None:
 def test_what_does_not_touch_the_buckets_keeps_them_under_a_new_version(changed: Limit) -> None:
     since = Layout(1, tuple(replace(one, since_ms=5) for one in installed(limit("a")).limits))
     change = plan_change(since, [changed])
-    assert change.next.limits == (InstalledLimit(changed, "0", 2, since_ms=5),)
+    assert change.next.limits == (InstalledLimit(changed, "0", 2, since_ms=5, slot_version=1),)
     assert (change.kept, change.seeded, change.dropped_slots) == (("0",), (), ())
 
 

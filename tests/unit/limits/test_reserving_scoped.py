@@ -8,11 +8,13 @@ from bedrock_meter.errors import UnknownCost
 from bedrock_meter.limits.costs import Costs
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge
-from bedrock_meter.limits.limit import InstalledLimit, Layout
+from bedrock_meter.limits.installation import install_limits
+from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.scope import Scope
+from tests.doubles.memory import MemoryInstallationStore
 from tests.doubles.rater import UNPRICED_MODEL, TestPrices
 from tests.doubles.records import limit
 from tests.unit.limits.reserving_bench import Bench
@@ -71,9 +73,51 @@ def test_a_limit_on_some_models_denies_no_others_and_holds_what_may_be_meant() -
     bench = Priced()
     first = bench.of_model("anthropic.claude-opus-4-8", cost_nano_usd=1)
     assert first is not None
-    assert [one.key for one in first.held] == ["1", "u"]
+    assert [one.key for one in first.held] == ["11", "u"]
     assert bench.of_model("us.anthropic.claude-opus-4-8", cost_nano_usd=1) is None
     assert bench.of_model("-", cost_nano_usd=1) is None
     assert bench.of_model("a.model", cost_nano_usd=1) is not None
     bench.reservations.release("acme", first.id)
     assert bench.of_model("-", cost_nano_usd=1) is not None
+
+
+def test_the_next_limit_of_a_slot_does_not_inherit_what_the_last_one_held() -> None:
+    bench = Bench()
+    claude = replace(limit("1h", 10**9, meter=Meter.INPUT_TOKENS), name="claude", scope=Scope(("anthropic.*",)))
+    llama = replace(limit("1h", 10, meter=Meter.REQUESTS), name="llama", scope=Scope(("meta.*",)))
+
+    def install(*wanted: Limit) -> None:
+        assert install_limits(
+            MemoryInstallationStore(bench.tables), "acme", wanted, clock=lambda: bench.now_ms, new_id=lambda: "x"
+        )
+
+    def reserve(amount: int, model: str) -> Reservation | None:
+        return bench.process().reserve("acme", Estimate(input_tokens=amount, model=model)).reservation
+
+    install(claude)
+    gone = reserve(5_000_000, "anthropic.claude-opus-4-8")
+    assert gone is not None
+    install(limit("2h", meter=Meter.OUTPUT_TOKENS))
+    install(llama)
+    assert [one.slot for one in bench.tables.gauges["acme"].layout.limits] == ["1"]
+    assert bench.reserved == 0
+    first, second = reserve(1, "meta.llama3-8b-instruct-v1:0"), reserve(1, "meta.llama3-8b-instruct-v1:0")
+    assert first is not None
+    assert second is not None
+    assert bench.reserved == 2
+    bench.reservations.release("acme", gone.id)
+    assert bench.reserved == 2, "what is given back is taken from the name under which it was held"
+    bench.reservations.release("acme", first.id)
+    assert bench.reserved == 1
+
+
+def test_a_changed_maximum_keeps_what_is_held() -> None:
+    bench = Bench()
+    claude = replace(limit("1h", 100, meter=Meter.REQUESTS), scope=Scope(("anthropic.*",)))
+    store = MemoryInstallationStore(bench.tables)
+    for maximum in (100, 1):
+        wanted = [replace(claude, maximum=maximum)]
+        assert install_limits(store, "acme", wanted, clock=lambda: bench.now_ms, new_id=lambda: "x")
+        model = "anthropic.claude-opus-4-8"
+        assert (bench.process().reserve("acme", Estimate(model=model)).reservation is None) == (maximum == 1)
+    assert bench.reserved == 1

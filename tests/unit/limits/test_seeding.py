@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bedrock_meter.limits.gauge import Gauge, bucket_name, read
+from bedrock_meter.limits.gauge import Gauge, bucket_name, read, read_buckets
 from bedrock_meter.limits.limit import NO_LIMITS, InstalledLimit, Layout, Limit, plan_change
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed
@@ -56,8 +56,8 @@ HOUR_ROWS: list[tuple[int, float | None]] = [
     (-45, -31),
     (-30, -16),
     (0, 14),
-    (15, 20),  # the running quarter-hour
-    (30, 30),  # recorded by a clock ahead of ours
+    (15, 25),  # the running quarter-hour: a call may be dated five minutes ahead
+    (30, 35),  # recorded by a clock ahead of ours
 ]
 
 
@@ -73,6 +73,17 @@ def test_rows_of_one_bucket_add_up() -> None:
         bucket_name("0", HOUR, minutes(14)): 12,
         bucket_name("0", HOUR, minutes(-1)): 1,
     }
+
+
+@pytest.mark.parametrize(("minute", "ahead_s"), [(1, 290), (13, 290), (0, 300), (14, 0)])
+def test_a_call_that_is_dated_ahead_stays_as_long_as_in_the_exact_window(minute: int, ahead_s: int) -> None:
+    window = RollingWindow(900)
+    one = InstalledLimit(Limit("a", Meter.REQUESTS, window, 1, hard=True), "0", 1)
+    event_ms = minutes(minute) + ahead_s * 1_000
+    buckets = seed(window, one, [(event_ms // QUARTER_MS * QUARTER_MS, 1)], minutes(minute))
+    (reading,) = read_buckets(Layout(1, (one,)), buckets, minutes(minute))
+    assert reading.throttled_until_ms is not None
+    assert 0 <= reading.throttled_until_ms - (event_ms + window.length_ms) <= QUARTER_MS + window.sub_ms
 
 
 def test_a_calendar_window_is_seeded_exactly() -> None:

@@ -6,11 +6,18 @@ more. Each limit has a *charge*, a running total of everything that was ever use
 A reservation is admitted on condition of the charges: since the image that it was decided on, no more was charged than
 still fits. So neither recorders nor other reservations disturb it, only the limit itself does.
 
+Names outlive limits. A reservation gives back under the name it was held under, for up to an hour after its limit went,
+so a limit on some models or profiles names its holds by its slot *and* the layout version at which it got the slot: the
+next limit in that slot has other names. Limits of all usage share the name of their meter, which means the same under
+any of them. A charge is named by the slot alone: what is compared is how far it rose since the same image, under the
+same layout version, so that the total with which a new limit of the slot begins does not matter.
+
 Why that is sound: what is used and reserved grows by nothing but charges. Time, expiry, settlement and release only
 lower it, and an older image then merely refuses what a newer one would admit.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from types import MappingProxyType
 
 from bedrock_meter.limits.limit import InstalledLimit, meter_code
@@ -26,8 +33,11 @@ MARGIN_MS = 30_000
 RETRY_RESERVED_MS = 1_000
 """When to ask again where only reservations are in the way: any of them may be given back at any moment."""
 
+_MOST_PASSED = 100
 _HELD = "x"
 _CHARGED = "c"
+_APART = "."
+"""Stands between the key and the expiry bucket; neither holds one."""
 
 
 def is_hold(name: str) -> bool:
@@ -36,11 +46,12 @@ def is_hold(name: str) -> bool:
 
 
 def hold_key(installed: InstalledLimit) -> str:
-    """Return the letter under which reservations hold what this limit counts.
+    """Return the key under which reservations hold what this limit counts.
 
-    Limits of one meter share the meter's; one that counts only some models or profiles has its slot.
+    Limits of one meter share the meter's letter. One that counts only some models or profiles has a key of its own: its
+    slot and, in base 36, the layout version at which it got it.
     """
-    return meter_code(installed.meter) if installed.scope == WHOLE else installed.slot
+    return meter_code(installed.meter) if installed.scope == WHOLE else installed.slot + base36(installed.slot_version)
 
 
 def expiry_bucket(expires_ms: int) -> int:
@@ -54,8 +65,8 @@ def bucket_end_ms(number: int) -> int:
 
 
 def held_name(key: str, number: int) -> str:
-    """Return the name of what is held of a meter in an expiry bucket."""
-    return f"{_HELD}{key}{base36(number)}"
+    """Return the name of what is held under a key in an expiry bucket."""
+    return f"{_HELD}{key}{_APART}{base36(number)}"
 
 
 def charged_name(slot: str) -> str:
@@ -64,25 +75,34 @@ def charged_name(slot: str) -> str:
 
 
 def reserved(holds: Mapping[str, int], key: str, now_ms: int) -> int:
-    """Return what is held of a meter at ``now_ms``.
+    """Return what is held under a key at ``now_ms``.
 
     A bucket below zero (something was given back after it had been pruned) takes nothing from the others.
     """
-    prefix = _HELD + key
-    return sum(
-        max(0, amount)
-        for name, amount in holds.items()
-        if name.startswith(prefix) and now_ms < bucket_end_ms(int(name[2:], 36))
-    )
+    prefix = _HELD + key + _APART
+    return sum(max(0, amount) for name, amount in holds.items() if name.startswith(prefix) and now_ms < _ends_ms(name))
+
+
+def expires_below_ms(holds: Mapping[str, int], key: str, amount: int, now_ms: int) -> int | None:
+    """Return the first instant, not before ``now_ms``, at which less than ``amount`` is held if nothing is given back.
+
+    None when that never happens (amount below 1).
+    """
+    if amount < 1:
+        return None
+    prefix = _HELD + key + _APART
+    ends_ms = sorted(_ends_ms(name) for name in holds if name.startswith(prefix))
+    instants = (now_ms, *(instant for instant in ends_ms if instant > now_ms))
+    return next(instant for instant in instants if reserved(holds, key, instant) < amount)
 
 
 def passed(holds: Iterable[str], now_ms: int) -> tuple[str, ...]:
-    """Return the names of the holds that passed a whole expiry bucket ago: nobody's clock counts them any more."""
-    return tuple(
-        name
-        for name in holds
-        if name.startswith(_HELD) and bucket_end_ms(int(name[2:], 36)) + EXPIRY_BUCKET_MS <= now_ms
-    )
+    """Return the names of holds that passed a whole expiry bucket ago: no clock counts them any more.
+
+    At most 100 of them, so that one update can remove them; the others can wait for the next one.
+    """
+    found = (name for name in holds if name.startswith(_HELD) and _ends_ms(name) + EXPIRY_BUCKET_MS <= now_ms)
+    return tuple(islice(found, _MOST_PASSED))
 
 
 def charges(adds: Mapping[str, int]) -> dict[str, int]:
@@ -95,3 +115,8 @@ def charges(adds: Mapping[str, int]) -> dict[str, int]:
         if amount > 0 and name.isalnum() and not is_hold(name):
             charged[charged_name(name[0])] = charged.get(charged_name(name[0]), 0) + amount
     return charged
+
+
+def _ends_ms(name: str) -> int:
+    """Return the instant from which a hold of this name counts no more."""
+    return bucket_end_ms(int(name.rpartition(_APART)[2], 36))

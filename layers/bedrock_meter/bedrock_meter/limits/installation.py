@@ -2,9 +2,14 @@
 
 A new window must start with what was used before it existed. Querying first loses what is recorded between query and
 installation; installing first counts that twice. So the change takes a lease on the gauge: recorders of that tenant
-cannot commit and wait, the roll-ups stand still and are read consistently, and the last write installs layout and
-seeded buckets together, conditioned on the lease. If the owner of the lease dies, the lease runs out and the next
-recorder or change removes it: the old limits stay in force.
+cannot commit and wait, the roll-ups stand still and are read consistently, and the last write installs the layout,
+conditioned on the lease. If the owner of the lease dies, the lease runs out and the next recorder or change removes it:
+the old limits stay in force.
+
+Seeded buckets go into slots that no reader looks at before the layout names them. So what does not fit the last write
+(one update carries a bounded number of buckets) is written before it, in parts that renew the lease. What a dead owner
+left in a slot is removed by the next change that gives that slot away, before anything is written to it; and nothing is
+pruned while there is a lease.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +20,7 @@ from bedrock_meter.errors import LeaseLost
 from bedrock_meter.limits.gauge import Gauge, Lease
 from bedrock_meter.limits.limit import Layout, LayoutChange, Limit, plan_change
 from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed_rows
+from bedrock_meter.usage.packing import MAXIMUM_BUCKETS
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
 LEASE_MS = 15_000
@@ -35,8 +41,8 @@ class InstallationStore(Protocol):
     def begin(self, tenant: str, layout: Layout, lease: Lease, seen: Lease | None) -> bool:
         """Hold recorders off; False if the gauge has changed since it was read."""
 
-    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
-        """Extend the lease; False if it is lost."""
+    def renew(self, tenant: str, lease: Lease, renewed: Lease, seeded: Mapping[str, int]) -> bool:
+        """Extend the lease and set a part of the seeded buckets, all or nothing; False if the lease is lost."""
 
     def clear(self, tenant: str, lease: Lease, buckets: Sequence[str]) -> bool:
         """Remove buckets that an earlier limit left in a slot; False if the lease is lost."""
@@ -132,7 +138,7 @@ def _finish(
     for page in store.rollups(tenant, from_ms) if from_ms is not None else ():
         rows += page
         renewed = replace(lease, expires_ms=clock() + LEASE_MS)
-        if not store.renew(tenant, lease, renewed):
+        if not store.renew(tenant, lease, renewed, {}):
             return False
         lease = renewed
     now_ms = clock()
@@ -140,4 +146,17 @@ def _finish(
     seeded: dict[str, int] = {}
     for installed in change.seeded:
         seeded |= seed_rows(installed, rows, now_ms)
-    return store.finish(tenant, change.next, lease, seeded)
+    *before, last = in_parts(seeded)
+    for part in before:
+        renewed = replace(lease, expires_ms=clock() + LEASE_MS)
+        if not store.renew(tenant, lease, renewed, part):
+            return False
+        lease = renewed
+    return store.finish(tenant, change.next, lease, last)
+
+
+def in_parts(buckets: Mapping[str, int]) -> list[dict[str, int]]:
+    """Return buckets in parts of as many as one update carries, at least one part."""
+    names = list(buckets)
+    starts = range(0, max(1, len(names)), MAXIMUM_BUCKETS)
+    return [{name: buckets[name] for name in names[start : start + MAXIMUM_BUCKETS]} for start in starts]

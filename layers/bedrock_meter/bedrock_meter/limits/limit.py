@@ -39,7 +39,7 @@ _METER_CODES = {
     Meter.OPEN_RESERVATIONS: "n",
 }
 _EMPTY = "[]"
-_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0, 0)
+_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0, 0, 0)
 _METERS_BY_CODE = {code: meter for meter, code in _METER_CODES.items()}
 
 
@@ -104,12 +104,18 @@ class InstalledLimit:
         slot: First character of the names of its buckets: one of ``0-9A-Z``.
         version: Layout version at which this limit was installed or last changed.
         since_ms: Usage before this instant may be missing from the buckets; None when they are complete.
+        slot_version: Layout version at which it got its slot: together they are never used again. Left out: ``version``.
     """
 
     limit: Limit
     slot: str
     version: int
     since_ms: int | None = None
+    slot_version: int = -1
+
+    def __post_init__(self) -> None:
+        if self.slot_version < 0:
+            object.__setattr__(self, "slot_version", self.version)
 
     @property
     def name(self) -> str:
@@ -234,8 +240,8 @@ def plan_change(current: Layout, wanted: Sequence[Limit], *, reserves: bool | No
 
     A wanted limit with the meter, window (zone and anchor included) and scope of a current one keeps that one's slot
     and buckets, whatever its name; where several would fit, the one of the same name. It keeps its version as well when
-    nothing about it differs. Any other gets the lowest slot that the current layout does not use, the new version, and
-    has to be seeded.
+    nothing about it differs. Any other gets the lowest slot that the current layout does not use, the new version (of
+    the slot, too), and has to be seeded.
 
     Planning twice gives the same change. Planning the next layout's own limits again keeps all slots and only bumps the
     version.
@@ -283,11 +289,11 @@ def _counts(limit: Limit) -> tuple[object, ...]:
 def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
-    ``[zone, 1, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope, shadow, fail, boosts],
-    ...]`` where the 1 is there only if the tenant reserves every call, a scope is ``[models, profiles]`` and a boost
-    ``[from, to, amount, permille]``; defaults are cut off from the end of each limit. A window carries its own zone
-    only where that differs from the first one. Three limits take about 100 bytes. What earlier versions wrote lacks the
-    later fields and is read with their defaults.
+    ``[zone, 1, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope, shadow, fail, boosts,
+    changed], ...]`` where the 1 is there only if the tenant reserves every call, a scope is ``[models, profiles]``, a
+    boost ``[from, to, amount, permille]``, and ``changed`` by how much ``version`` is above the slot's; defaults are
+    cut off from the end of each limit. A window carries its own zone only where that differs from the first one. Three
+    limits take about 100 bytes.
     """
     if not layout.limits and not layout.reserves:
         return _EMPTY
@@ -331,6 +337,7 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
         int(limit.shadow),
         limit.fail or 0,
         [[one.from_ms, one.to_ms, one.amount, one.permille] for one in limit.boosts] or 0,
+        installed.version - installed.slot_version,
     ]
     while optional and optional[-1] == _UNWRITTEN[len(optional) - 1]:
         optional.pop()
@@ -339,7 +346,8 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
 
 def _unpack(values: Sequence[Any], shared: str) -> InstalledLimit:
     slot, version, code, spelled, maximum = values[:5]
-    hard, name, thresholds, since_ms, scope, shadow, fail, boosts = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
+    optional = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
+    hard, name, thresholds, since_ms, scope, shadow, fail, boosts, changed = optional
     label, _, zone = spelled.partition(" ")
     meter, window = _METERS_BY_CODE[code], parse_window(label, zone or shared)
     levels = DEFAULT_THRESHOLDS if thresholds == 0 else tuple(thresholds)
@@ -348,4 +356,4 @@ def _unpack(values: Sequence[Any], shared: str) -> InstalledLimit:
     named = name or default_name(meter, window)
     boosted = tuple(Boost(*one) for one in boosts or ())
     limit = Limit(named, meter, window, maximum, bool(hard), levels, looks_at, bool(shadow), fail or None, boosted)
-    return InstalledLimit(limit, slot, version, since_ms)
+    return InstalledLimit(limit, slot, version, since_ms, version - changed)

@@ -1,7 +1,8 @@
 """Seeding: what the buckets of a new limit hold on its first day, from the quarter-hour roll-ups.
 
 Three facts: a roll-up row does not say when within its quarter-hour something happened, so it goes to the bucket of
-its *last* instant: counted for up to a quarter-hour too long, never too short; calendar windows begin on
+its *last* instant, or of the last one that a call may be dated at by now (records from clocks ahead of ours are
+admitted): counted for up to a quarter-hour too long, never too short; calendar windows begin on
 quarter-hours, so they are seeded exactly; a window shorter than a quarter-hour is not seeded, it counts from now, and
 says so (``since_ms``).
 """
@@ -9,6 +10,7 @@ says so (``since_ms``).
 from collections.abc import Iterable
 from dataclasses import replace
 
+from bedrock_meter.invocations.admission import MAX_FUTURE_MS
 from bedrock_meter.limits.counting import counted
 from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
 from bedrock_meter.limits.limit import InstalledLimit, LayoutChange
@@ -35,7 +37,7 @@ def seed(window: Window, installed: InstalledLimit, rollups: Iterable[tuple[int,
         installed: The new limit.
         rollups: ``(quarter_start_ms, amount)`` rows in any order, several per quarter-hour too. Rows outside the
             window are ignored.
-        now_ms: The instant; what the running quarter-hour holds goes to the bucket of this instant.
+        now_ms: The instant; no call is dated later than ``MAX_FUTURE_MS`` after it.
 
     Returns:
         Sum by bucket name; empty for a window shorter than a quarter-hour.
@@ -44,8 +46,8 @@ def seed(window: Window, installed: InstalledLimit, rollups: Iterable[tuple[int,
     buckets: dict[str, int] = {}
     for quarter_ms, amount in rollups:
         if first_ms is not None and quarter_ms >= first_ms and amount:
-            # A quarter-hour ahead of now was recorded by a clock ahead of ours: it stays where it begins.
-            at_ms = min(quarter_ms + QUARTER_MS - 1, max(now_ms, quarter_ms))
+            # A quarter-hour that begins later than that was recorded by a clock ahead of ours, which admits no more.
+            at_ms = min(quarter_ms + QUARTER_MS - 1, max(now_ms, quarter_ms) + MAX_FUTURE_MS)
             name = bucket_name(installed.slot, window, at_ms)
             buckets[name] = buckets.get(name, 0) + amount
     return buckets

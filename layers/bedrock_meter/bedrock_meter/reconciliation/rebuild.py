@@ -7,15 +7,16 @@ tenants that need it are held off, and only while it matters:
 2. Take the lease of every tenant that differs, the one that a change of limits takes: its recorders cannot commit and
    wait, and other tenants go on. Compare these tenants again; the leases are renewed meanwhile. No success can have
    been recorded since the lease began, so this comparison is exact, and only it is written.
-3. By tenant: correct each row, provided that it still holds what both readings held; then, in the one write that ends
-   the lease, set the buckets and raise the layout's version, conditioned on the lease.
+3. By tenant: correct each row, provided that it still holds what both readings held; then, conditioned on the lease,
+   set the buckets and, in the write that ends the lease, raise the layout's version. More buckets than one update
+   carries are set in parts, each of which renews the lease.
 
 Failed calls go past the gauge, so a row may still move; such a row is left alone and said. ``unattributed`` has no
 gauge and no lease: its rows are corrected under their own condition only. That is enough: an entry and its row are
 written in one transaction, which refuses any other write to the row until it is through, so a row that still holds
 what was read has had no part in any entry that the scan missed or saw early.
 
-Killed at any step: each row and each gauge holds the old numbers or the right ones, a lease that is left runs out, and
+Killed at any step: each row and each bucket holds the old number or the right one, a lease that is left runs out, and
 doing it all again finishes the work. Done twice, the second time finds nothing to do.
 """
 
@@ -26,13 +27,12 @@ from threading import Event
 from typing import Protocol
 
 from bedrock_meter.limits.gauge import Gauge, Lease
-from bedrock_meter.limits.installation import LEASE_MS
+from bedrock_meter.limits.installation import LEASE_MS, in_parts
 from bedrock_meter.limits.limit import Layout
 from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.reconciliation.comparison import NO_IMAGE, Compared, Image, compare
 from bedrock_meter.reconciliation.tally import Buckets, Tally
 from bedrock_meter.usage.ledger import LedgerEntry
-from bedrock_meter.usage.packing import MAXIMUM_BUCKETS
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
 RENEW_MS = LEASE_MS // 3
@@ -58,8 +58,8 @@ class ReconciliationStore(Protocol):
     def begin(self, tenant: str, layout: Layout, lease: Lease, seen: Lease | None) -> bool:
         """Hold recorders off; False if the gauge has changed since it was read."""
 
-    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
-        """Extend the lease; False if it is lost."""
+    def renew(self, tenant: str, lease: Lease, renewed: Lease, buckets: Mapping[str, int]) -> bool:
+        """Extend the lease and set buckets, all or nothing; False if the lease is lost."""
 
     def finish(self, tenant: str, layout: Layout, lease: Lease, buckets: Mapping[str, int]) -> bool:
         """Set buckets and layout and let recorders go on, all at once; False if the lease is lost."""
@@ -252,7 +252,7 @@ class Rebuild:
         self._renewed_ms = now_ms
         for tenant, held in list(self._held.items()):
             renewed = replace(held.lease, expires_ms=now_ms + LEASE_MS)
-            if self._store.renew(tenant, held.lease, renewed):
+            if self._store.renew(tenant, held.lease, renewed, {}):
                 held.lease = renewed
             else:
                 del self._held[tenant]
@@ -274,8 +274,6 @@ class Rebuild:
         buckets = {name: value for one in differences for name, value in one.corrections.items()}
         if held is None or any(one.moving for one in differences):
             repaired.refuse(compared.tenant, "its lease was lost: try again")
-        elif len(buckets) > MAXIMUM_BUCKETS:
-            repaired.refuse(compared.tenant, f"{len(buckets)} buckets are wrong, more than one write can carry")
         else:
             changed = {one.installed.slot for one in differences}
             limits = tuple(
@@ -283,9 +281,27 @@ class Rebuild:
                 for installed in gauge.layout.limits
             )
             layout = replace(held.layout, limits=limits)
-            self._check()
-            if self._store.finish(compared.tenant, layout, held.lease, buckets):
-                del self._held[compared.tenant]
+            *before, last = in_parts(buckets)
+            if all(self._set(compared.tenant, held, part) for part in before) and self._finish(
+                compared.tenant, layout, held, last
+            ):
                 repaired.limits += len(differences)
             else:
                 repaired.refuse(compared.tenant, "its lease was lost: try again")
+
+    def _set(self, tenant: str, held: _Held, buckets: Mapping[str, int]) -> bool:
+        """Set a part of what is wrong under the lease; False if it is lost."""
+        self._check()
+        renewed = replace(held.lease, expires_ms=self._clock() + LEASE_MS)
+        if not self._store.renew(tenant, held.lease, renewed, buckets):
+            return False
+        held.lease = renewed
+        return True
+
+    def _finish(self, tenant: str, layout: Layout, held: _Held, buckets: Mapping[str, int]) -> bool:
+        """Set the last part and end the lease; False if it is lost."""
+        self._check()
+        if not self._store.finish(tenant, layout, held.lease, buckets):
+            return False
+        del self._held[tenant]
+        return True

@@ -109,6 +109,11 @@ class Tally:
 
 
 def _seeded_between(installed: InstalledLimit, event_ms: int) -> tuple[int, int]:
+    """Return the first and last instant whose bucket a seeded call may be in.
+
+    Seeding puts a call at its own instant or later (``limits/seeding.py``). The first one is earlier by as much as a
+    call may be dated ahead, because the clock of the machine that changes limits may be behind that of a recorder.
+    """
     if isinstance(installed.window, RollingWindow) and installed.window.length_ms >= QUARTER_MS:
         return event_ms - MAX_FUTURE_MS, quarter_start(event_ms) + QUARTER_MS - 1
     return event_ms, event_ms

@@ -9,7 +9,8 @@
 ``pending``      the layout being installed under that lease; nobody reads it but its owner
 ``fail_policy``  ``open`` or ``closed``: what the API answers when it cannot read this item; absent = the default
 ``c0``           all charges to the limit in slot 0, used or held: only ever raised; see ``limits/holds.py``
-``xt3k2a``       what open reservations hold of meter ``t`` until that expiry bucket passes
+``xt.3k2a``      what open reservations hold of meter ``t`` until that expiry bucket passes
+``x05.3k2a``     the same of a limit on some models or profiles, which got slot 0 with layout version 5
 ``0abc``         buckets: slot and number, integers; only their names begin with a digit or a capital letter
 ===============  ==============================================================================================
 
@@ -165,16 +166,30 @@ def begin_change(client: Any, table: str, tenant: str, layout: Layout, lease: Le
     )
 
 
-def renew_lease(client: Any, table: str, tenant: str, lease: Lease, renewed: Lease) -> bool:
-    """Extend a lease; False if it is lost."""
+def renew_lease(client: Any, table: str, tenant: str, lease: Lease, renewed: Lease, buckets: Mapping[str, int]) -> bool:
+    """Extend a lease and set buckets; False if it is lost. A repeated request whose reply was lost does no harm."""
+    names, values, sets = _set_buckets(buckets)
     return _conditionally(
         client.update_item,
         TableName=table,
         Key=_key(tenant),
-        UpdateExpression="SET lease = :renewed",
-        ConditionExpression="lease = :lease",
-        ExpressionAttributeValues={":lease": text(_lease_text(lease)), ":renewed": text(_lease_text(renewed))},
+        UpdateExpression=f"SET lease=:renewed{sets}",
+        ConditionExpression="lease IN (:lease, :renewed)",
+        ExpressionAttributeValues={
+            ":lease": text(_lease_text(lease)),
+            ":renewed": text(_lease_text(renewed)),
+            **values,
+        },
+        **names,
     )
+
+
+def _set_buckets(buckets: Mapping[str, int]) -> tuple[dict[str, Any], Item, str]:
+    """Return the names, values and clauses that set buckets; ``packing.MAXIMUM_BUCKETS`` fit one update."""
+    names = {f"#{index}": bucket for index, bucket in enumerate(buckets)}
+    values = {f":{index}": number(quantity) for index, quantity in enumerate(buckets.values())}
+    sets = "".join(f",#{index}=:{index}" for index in range(len(buckets)))
+    return {"ExpressionAttributeNames": names} if names else {}, values, sets
 
 
 def clear_buckets(client: Any, table: str, tenant: str, lease: Lease, buckets: Sequence[str]) -> bool:
@@ -198,10 +213,11 @@ def clear_buckets(client: Any, table: str, tenant: str, lease: Lease, buckets: S
 def finish_change(
     client: Any, table: str, tenant: str, layout: Layout, lease: Lease, seeded: Mapping[str, int]
 ) -> bool:
-    """Install a layout with its seeded buckets and let recorders go on; False if the lease is lost."""
-    names = {f"#{index}": bucket for index, bucket in enumerate(seeded)}
-    values = {f":{index}": number(quantity) for index, quantity in enumerate(seeded.values())}
-    sets = "".join(f",#{index}=:{index}" for index in range(len(seeded)))
+    """Install a layout with its seeded buckets, or the last of them, and let recorders go on.
+
+    False if the lease is lost.
+    """
+    names, values, sets = _set_buckets(seeded)
     return _conditionally(
         client.update_item,
         TableName=table,
@@ -215,7 +231,7 @@ def finish_change(
             ":v": number(layout.version),
             **values,
         },
-        **({"ExpressionAttributeNames": names} if names else {}),
+        **names,
     )
 
 
@@ -273,9 +289,10 @@ def put_fail_policy(client: Any, table: str, tenant: str, policy: str | None) ->
 
 
 def prune(client: Any, table: str, tenant: str, version: int, buckets: Sequence[str]) -> bool:
-    """Remove buckets that no window can reach any more.
+    """Remove buckets that no window can reach any more, at most 200 of them.
 
-    False if the layout changed meanwhile or a recorder was writing: they can wait for the next evaluation.
+    False if the layout changed meanwhile, a change is in progress, or a recorder was writing: they can wait for the
+    next evaluation. A change in progress may have cleared a slot and be filling it under the same names.
     """
     names = {f"#{index}": bucket for index, bucket in enumerate(buckets[:_BUCKETS_PER_UPDATE])}
     try:
@@ -283,7 +300,7 @@ def prune(client: Any, table: str, tenant: str, version: int, buckets: Sequence[
             TableName=table,
             Key=_key(tenant),
             UpdateExpression=f"REMOVE {', '.join(names)}",
-            ConditionExpression="v = :v",
+            ConditionExpression="v = :v AND attribute_not_exists(lease)",
             ExpressionAttributeNames=names,
             ExpressionAttributeValues={":v": number(version)},
         )

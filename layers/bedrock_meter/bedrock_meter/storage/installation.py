@@ -30,9 +30,9 @@ class DynamoDBInstallationStore:
         """Hold recorders off."""
         return gauges.begin_change(self._client, self._tables.quotas, tenant, layout, lease, seen)
 
-    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
-        """Extend the lease."""
-        return gauges.renew_lease(self._client, self._tables.quotas, tenant, lease, renewed)
+    def renew(self, tenant: str, lease: Lease, renewed: Lease, seeded: Mapping[str, int]) -> bool:
+        """Extend the lease and set buckets."""
+        return gauges.renew_lease(self._client, self._tables.quotas, tenant, lease, renewed, seeded)
 
     def clear(self, tenant: str, lease: Lease, buckets: Sequence[str]) -> bool:
         """Remove leftover buckets."""

@@ -115,11 +115,9 @@ class DynamoDBReconciliationStore:
         gauge = gauges.load_one(self._client, self._tables.quotas, tenant)
         return gauge is not None and gauge.lease == lease
 
-    def renew(self, tenant: str, lease: Lease, renewed: Lease) -> bool:
-        """Extend the lease."""
-        return patiently(
-            lambda: gauges.renew_lease(self._client, self._tables.quotas, tenant, lease, renewed)
-        ) or self._is_ours(tenant, renewed)
+    def renew(self, tenant: str, lease: Lease, renewed: Lease, buckets: Mapping[str, int]) -> bool:
+        """Extend the lease and set buckets."""
+        return patiently(lambda: gauges.renew_lease(self._client, self._tables.quotas, tenant, lease, renewed, buckets))
 
     def finish(self, tenant: str, layout: Layout, lease: Lease, buckets: Mapping[str, int]) -> bool:
         """Set buckets and layout and let recorders go on; done, too, if only the answer was lost the first time."""
