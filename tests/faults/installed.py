@@ -4,14 +4,26 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tests.faults.naive import QUARTER_MS, Segment, Window, least, maximum_at
+from tests.faults.naive import QUARTER_MS, Segment, Window, attribute, least, maximum_at
 from tests.faults.schedules import KINDS
 from tests.faults.values import Item
 from tests.faults.world import World
 
-_CODES = {"t": "total_tokens", "r": "requests", "i": "input_tokens", "o": "output_tokens", "u": "cost_usd"}
+_CODES = {
+    "t": "total_tokens",
+    "r": "requests",
+    "i": "input_tokens",
+    "o": "output_tokens",
+    "c": "cache_read_tokens",
+    "w": "cache_write_tokens",
+    "x": "weighted_tokens",
+    "u": "cost_usd",
+}
+_LETTERS = {meter: code for code, meter in _CODES.items()}
+_SCOPE_AT, _SHADOW_AT = 9, 10
 _BOOSTS_AT = 12
-"""Where a packed limit has its boosts; what is nothing at its end is cut off."""
+_CHANGED_AT = 13
+"""Where a packed limit has its boosts, and how far its version is above that of its slot; nothing at the end is cut."""
 
 SUMS = (*KINDS, "requests", "errors", "cost_nano_usd", "priced")
 Sums = dict[str, int]
@@ -28,6 +40,14 @@ class Installed:
     base: int
     hard: bool
     boosts: tuple[Segment, ...] = ()
+    scope: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    shadow: bool = False
+    slot_version: int = 0
+
+    @property
+    def hold_key(self) -> str:
+        """Under which reservations hold what it counts: its meter's letter, or its slot and that slot's version."""
+        return _LETTERS[self.meter] if self.scope == ((), ()) else attribute(self.slot, self.slot_version)
 
     def maximum_at(self, at_ms: int) -> int:
         """The maximum at an instant."""
@@ -51,9 +71,25 @@ def layout(item: Item) -> list[Installed]:
         label, _, zone = spelled.partition(" ")
         rolling = label[:-1].isdigit()
         window = Window(label, "" if rolling else zone or text[0])
-        boosts = packed[_BOOSTS_AT] if len(packed) > _BOOSTS_AT else ()
+        boosts = (packed[_BOOSTS_AT] if len(packed) > _BOOSTS_AT else 0) or ()
         segments = tuple((begins, ends, more + base * permille // 1000) for begins, ends, more, permille in boosts)
-        found.append(Installed(slot, version, _CODES[code], window, base, bool(rest and rest[0]), segments))
+        models, profiles = (packed[_SCOPE_AT] if len(packed) > _SCOPE_AT else 0) or ((), ())
+        shadow = bool(packed[_SHADOW_AT]) if len(packed) > _SHADOW_AT else False
+        changed = packed[_CHANGED_AT] if len(packed) > _CHANGED_AT else 0
+        found.append(
+            Installed(
+                slot,
+                version,
+                _CODES[code],
+                window,
+                base,
+                bool(rest and rest[0]),
+                segments,
+                (tuple(models), tuple(profiles)),
+                shadow,
+                version - changed,
+            )
+        )
     return found
 
 

@@ -46,13 +46,17 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """A limit as a person defines it."""
+    """A limit as a person defines it; without a name it has the one that follows from meter and window."""
 
     meter: str
     window: str
     maximum: int
     hard: bool = False
     boosts: tuple["Boosted", ...] = ()
+    models: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    shadow: bool = False
+    name: str = ""
 
 
 class Boosted(NamedTuple):

@@ -17,6 +17,7 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.limit import Limit, default_name
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import parse_window
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import connection, patience
@@ -279,4 +280,13 @@ def limit_of(ceiling: Ceiling, zone: str) -> Limit:
     """Return the product's limit of a ceiling."""
     meter, window = Meter(ceiling.meter), parse_window(ceiling.window, zone)
     boosts = tuple(Boost(*one) for one in ceiling.boosts)
-    return Limit(default_name(meter, window), meter, window, ceiling.maximum, ceiling.hard, boosts=boosts)
+    return Limit(
+        ceiling.name or default_name(meter, window),
+        meter,
+        window,
+        ceiling.maximum,
+        ceiling.hard,
+        scope=Scope(ceiling.models, ceiling.profiles),
+        shadow=ceiling.shadow,
+        boosts=boosts,
+    )
