@@ -108,6 +108,7 @@ class Honest:
         made: Calls that were made, by request id.
         wrong_turns: What an answer said that the contract does not.
         asked: How often each way to name a model was tried.
+        given_back: Reservations that their holders released, and may.
     """
 
     seed: int
@@ -115,6 +116,7 @@ class Honest:
     made: dict[str, Made] = field(default_factory=dict)
     wrong_turns: list[str] = field(default_factory=list)
     asked: dict[str, int] = field(default_factory=dict)
+    given_back: set[str] = field(default_factory=set)
     admitted: int = 0
     denied: int = 0
     _log: list[tuple[int, str]] = field(default_factory=list)
@@ -125,8 +127,10 @@ class Honest:
         self._ids = itertools.count(1)
         self._numbers = itertools.count(1)
         self.owned = [one for one in PROFILES if chance.random() < 0.75] or [PROFILES[0]]
-        self.ceilings = _ceilings(chance, self.owned)
-        self.changes = [_ceilings(chance, self.owned, self.ceilings) for _ in range(chance.choice((0, 0, 1, 3)))]
+        self.theme = chance.choice(sorted(THEMES))
+        self.ceilings = _ceilings(chance, self.theme, self.owned)
+        changes = chance.choice((2, 4, 6)) if self.theme == "scoped" else chance.choice((0, 0, 1, 3))
+        self.changes = [_ceilings(chance, self.theme, self.owned, self.ceilings) for _ in range(changes)]
         self.is_faulty = chance.random() < 0.4
         self.schedule = Schedule(
             seed=self.seed,
@@ -136,6 +140,7 @@ class Honest:
             limits={"acme": self.ceilings, "globex": ()},
             deliveries=(),
         )
+        self.pauses_ms = chance.choice(((1, 40), (1, 3_000, 40_000), (3_000, 250_000)))
         self._simulation = Simulation(self.schedule, wrong=NoFaults())
         self._simulation.environments.prices = Prices()
         self.world: World = self._simulation.world
@@ -160,7 +165,7 @@ class Honest:
         """Run everything to its end."""
         world, chance = self.world, self.chance
         world.wrong = RandomFaults(random.Random(self.seed + 2), 0.05, 8) if self.is_faulty else NoFaults()
-        for number in range(chance.choice((1, 3, 8))):
+        for number in range(chance.choice((1, 3, 8, 12))):
             self._busy += 1
             world.scheduler.add(Worker(f"caller {number}", self._until_done(number), self.schedule.start_ms))
         for number in range(chance.choice((1, 2))):
@@ -197,7 +202,7 @@ class Honest:
         def work() -> None:
             process = self.process()
             for call in range(self.chance.choice((3, 8))):
-                self.world.scheduler.sleep(self.chance.choice((1, 40, 3_000, 40_000)))
+                self.world.scheduler.sleep(self.chance.choice(self.pauses_ms))
                 try:
                     self._call(process, f"caller {number} call {call}")
                 except Killed:
@@ -219,9 +224,11 @@ class Honest:
         if through != ("" if expected is None else expected.id):
             self.wrong_turns.append(f"{how} {called} goes through {through!r}, not {expected}")
         if expected is None or through != expected.id:
-            self._change(lambda: process.release("acme", held.id))
+            self._give_back(process, held)
             return
         self.admitted += 1
+        if expected.model == EMBED and any(one.meter == "output_tokens" and one.amount for one in held.held):
+            self.wrong_turns.append(f"{how} {called} holds output of a model that writes none")
         if self.chance.random() < 0.05:
             return  # The caller dies before it calls.
         self._make(process, held, expected, bound, asked_ms)
@@ -233,7 +240,7 @@ class Honest:
             self._log_record(f"r{next(self._numbers)}", held.id, profile, None, scheduler.now_ms)
             scheduler.sleep(chance.choice((5, 800)))
         if chance.random() < 0.05:  # Every attempt was refused: nothing ran.
-            self._change(lambda: process.release("acme", held.id))
+            self._give_back(process, held)
             return
         scheduler.sleep(chance.choice((1, 2_000, 9_000)))
         used, request = self._used(profile, bound), f"r{next(self._numbers)}"
@@ -365,6 +372,10 @@ class Honest:
         every = [*self.ceilings, *itertools.chain.from_iterable(self.changes)]
         return any(one.meter == "cost_usd" and one.hard and not one.shadow for one in every)
 
+    def _give_back(self, process: Reservations, held: Reservation) -> None:
+        self.given_back.add(held.id)
+        self._change(lambda: process.release("acme", held.id))
+
     def _change(self, change: Callable[[], Reservation]) -> None:
         for _ in range(ASKED_AGAIN):
             try:
@@ -472,36 +483,46 @@ def _callable(one: Profile, region: str) -> Profile | None:
     return one if region in ("", one.region) else None
 
 
-TEMPLATES = (
+_SUMS = (
     Ceiling("total_tokens", "1h", 60_000, hard=True),
     Ceiling("total_tokens", "15m", 30_000, hard=True),
     Ceiling("weighted_tokens", "1h", 60_000, hard=True),
-    Ceiling("cost_usd", "1h", 900_000, hard=True),
-    Ceiling("cost_usd", "day", 2_000_000, hard=True),
     Ceiling("input_tokens", "1h", 30_000, hard=True),
     Ceiling("output_tokens", "1h", 4_500, hard=True),
     Ceiling("cache_read_tokens", "1h", 20_000, hard=True),
     Ceiling("cache_write_tokens", "1h", 20_000, hard=True),
     Ceiling("requests", "1h", 9, hard=True),
+)
+_DOLLARS = (
+    Ceiling("cost_usd", "1h", 400_000, hard=True),
+    Ceiling("cost_usd", "day", 900_000, hard=True),
+    Ceiling("cost_usd", "1h", 300_000, hard=True, models=("anthropic.*",), name="claude-usd"),
+    Ceiling("cost_usd", "15m", 120_000, hard=True, models=("amazon.nova-pro*",), name="nova-usd"),
     Ceiling("cost_usd", "1d", 100, hard=True, shadow=True, name="trial"),
+)
+_SCOPED = (
     Ceiling("requests", "1h", 4, hard=True, models=("anthropic.*",), name="claude"),
     Ceiling("total_tokens", "1h", 30_000, hard=True, models=("amazon.nova-*",), name="nova"),
-    Ceiling("cost_usd", "1h", 500_000, hard=True, models=("anthropic.*",), name="claude-usd"),
     Ceiling("weighted_tokens", "1h", 25_000, hard=True, models=("amazon.*",), name="amazon"),
     Ceiling("total_tokens", "1h", 20_000, hard=True, profiles=("sonnetregion", "novaregion00"), name="two"),
+    Ceiling("output_tokens", "1h", 2_000, hard=True, models=("anthropic.*",), name="words"),
 )
+THEMES = {"sums": _SUMS, "dollars": _DOLLARS, "scoped": _SCOPED, "all": (*_SUMS, *_DOLLARS, *_SCOPED)}
+"""Which limits a tenant is given: what one kind of them hides, another shows."""
 
 
-def _ceilings(chance: random.Random, owned: list[Profile], before: tuple[Ceiling, ...] = ()) -> tuple[Ceiling, ...]:
+def _ceilings(
+    chance: random.Random, theme: str, owned: list[Profile], before: tuple[Ceiling, ...] = ()
+) -> tuple[Ceiling, ...]:
     """Draw limits; some of those before stay, with another maximum or as they were, and at most one is boosted."""
     ids = {one.id for one in owned}
-    fitting = [one for one in TEMPLATES if set(one.profiles) <= ids]
-    kept = [one for one in before if chance.random() < 0.5]
-    drawn = chance.sample(fitting, chance.choice((1, 2, 4)))
-    chosen = {(one.name, one.meter, one.window): one for one in (*drawn, *kept)}
-    found = list(chosen.values())
-    boosted = chance.randrange(len(found))
-    if chance.random() < 0.4:
+    fitting = [one for one in THEMES[theme] if set(one.profiles) <= ids]
+    kept = [one for one in before if chance.random() < 0.4]
+    kept = [replace(one, maximum=one.maximum * 3 // 2) if chance.random() < 0.3 else one for one in kept]
+    drawn = chance.sample(fitting, min(len(fitting), chance.choice((1, 2, 4))))
+    found = list({(one.name, one.meter, one.window): one for one in (*drawn, *kept)}.values())
+    if chance.random() < 0.3:
+        boosted = chance.randrange(len(found))
         begins_ms = EPOCH_MS + chance.randrange(900_000)
         boost = Boosted(begins_ms, begins_ms + chance.choice((5_000, 60_000, 2_000_000)), permille=500)
         found[boosted] = replace(found[boosted], boosts=(boost,))

@@ -1,4 +1,4 @@
-"""What is promised to honest callers, looked at after every write, counted without our code; ``make theorem`` prints it.
+"""What is promised to honest callers, looked at after every write, counted without our code.
 
 *Exact* is what calls that are recorded really added to a limit within its exact window, by ``facts.py``.
 
@@ -8,14 +8,17 @@
 3. A hold is committed only where used + reserved, its own amount included, is at most the maximum.
 4. What a limit on some models or profiles holds is what open reservations hold of it: nothing when it is new, nothing
    when all is over.
-5. A reservation is settled with a successful call that names it, and by nothing else.
+5. A reservation is settled with a successful call that names it, released by its holder, and ended by nothing else.
 6. An answer says what the contract says (``Honest.wrong_turns``), and the ledger what a call cost.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bedrock_meter.limits.gauge import read
+from bedrock_meter.storage.gauges import gauge_of
 from tests.faults.facts import UNKNOWN, counts, price
 from tests.faults.honest import Honest, Made
 from tests.faults.installed import Installed, layout
@@ -25,6 +28,7 @@ from tests.faults.schedules import DAY_MS
 from tests.faults.table import Write
 from tests.faults.theorem import held_of, number, reserved, used
 from tests.faults.values import Item
+from tests.faults.wire import isolate
 
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -105,6 +109,8 @@ class Promise:
         identity = write.key[1].removeprefix("RESERVATION#")
         if write.after["status"]["S"] == "settled" and identity not in self._settling:
             self.findings.append(f"settlement: {identity} was settled by no successful call")
+        if write.after["status"]["S"] == "released" and identity not in self.market.given_back:
+            self.findings.append(f"settlement: {identity} was released, and not by its holder")
 
     def _write(self, write: Write) -> None:
         before, after, now_ms = write.before, write.after, write.at_ms
@@ -127,8 +133,9 @@ class Promise:
             state = self._limits.get(key)
             if state is None:
                 state = self._limits[key] = _Limit(now_ms, max(0, exact - one.maximum_at(now_ms)), one.base, now_ms)
-                if one.scope != ((), ()) and held:
-                    self.findings.append(f"holds: {_name(one)} is new and holds {held}")
+                said = _says_reserved(gauge, one, now_ms) if one.scope != ((), ()) else 0
+                if said:
+                    self.findings.append(f"holds: {_name(one)} is new and says that {said} is reserved")
             if state.base != one.base:
                 state.tolerated = max(state.tolerated, used(gauge, one, now_ms) + held - one.maximum_at(now_ms))
                 state.base = one.base
@@ -138,11 +145,12 @@ class Promise:
 
     def _bound(self, gauge: Item, one: Installed, state: _Limit, exact: int, now_ms: int) -> None:
         maximum, said = one.maximum_at(now_ms), used(gauge, one, now_ms)
-        if maximum:
+        earlier = 0
+        if state.since_ms > self.market.schedule.start_ms:
+            calls = [made for made in self._recorded.values() if made.held_ms <= state.since_ms]
+            earlier = sum(self._amount(one, made) for made in calls)
+        if maximum and not state.tolerated and not earlier:
             self.closest = max(self.closest, 100 * exact / maximum)
-        earlier = sum(
-            self._amount(one, made) for made in self._recorded.values() if made.held_ms <= state.since_ms + 12_000
-        ) if len(self._limits) > len(self.market.ceilings) else 0  # fmt: skip
         if exact > maximum + state.tolerated + earlier:
             self.findings.append(
                 f"bound: {_name(one)} is at {exact} of {maximum}; {state.tolerated} tolerated, {earlier} before it"
@@ -189,6 +197,19 @@ class Promise:
                     open_holds[f"{key} {bucket}"] += amount
         if not self.market.is_faulty:
             self._compare(gauge, open_holds)
+        self._look_ahead(gauge)
+
+    def _look_ahead(self, gauge: Item) -> None:
+        """Nothing more happens but time: until a call leaves its exact window, a strict limit counts it."""
+        for one in layout(gauge):
+            if not one.hard or not one.window.sub_ms or not self._counts_all(one):
+                continue
+            for made in self._recorded.values():
+                at_ms = made.event_ms + one.window.sub_ms * 12 - 1
+                if at_ms >= self.market.world.scheduler.now_ms:
+                    said, exact = used(gauge, one, at_ms), self._exact(one, at_ms)
+                    if said < exact:
+                        self.findings.append(f"used: {_name(one)} will say {said}, exact is {exact}")
 
     def _compare(self, gauge: Item, expected: Counter[str]) -> None:
         for name in gauge:
@@ -199,6 +220,12 @@ class Promise:
                     self.findings.append(f"holds: {name} is {number(gauge, name)}, reservations hold {held}")
 
 
+def _says_reserved(gauge: Item, one: Installed, now_ms: int) -> int:
+    """What the product says that is held of a limit."""
+    readings = read(gauge_of(gauge), now_ms)
+    return next(reading.reserved for reading in readings if reading.limit.slot == one.slot)
+
+
 def _grew(before: Item | None, after: Item, one: Installed) -> bool:
     """Whether a hold took something of a limit."""
     return number(after, f"c{one.slot}") > number(before, f"c{one.slot}")
@@ -206,6 +233,29 @@ def _grew(before: Item | None, after: Item, one: Installed) -> bool:
 
 def _name(one: Installed) -> str:
     return f"{one.meter} {one.window.text} {[*one.scope[0], *one.scope[1]] or ''}".rstrip()
+
+
+def chunk(seeds: tuple[int, ...]) -> list[tuple[int, Seen]]:
+    """Run some seeds in a process of their own."""
+    isolate()
+    return [(seed, watch(seed)) for seed in seeds]
+
+
+def show(outcomes: Iterable[tuple[int, Seen]]) -> bool:
+    """Print what seeds showed; whether the promise was kept."""
+    kept, count, admitted, denied, closest = True, 0, 0, 0, 0.0
+    asked: Counter[str] = Counter()
+    for seed, one in outcomes:
+        count, admitted, denied = count + 1, admitted + one.admitted, denied + one.denied
+        closest = max(closest, one.closest)
+        asked.update(one.asked)
+        if one.findings:
+            kept = False
+            print(f"  honest {seed}: {one.findings[0]}")
+    print(f"{count} markets of honest callers: {admitted} calls admitted, {denied} requests denied")
+    print(f"  a strict limit was used at most {closest:.1f} % of its maximum, where nothing excuses more")
+    print("  ways to name a model: " + ", ".join(f"{how} {many}" for how, many in sorted(asked.items())))
+    return kept
 
 
 def watch(seed: int, design: Design = PRODUCT) -> Seen:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults import faults
+from tests.faults import faults, honest_mutants, promise
 from tests.faults.crowd import DOLLARS, LIMIT, NANO_USD_PER_TOKEN, fairness, spend, spend_dollars
 from tests.faults.faults import ScriptedFaults
 from tests.faults.reservation_mutants import MUTANTS, death, in_peace
@@ -120,3 +120,20 @@ def test_callers_who_fit_are_not_starved_by_those_who_do_not() -> None:
 def test_a_wrong_design_dies_and_not_in_peace(number: int) -> None:
     assert death(MUTANTS[number]) is not None
     assert [found for seed in range(3) for found in watch(in_peace(seed), MUTANTS[number]).findings] == []
+
+
+@pytest.mark.parametrize("first", range(0, QUICK, 10))
+def test_what_is_promised_to_honest_callers_is_kept(first: int) -> None:
+    seen = {seed: promise.watch(seed) for seed in range(first, first + 10)}
+    assert {seed: one.findings for seed, one in seen.items() if one.findings} == {}
+    assert sum(one.admitted for one in seen.values()) > 20
+    assert sum(one.denied for one in seen.values()) > 20
+
+
+@pytest.mark.parametrize("number", range(len(honest_mutants.MUTANTS)), ids=[one.name for one in honest_mutants.MUTANTS])
+def test_what_breaks_a_promise_is_noticed(number: int) -> None:
+    assert honest_mutants.death(honest_mutants.MUTANTS[number]) is not None
+
+
+def test_an_honest_market_is_one_course_of_events() -> None:
+    assert promise.watch(7) == promise.watch(7)

@@ -383,8 +383,8 @@ def show(outcomes: Iterable[tuple[int, Outcome]]) -> bool:
 
 
 def main() -> int:
-    """Run workloads, the thousand callers and the mutants; 0 if the theorem holds and every mutant is dead."""
-    from tests.faults import crowd, reservation_mutants
+    """Run workloads, honest callers, the crowd and the mutants; 0 if all of it holds and every mutant is dead."""
+    from tests.faults import crowd, honest_mutants, promise, reservation_mutants
 
     first, count = int(os.environ.get("FROM", "0")), int(os.environ.get("SEEDS", "1000"))
     isolate()
@@ -392,6 +392,8 @@ def main() -> int:
         chunks = [tuple(range(at, min(at + 10, first + count))) for at in range(first, first + count, 10)]
         good = [show(one for outcomes in pool.map(_chunk, chunks) for one in outcomes)]
         good.append(reservation_mutants.show(pool))
+        good.append(promise.show(one for outcomes in pool.map(promise.chunk, chunks) for one in outcomes))
+        good.append(honest_mutants.show(pool))
     good += [crowd.main()]
     return 0 if all(good) else 1
 

@@ -78,7 +78,9 @@ class Costs:
         Raises:
             UnknownCost: A hard limit does, and nobody knows.
         """
-        limits = [one for one in layout.limits if one.meter is Meter.COST_USD and is_touched(one, estimate)]
+        limits = [
+            one for one in layout.limits if one.meter is Meter.COST_USD and not one.shadow and is_touched(one, estimate)
+        ]
         if not limits:
             return estimate
         priced = self.rated(estimate, tenant, now_ms)
