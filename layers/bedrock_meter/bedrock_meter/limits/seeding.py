@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from bedrock_meter.invocations.admission import MAX_FUTURE_MS
 from bedrock_meter.limits.counting import counted
-from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
+from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.limit import InstalledLimit, LayoutChange
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, RollingWindow, Window
 from bedrock_meter.usage.rollup import RollupKey, Sums
