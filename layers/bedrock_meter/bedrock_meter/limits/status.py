@@ -79,6 +79,11 @@ def denied_by(readings: Sequence[Reading]) -> list[str]:
     return [reading.limit.name for reading in sorted(denying, key=severity, reverse=True)]
 
 
+def denied_by_unpriced(readings: Sequence[Reading]) -> list[Reading]:
+    """Return the readings of those limits that deny because of usage without a price; never of a shadow limit."""
+    return [reading for reading in readings if reading.is_denied_by_unpriced and not reading.limit.shadow]
+
+
 def severity(reading: Reading) -> tuple[int, float, float]:
     """Return what to compare limits by: who denies, and longest, stands above who is near its end."""
     if reading.allowed:
