@@ -75,12 +75,13 @@ def gauge(tenant: str, *limits: Limit, used: int = 0, fail_policy: str | None = 
 
 @dataclass
 class World:
-    """Tables of a few tenants; ``error`` is raised by whatever reads."""
+    """Tables of a few tenants; ``error`` is raised by whatever reads, ``unreadable`` by what reads roll-ups."""
 
     gauges: dict[str, Gauge] = field(default_factory=dict)
     timezones: dict[str, str] = field(default_factory=dict)
     rows: dict[str, list[tuple[RollupKey, Sums]]] = field(default_factory=dict)
     error: Exception | None = None
+    unreadable: Exception | None = None
     page: int = 100
     pages_read: int = 0
     told: list[str] = field(default_factory=list)
@@ -97,12 +98,18 @@ class World:
         self._fail()
         return self.timezones.get(tenant)
 
-    def pages(self, tenant: str, from_ms: int, to_ms: int) -> Iterator[Sequence[tuple[RollupKey, Sums]]]:
+    def pages(
+        self, tenant: str, from_ms: int, to_ms: int, *, newest_first: bool = False
+    ) -> Iterator[Sequence[tuple[RollupKey, Sums]]]:
         found = sorted(
-            (row for row in self.rows.get(tenant, []) if from_ms <= row[0].quarter_ms < to_ms), key=lambda row: row[0]
+            (row for row in self.rows.get(tenant, []) if from_ms <= row[0].quarter_ms < to_ms),
+            key=lambda row: row[0],
+            reverse=newest_first,
         )
         for start in range(0, len(found) or 1, self.page):
             self._fail()
+            if self.unreadable is not None:
+                raise self.unreadable
             self.pages_read += 1
             yield found[start : start + self.page]
 

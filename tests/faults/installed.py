@@ -71,8 +71,10 @@ def layout(item: Item) -> list[Installed]:
         label, _, zone = spelled.partition(" ")
         rolling = label[:-1].isdigit()
         window = Window(label, "" if rolling else zone or text[0])
-        boosts: list[list[int]] = (packed[_BOOSTS_AT] if len(packed) > _BOOSTS_AT else 0) or []
-        segments = tuple((begins, ends, more + base * permille // 1000) for begins, ends, more, permille in boosts)
+        boosts: list[tuple[int, int, int, int]] = packed[_BOOSTS_AT] if len(packed) > _BOOSTS_AT else []
+        segments = tuple(
+            (begins, ends, more + base * permille // 1000) for begins, ends, more, permille in boosts or ()
+        )
         models, profiles = (packed[_SCOPE_AT] if len(packed) > _SCOPE_AT else 0) or ((), ())
         shadow = bool(packed[_SHADOW_AT]) if len(packed) > _SHADOW_AT else False
         changed = packed[_CHANGED_AT] if len(packed) > _CHANGED_AT else 0

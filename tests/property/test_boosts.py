@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bedrock_meter.limits.boosts import Boost, least_maximum, maximum_at, next_boundary_ms, segment_start_ms
 from bedrock_meter.limits.estimates import Estimate
-from bedrock_meter.limits.gauge import Gauge, bucket_name, has_room_from_ms, read_buckets
+from bedrock_meter.limits.gauge import NO_SUMS, Gauge, allows_from_ms, bucket_name, read_buckets, sums_by_slot
 from bedrock_meter.limits.levels import States, judge
 from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit, decode_layout, encode_layout
 from bedrock_meter.limits.meters import Meter
@@ -117,7 +117,7 @@ def test_the_first_instant_with_room_is_exact(
         (reading,) = read_buckets(Layout(1, (installed,)), buckets, at_ms)
         return reading.used + need <= least_maximum(base, given_boosts, at_ms, at_ms + ahead_ms)
 
-    found_ms = has_room_from_ms(installed, buckets, need, now_ms, ahead_ms)
+    found_ms = allows_from_ms(installed, sums_by_slot(buckets).get("0", NO_SUMS), need, now_ms, ahead_ms)
     if found_ms is not None:
         assert found_ms >= now_ms
         assert fits(found_ms)

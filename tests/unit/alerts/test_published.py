@@ -18,7 +18,8 @@ from bedrock_meter.alerts.contracts import (
     unreserved_event,
 )
 from bedrock_meter.limits.boosts import Boost
-from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
+from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.levels import judge
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, plan_change
 from bedrock_meter.limits.meters import Meter

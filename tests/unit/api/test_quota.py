@@ -6,14 +6,16 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from bedrock_meter.clock import iso
-from bedrock_meter.limits.gauge import UNCOUNTED
-from bedrock_meter.limits.holds import expiry_bucket, held_name
+from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.limits.holds import UNCOUNTED, bucket_end_ms, expiry_bucket, held_name
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.money import NANO
+from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.http import World, gauge
-from tests.doubles.records import NOW_MS, limit
+from tests.doubles.records import NOW_MS, limit, sums
 
 QUOTA = "/v1/tenants/acme/quota"
 
@@ -49,7 +51,7 @@ def test_a_tenant_over_a_limit_is_denied_and_told_until_when() -> None:
     assert 0 < int(answer.headers["Retry-After"]) <= 3900
 
 
-def test_what_is_reserved_is_not_left_and_may_come_back_at_any_moment() -> None:
+def test_what_is_reserved_is_not_left_until_it_has_passed() -> None:
     found = world(limit("1h", 1000, hard=True), used=400)
     known, name = found.gauges["acme"], held_name("t", expiry_bucket(NOW_MS))
     found.gauges["acme"] = replace(known, holds={name: 500})
@@ -61,7 +63,11 @@ def test_what_is_reserved_is_not_left_and_may_come_back_at_any_moment() -> None:
     answer = found.ask(QUOTA)
     (one,) = answer.document["limits"]
     assert (one["remaining"], one["allowed"], one["throttled_until"]) == (0, False, None)
-    assert answer.headers["Retry-After"] == "1"
+    assert one["denied_because"] == ["reserved"]
+    passes_s = -(-(bucket_end_ms(expiry_bucket(NOW_MS)) - NOW_MS) // 1_000)
+    assert answer.headers["Retry-After"] == str(passes_s)
+    found.now_ms = NOW_MS + passes_s * 1_000
+    assert found.ask(QUOTA).document["allowed"] is True
 
 
 def test_waiting_is_not_offered_where_it_does_not_help() -> None:
@@ -199,3 +205,107 @@ def test_money_is_shown_as_text_and_what_has_no_price_makes_it_incomplete() -> N
     found.gauges["acme"] = replace(known, buckets={**known.buckets, bucket + UNCOUNTED: 2})
     (one,) = found.ask(QUOTA).document["limits"]
     assert (one["complete"], one["uncounted_requests"], one["allowed"]) == (False, 2, True)
+
+
+UNKNOWN = ClientError({"Error": {"Code": "ThrottlingException"}}, "Query")
+WITHOUT_PRICE = [
+    ("custom.old-v1:0", "p1", 3, 1),
+    ("custom.new-v1:0", "p1", 1, 2),
+    ("a.model", "p1", 0, 0),
+    ("-", "p2", 2, 1),
+]
+"""Model, profile, how many quarter-hours ago, calls without a price."""
+
+
+def unpriced_world(**changes: object) -> World:
+    strict = replace(limit("2h", 10 * NANO, meter=Meter.COST_USD, hard=True), **changes)  # type: ignore[arg-type]
+    found = world(strict)
+    known = found.gauges["acme"]
+    mark = bucket_name("0", strict.window, NOW_MS - 3 * QUARTER_MS) + UNCOUNTED
+    found.gauges["acme"] = replace(known, buckets={mark: 4})
+    quarter_ms = NOW_MS - NOW_MS % QUARTER_MS
+    found.rows["acme"] = [
+        (RollupKey("acme", quarter_ms - ago * QUARTER_MS, profile, model), sums(5, unpriced=unpriced))
+        for model, profile, ago, unpriced in WITHOUT_PRICE
+    ]
+    return found
+
+
+def test_usage_without_a_price_denies_and_the_answer_says_which_and_what_to_do() -> None:
+    found = unpriced_world()
+    answer = found.ask(QUOTA)
+    body = answer.document
+    (one,) = body["limits"]
+    assert (body["allowed"], body["denied_by"]) == (False, ["cost_usd-2h"])
+    assert (one["when_unpriced"], one["denied_because"], one["uncounted_requests"]) == ("deny", ["unpriced"], 4)
+    assert (one["used"], one["remaining"]) == ("0.00", "10.00")
+    assert body["unpriced"]["models"] == [
+        {"model": "custom.new-v1:0"},
+        {"model": None, "profile": "p2"},
+        {"model": "custom.old-v1:0"},
+    ]
+    assert body["unpriced"]["complete"] is True
+    commands = body["unpriced"]["commands"]
+    assert [" ".join(one.split()[:3]) for one in commands] == [
+        "bedrock-meter tenants apply",
+        "bedrock-meter prices apply",
+        "bedrock-meter rerate --tenant",
+    ]
+    leaves_s = int(answer.headers["Retry-After"])
+    assert 0 < leaves_s <= 2 * 3_600
+    found.now_ms = NOW_MS + (leaves_s - 1) * 1_000
+    assert found.ask(QUOTA).document["allowed"] is False
+    found.now_ms = NOW_MS + leaves_s * 1_000
+    later = found.ask(QUOTA).document
+    assert later["allowed"] is True
+    assert "unpriced" not in later
+    assert "denied_because" not in later["limits"][0]
+
+
+@pytest.mark.parametrize("changes", [{"when_unpriced": "allow"}, {"shadow": True}, {"hard": False}])
+def test_nothing_is_looked_up_where_usage_without_a_price_does_not_deny(changes: dict[str, object]) -> None:
+    found = unpriced_world(**changes)
+    body = found.ask(QUOTA).document
+    assert (body["allowed"], "unpriced" in body, found.pages_read) == (True, False, 0)
+    (one,) = body["limits"]
+    assert (one["complete"], one["uncounted_requests"]) == (False, 4)
+    assert one.get("would_allow", True) is ("shadow" not in changes)
+
+
+def test_what_has_no_price_is_looked_up_once_a_minute_and_again_when_the_limits_change() -> None:
+    found = unpriced_world()
+    for after_ms, reads in ((0, 1), (59_999, 1), (60_000, 2), (61_000, 2)):
+        found.now_ms = NOW_MS + after_ms
+        assert found.ask(QUOTA).document["unpriced"]["models"]
+        assert found.pages_read == reads
+    known = found.gauges["acme"]
+    changed = tuple(replace(one, version=9) for one in known.layout.limits)
+    found.gauges["acme"] = replace(known, layout=replace(known.layout, version=9, limits=changed))
+    found.ask(QUOTA)
+    assert found.pages_read == 3
+
+
+def test_more_than_a_few_models_and_pages_are_not_named() -> None:
+    found = unpriced_world()
+    key, _ = found.rows["acme"][0]
+    found.rows["acme"] = [(key._replace(model=f"custom.m{number}"), sums(1, unpriced=1)) for number in range(9)]
+    body = found.ask(QUOTA).document["unpriced"]
+    assert (len(body["models"]), body["complete"]) == (5, False)
+    found = unpriced_world()
+    found.page = 1
+    found.rows["acme"] += [
+        (key._replace(quarter_ms=key.quarter_ms + QUARTER_MS, model=f"a.m{number}"), sums(1)) for number in range(9)
+    ]
+    body = found.ask(QUOTA).document["unpriced"]
+    assert body["complete"] is False
+    assert found.pages_read == 4
+
+
+def test_the_answer_is_given_where_the_rollups_cannot_be_read() -> None:
+    found = unpriced_world()
+    found.unreadable = UNKNOWN
+    answer = found.ask(QUOTA)
+    assert (answer.status, answer.document["allowed"]) == (200, False)
+    assert answer.document["unpriced"] == {"models": [], "complete": False, "commands": []}
+    found.unreadable = None
+    assert found.ask(QUOTA).document["unpriced"]["models"]

@@ -1,5 +1,7 @@
 """What an estimate costs at most, and who must know."""
 
+from typing import Any
+
 import pytest
 
 from bedrock_meter.errors import UnknownCost
@@ -19,8 +21,8 @@ COSTS = Costs(TestPrices(), "us-east-1")
 CLAUDE = Scope(models=("anthropic.claude-*",))
 
 
-def layout(*, hard: bool = True, scope: Scope = WHOLE, meter: Meter = Meter.COST_USD) -> Layout:
-    limit = Limit("spend", meter, RollingWindow(3600), 5 * NANO, hard, scope=scope)
+def layout(*, hard: bool = True, scope: Scope = WHOLE, meter: Meter = Meter.COST_USD, **other: Any) -> Layout:
+    limit = Limit("spend", meter, RollingWindow(3600), 5 * NANO, hard, scope=scope, **other)
     return Layout(1, (InstalledLimit(limit, "0", 1),))
 
 
@@ -51,13 +53,28 @@ def test_the_real_book_knows_a_model_with_the_prefix_of_a_system_profile() -> No
 
 @pytest.mark.parametrize("costs", [COSTS, NO_PRICES])
 def test_a_hard_limit_refuses_what_has_no_price_and_says_what_to_do(costs: Costs) -> None:
-    with pytest.raises(UnknownCost, match=r"hard limit 'spend'.*nobody.knows-this-model.*give the estimate"):
+    with pytest.raises(UnknownCost, match=r"limit 'spend' .*denies.*nobody.knows-this-model.*give the estimate"):
         costs.needed(Estimate(model=UNPRICED_MODEL), layout(), "acme", NOW_MS)
 
 
 def test_nobody_else_asks_for_a_price() -> None:
     unpriced = Estimate(model=UNPRICED_MODEL)
-    for harmless in (layout(hard=False), layout(scope=CLAUDE), layout(meter=Meter.REQUESTS), Layout(1, ())):
+    for harmless in (
+        layout(hard=False),
+        layout(scope=CLAUDE),
+        layout(meter=Meter.REQUESTS),
+        Layout(1, ()),
+        layout(when_unpriced="allow"),
+        layout(shadow=True),
+        layout(shadow=True, when_unpriced="deny"),
+    ):
         assert COSTS.needed(unpriced, harmless, "acme", NOW_MS) == unpriced
     with pytest.raises(UnknownCost):
+        COSTS.needed(unpriced, layout(hard=False, when_unpriced="deny"), "acme", NOW_MS)
+    with pytest.raises(UnknownCost):
         COSTS.needed(Estimate(), layout(scope=CLAUDE), "acme", NOW_MS)
+
+
+def test_a_shadow_limit_is_rated_like_any_other_so_that_it_says_what_it_would_hold() -> None:
+    priced = COSTS.needed(Estimate(input_tokens=100, model="a.model"), layout(shadow=True), "acme", NOW_MS)
+    assert priced.cost_nano_usd == 300

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedrock_meter.limits.counting import Counted, adds, counted
-from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name, read_buckets
+from bedrock_meter.limits.gauge import bucket_name, read_buckets
+from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope

@@ -11,11 +11,12 @@ from bedrock_meter.limits.holds import (
     bucket_end_ms,
     charged_name,
     charges,
-    expires_below_ms,
     expiry_bucket,
     held_name,
     hold_key,
     is_hold,
+    marked_name,
+    next_end_ms,
     passed,
     reserved,
 )
@@ -61,16 +62,16 @@ def test_buckets_are_pruned_when_every_clock_has_passed_them() -> None:
 
 
 def test_names_are_neither_buckets_nor_anything_else_of_a_gauge() -> None:
-    names = [held_name("t", expiry_bucket(NOW_MS)), charged_name("A")]
-    assert [is_hold(name) for name in names] == [True, True]
-    assert [is_bucket(name) for name in names] == [False, False]
+    names = [held_name("t", expiry_bucket(NOW_MS)), held_name("A5", 7), charged_name("A"), marked_name("A")]
+    assert len(set(names)) == 4
+    assert all(is_hold(name) and not is_bucket(name) for name in names)
     others = ("pk", "sk", "schema", "rev", "v", "limits", "lease", "pending", "0abc", "Z9")
     assert not any(is_hold(name) for name in others)
 
 
 def test_charges_are_what_buckets_gain_by_limit() -> None:
     assert charges({"0abc": 5, "0abd": 2, "Axyz": 1, "B1": -4, "xtABC": -9}) == {"c0": 7, "cA": 1}
-    assert charges({"0abc-": 3, "0abc+": 8}) == {}
+    assert charges({"0abc-": 3, "0abc+": 8, "0abd-": 1, "A0-": -2}) == {"c0-": 4}
     assert charges({}) == {}
 
 
@@ -95,14 +96,18 @@ def test_the_next_limit_of_a_slot_has_other_holds_and_a_changed_maximum_the_same
     assert [reserved(holds, key, 0) for key in ("01", "013", "0")] == [4, 2, 0]
 
 
-def test_less_is_held_from_the_end_of_an_expiry_bucket_on() -> None:
+def test_less_is_held_from_the_end_of_the_next_expiry_bucket_on() -> None:
     bucket = expiry_bucket(NOW_MS)
-    holds = {held_name("t", bucket): 7, held_name("t", bucket + 2): 5, held_name("r", bucket + 1): 9}
+    holds = {held_name("t", bucket): 7, held_name("t", bucket + 1): -5, held_name("t", bucket + 2): 5}
     ends_ms = [bucket_end_ms(bucket), bucket_end_ms(bucket + 2)]
-    assert [expires_below_ms(holds, "t", amount, NOW_MS) for amount in (13, 12, 6, 5, 1, 0)] == [
-        NOW_MS, ends_ms[0], ends_ms[0], ends_ms[1], ends_ms[1], None,
-    ]  # fmt: skip
-    assert expires_below_ms({}, "t", 1, NOW_MS) == NOW_MS
+    assert [next_end_ms(holds, "t", at_ms) for at_ms in (NOW_MS, ends_ms[0] - 1)] == [ends_ms[0]] * 2
+    assert [next_end_ms(holds, "t", at_ms) for at_ms in ends_ms] == [ends_ms[1], None]
+    assert next_end_ms(holds, "r", NOW_MS) is None
+
+
+def test_what_one_update_removes_is_bounded() -> None:
+    names = [held_name("t", number) for number in range(150)]
+    assert len(passed(names, NOW_MS)) == 100
 
 
 def test_limits_of_one_meter_share_a_key_and_every_meter_has_its_own() -> None:

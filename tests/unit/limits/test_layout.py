@@ -80,6 +80,18 @@ ENCODED = [
         '["",["0",1,"u","1h",5000000000,0,0,0,null,[["anthropic.claude-*"],[]]],'
         '["1",2,"x","1m",5,0,0,0,7,[[],["p1"]]]]',
     ),
+    (
+        Layout(
+            9,
+            (
+                InstalledLimit(
+                    Limit("cost_usd-1h", Meter.COST_USD, HOUR, 5, when_unpriced="deny"), "0", 9, slot_version=7
+                ),
+                InstalledLimit(Limit("cost_usd-1m", Meter.COST_USD, MINUTE, 5, True, when_unpriced="allow"), "1", 2),
+            ),
+        ),
+        '["",["0",9,"u","1h",5,0,0,0,null,0,0,0,0,"deny",2],["1",2,"u","1m",5,1,0,0,null,0,0,0,0,"allow"]]',
+    ),
     (Layout(4, (), reserves=True), '["",1]'),
     (
         Layout(5, (InstalledLimit(Limit("requests-1h", Meter.REQUESTS, HOUR, 5), "0", 1),), reserves=True),
@@ -124,7 +136,9 @@ BROKEN = [
     '["",["0",1,"t","1 month",5]]',
     '["",["0",1,"t",null,5]]',
     '["",["0",1,"t","1h",-5]]',
-    '["",["0",1,"t","1h",5,0,0,0,0,0,0,0,0,0,0]]',
+    '["",["0",1,"t","1h",5,0,0,0,0,0,0,0,0,0,0,0]]',
+    '["",["0",1,"t","1h",5,0,0,0,null,0,0,0,0,"deny"]]',
+    '["",["0",1,"u","1h",5,0,0,0,null,0,0,0,0,"never"]]',
     '["",["0",1,"t","1h",5,0,0,0,null,[["a"]]]]',
     '["",["0",1,"t","1h",5,0,0,0,null,[["a",7],[]]]]',
     '["",["0",1,"t","1h",5,0,0,0,null,[["a","a"],[]]]]',

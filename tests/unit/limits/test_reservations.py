@@ -1,12 +1,13 @@
 """What a reservation holds, and how it is decided."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, bucket_name
-from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, RETRY_RESERVED_MS, bucket_end_ms, expiry_bucket, held_name
+from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, bucket_end_ms, expiry_bucket, held_name
 from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import (
@@ -19,8 +20,9 @@ from bedrock_meter.limits.reservations import (
     moved_holds,
     reservation_id,
 )
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.suspension import resume, suspend
-from bedrock_meter.limits.windows import RollingWindow
+from bedrock_meter.limits.windows import CalendarWindow, RollingWindow
 from tests.doubles.records import NOW_MS
 
 HOUR = RollingWindow(3600)
@@ -92,9 +94,56 @@ def test_what_is_used_says_when_it_frees() -> None:
     assert (decision.by_used, decision.retry_after_ms) == (True, frees_ms - NOW_MS)
 
 
-def test_what_is_only_reserved_may_be_given_back_at_any_moment() -> None:
+def test_what_is_only_reserved_may_be_given_back_at_any_moment_and_passes_at_last() -> None:
     decision = decide(gauge(installed(), used=40, held=40), Estimate(input_tokens=50), NOW_MS, NOW_MS)
-    assert (decision.by_used, decision.retry_after_ms) == (False, RETRY_RESERVED_MS)
+    passes_ms = bucket_end_ms(expiry_bucket(NOW_MS))
+    assert (decision.by_used, decision.soonest_ms, decision.retry_after_ms) == (False, 0, passes_ms - NOW_MS)
+
+
+def test_what_is_used_and_what_is_reserved_must_both_be_gone() -> None:
+    frees_ms, passes_ms = (NOW_MS // 300_000 + 13) * 300_000, bucket_end_ms(expiry_bucket(NOW_MS))
+    decision = decide(gauge(installed(), used=70, held=90), Estimate(input_tokens=50), NOW_MS, NOW_MS)
+    assert passes_ms < frees_ms
+    wait_ms = frees_ms - NOW_MS
+    assert (decision.by_used, decision.soonest_ms, decision.retry_after_ms) == (True, wait_ms, wait_ms)
+
+
+def test_an_image_from_before_a_call_without_a_price_admits_nothing_where_that_denies() -> None:
+    money = InstalledLimit(Limit("usd", Meter.COST_USD, HOUR, 100, hard=True), "0", 1)
+    found = Gauge("acme", 1, Layout(1, (money,)), {}, holds={"c0-": 4})
+    decision = decide(found, Estimate(cost_nano_usd=1), NOW_MS, NOW_MS)
+    assert admitting_charges(found, decision) == {"c0": 99, "c0-": 4}
+    allowing = replace(found, layout=Layout(1, (replace(money, limit=replace(money.limit, hard=False)),)))
+    assert decide(allowing, Estimate(cost_nano_usd=1), NOW_MS, NOW_MS).room == {"c0": 99}
+
+
+def test_usage_without_a_price_denies_until_it_has_left_the_window() -> None:
+    money = InstalledLimit(Limit("usd", Meter.COST_USD, HOUR, 100, hard=True), "0", 1)
+    day = InstalledLimit(Limit("day", Meter.COST_USD, CalendarWindow("day", "UTC"), 100, when_unpriced="deny"), "1", 1)
+    other = replace(day, limit=replace(day.limit, scope=Scope(("b.*",)), name="other"), slot="2")
+    leaves_ms = (NOW_MS // 300_000 + 13) * 300_000
+    day_ends_ms = day.window.bounds(NOW_MS)[1]  # type: ignore[union-attr]
+    for limits, until_ms in (((money,), leaves_ms), ((money, day), day_ends_ms), ((day, money), day_ends_ms)):
+        marks = {bucket_name(one.slot, one.window, NOW_MS) + "-": 2 for one in limits}
+        found = Gauge("acme", 1, Layout(1, (*limits, other)), marks)
+        decision = decide(found, Estimate(cost_nano_usd=1, model="a.model"), NOW_MS, NOW_MS)
+        assert decision.denied_by is not None
+        assert (decision.allowed, decision.by_used) == (False, True)
+        assert decision.retry_after_ms == decision.soonest_ms == -(-(until_ms - NOW_MS) // 1000) * 1000
+        assert decision.denied_by.throttled_until_ms == until_ms
+        assert (decision.denied_by.allowed, decision.denied_by.used, decision.denied_by.uncounted) == (False, 0, 2)
+        assert not decide(found, Estimate(cost_nano_usd=1, model="a.model"), until_ms - 1, NOW_MS).allowed
+        assert decide(found, Estimate(cost_nano_usd=1, model="a.model"), until_ms, NOW_MS).allowed
+
+
+@pytest.mark.parametrize("changes", [{"when_unpriced": "allow"}, {"shadow": True}, {"hard": False}])
+def test_usage_without_a_price_is_let_in_where_the_limit_says_so(changes: dict[str, Any]) -> None:
+    money = InstalledLimit(replace(Limit("usd", Meter.COST_USD, HOUR, 100, hard=True), **changes), "0", 1)
+    found = Gauge("acme", 1, Layout(1, (money,)), {bucket_name("0", HOUR, NOW_MS) + "-": 2})
+    decision = decide(found, Estimate(cost_nano_usd=1), NOW_MS, NOW_MS)
+    assert decision.allowed
+    assert (decision.readings[0].allowed, decision.readings[0].uncounted) == (True, 2)
+    assert decision.readings[0].would_allow == ("shadow" not in changes)
 
 
 def test_an_amount_above_the_maximum_never_fits() -> None:

@@ -26,7 +26,7 @@ from bedrock_meter.api.contract import (
     strict,
     string,
 )
-from bedrock_meter.limits.limit import FAIL_POLICIES, MAX_LIMITS
+from bedrock_meter.limits.limit import FAIL_POLICIES, MAX_LIMITS, UNPRICED_POLICIES
 from bedrock_meter.limits.scope import MOST
 from bedrock_meter.limits.suspension import MAXIMUM_REASON
 from bedrock_meter.tenants.administration import APPLIED, BOOSTS, EFFECTIVE
@@ -252,6 +252,10 @@ def _schemas() -> dict[str, Schema]:
         "profiles": array(profile_id, minItems=1, maxItems=MOST),
         "shadow": {"type": "boolean", "description": "evaluated and reported, never denies"},
         "fail": {"enum": [*FAIL_POLICIES, None]},
+        "when_unpriced": {
+            "enum": [*UNPRICED_POLICIES, None],
+            "description": "of cost_usd alone: whether usage without a price denies; default: deny where hard, else allow",
+        },
     }
     change: dict[str, Schema] = {
         "id": TENANT,
@@ -283,7 +287,7 @@ def _schemas() -> dict[str, Schema]:
         "finished": {"type": "boolean", "description": "nothing is left to do"},
         "next": nullable(string("where to go on; null where all were reached: if it is not finished, begin again")),
     }
-    said_where_set = ["models", "profiles", "shadow", "fail"]
+    said_where_set = ["models", "profiles", "shadow", "fail", "when_unpriced"]
     in_force = array(answered({**limit, "source": {"enum": [PLAN, TENANT_LIMIT]}}, optional=said_where_set))
     known = {name: change[name] for name in ("id", "timezone", "plan", "fail")}
     times = {"updated_at": INSTANT, "removed_at": nullable(INSTANT)}

@@ -29,7 +29,9 @@ from bedrock_meter.api.contract import (
 )
 from bedrock_meter.api.problems import CONTENT_TYPE
 from bedrock_meter.api.requests import MAX_COUNT
+from bedrock_meter.limits.limit import UNPRICED_POLICIES
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.unpriced import MOST_NAMED
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
 _RESERVATION = [
@@ -46,6 +48,29 @@ _SCOPE: Schema = {
     **answered({"models": array(string()), "profiles": array(string())}, optional=("models", "profiles")),
     "description": "the models and profiles that the limit looks at; missing: all",
 }
+_UNPRICED: Schema = {
+    **answered(
+        {
+            "models": array(
+                answered({"model": nullable(string()), "profile": string("whose model is not known")}, ("profile",)),
+                maxItems=MOST_NAMED,
+            ),
+            "complete": {"type": "boolean", "description": "false: there may be others"},
+            "commands": array(string("what an operator does about it, in this order")),
+        }
+    ),
+    "description": "there where usage without a price denies: what has none, the latest first",
+}
+_SAID_WHERE_SO = (
+    "base_max",
+    "boosts",
+    "when_unpriced",
+    "scope",
+    "shadow",
+    "would_allow",
+    "uncounted_requests",
+    "denied_because",
+)
 _DEGRADED: Schema = {"type": "boolean", "description": "true: the tables are down, and nobody looked at the quota"}
 _WRITING = (*COMMON, 413)
 
@@ -174,9 +199,10 @@ def _schemas() -> dict[str, Schema]:
                     }
                 ),
                 "degraded": _DEGRADED,
+                "unpriced": _UNPRICED,
                 "limits": array(reference("Limit")),
             },
-            optional=("version", "suspended", "denied_by"),
+            optional=("version", "suspended", "denied_by", "unpriced"),
         ),
         "Explanation": answered(
             {
@@ -223,6 +249,9 @@ def limit_schema() -> Schema:
             "base_max": {**MEASURED, "description": "without the boosts that are in force; missing: the same"},
             "boosts": array(answered({"adds": MEASURED, "from": INSTANT, "to": INSTANT})),
             "hard": {"type": "boolean"},
+            "when_unpriced": string(
+                "of cost_usd alone: whether usage without a price denies", enum=list(UNPRICED_POLICIES)
+            ),
             "version": AMOUNT,
             "scope": _SCOPE,
             "shadow": {"const": True, "description": "evaluated and reported, never denies"},
@@ -234,13 +263,17 @@ def limit_schema() -> Schema:
             "complete": {"type": "boolean", "description": "false: nobody can say what some calls add to 'used'"},
             "uncounted_requests": {**AMOUNT, "description": "how many; only where not complete"},
             "allowed": {"type": "boolean"},
+            "denied_because": {
+                **array(string(enum=["used", "reserved", "unpriced"])),
+                "description": "only where not allowed: by what is used, what is reserved, usage without a price",
+            },
             "window_start": INSTANT,
             "window_end": INSTANT,
             "frees_at": nullable(INSTANT),
             "throttled_until": nullable(INSTANT),
             "counting_since": nullable(INSTANT),
         },
-        optional=("base_max", "boosts", "scope", "shadow", "would_allow", "uncounted_requests"),
+        optional=_SAID_WHERE_SO,
     )
 
 

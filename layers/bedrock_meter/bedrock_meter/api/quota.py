@@ -9,6 +9,7 @@ from bedrock_meter.api.outage import FailPolicies
 from bedrock_meter.api.problems import TRY_AGAIN, Problem, tenant_not_found
 from bedrock_meter.api.requests import query
 from bedrock_meter.api.resolver import Resolver
+from bedrock_meter.api.unpriced import UnpricedUsage
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.status import quota_status, rate_limit_headers
@@ -19,6 +20,7 @@ def add_quota(
     api: Resolver,
     gauge_of: Callable[[str], Gauge | None],
     policies: FailPolicies,
+    unpriced: UnpricedUsage,
     *,
     failed: Callable[[str], None],
     degraded: Callable[[], None],
@@ -30,6 +32,7 @@ def add_quota(
         api: Gets it.
         gauge_of: Reads a tenant's gauge; None if there is no such tenant.
         policies: What to answer when that fails.
+        unpriced: Says which models have no price, where a limit denies for that.
         failed: Told the error code when it failed.
         degraded: Told when a call was allowed without a look at the quota.
         now: Current time in milliseconds.
@@ -55,6 +58,9 @@ def add_quota(
         policies.remember(tenant, gauge.fail_policy)
         now_ms = now()
         document = {**quota_status(gauge, now_ms), "degraded": False}
+        without_price = unpriced.document(gauge, now_ms)
+        if without_price is not None:
+            document["unpriced"] = without_price
         return json_answer(document, headers=rate_limit_headers(gauge, now_ms))
 
 

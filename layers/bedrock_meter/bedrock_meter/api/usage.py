@@ -49,8 +49,8 @@ class Reports(Protocol):
     def timezone(self, tenant: str) -> str | None:
         """Return the tenant's time zone; None if there is no such tenant."""
 
-    def pages(self, tenant: str, from_ms: int, to_ms: int) -> Any:
-        """Yield the tenant's rows in [from, to), page by page, in the order of time."""
+    def pages(self, tenant: str, from_ms: int, to_ms: int, *, newest_first: bool = False) -> Any:
+        """Yield the tenant's rows in [from, to), page by page, in the order of time or against it."""
 
 
 class DynamoDBReports:
@@ -67,11 +67,13 @@ class DynamoDBReports:
 
         return timezone_of(self._client, self._tenants_table, tenant)
 
-    def pages(self, tenant: str, from_ms: int, to_ms: int) -> Any:
+    def pages(self, tenant: str, from_ms: int, to_ms: int, *, newest_first: bool = False) -> Any:
         """See ``Reports``."""
         from bedrock_meter.storage.rollups import read_rollups
 
-        return read_rollups(self._client, self._usage_table, tenant, from_ms=from_ms, to_ms=to_ms)
+        return read_rollups(
+            self._client, self._usage_table, tenant, from_ms=from_ms, to_ms=to_ms, newest_first=newest_first
+        )
 
 
 def sums_document(sums: Any) -> dict[str, int | str]:

@@ -12,6 +12,7 @@ from bedrock_meter.api.quota import add_quota
 from bedrock_meter.api.reservations import Desk, add_reservations
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
+from bedrock_meter.api.unpriced import UnpricedUsage
 from bedrock_meter.api.usage import DynamoDBReports, Reports, add_usage
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.settings import Tables
@@ -47,7 +48,8 @@ def quota_api(
     """
     api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected)
     policies = FailPolicies(fail_policy)
-    add_quota(api, gauge_of, policies, failed=telling.failed, degraded=telling.degraded, now=now)
+    unpriced = UnpricedUsage(reports, failed=telling.failed)
+    add_quota(api, gauge_of, policies, unpriced, failed=telling.failed, degraded=telling.degraded, now=now)
     add_usage(api, reports, failed=telling.failed, now=now)
     add_explanation(api, gauge_of, reports, failed=telling.failed, now=now)
     if reservations is not None:

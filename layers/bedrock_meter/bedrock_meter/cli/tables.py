@@ -53,7 +53,8 @@ def _limits_table(document: Mapping[str, Any]) -> Table:
     table.add_column("throttled until UTC", no_wrap=True)
     for tenant, usage in document["tenants"].items():
         for limit in usage["limits"]:
-            throttled = "" if limit["used"] < limit["max"] else _instant(limit["throttled_until"]) or "for ever"
+            forever = "" if limit["used"] < limit["max"] else "for ever"
+            throttled = _instant(limit["throttled_until"]) or forever
             table.add_row(
                 tenant,
                 limit["name"],

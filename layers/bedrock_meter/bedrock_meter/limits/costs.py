@@ -1,8 +1,8 @@
-"""What an estimate costs at most, before the call, and what is done where nobody knows that.
+"""What an estimate costs at most, before the call, and what is done where no price is known.
 
-The decision: a hard limit in US dollars is a promise, and a call without a price could break it, so that its
-estimate is refused unless the caller gives the cost. A soft limit promises less: such a call is let in while something
-is left, and nothing of it is held.
+The decision: a limit in US dollars says ``when_unpriced``. Where it denies (a hard one, unless it says otherwise), the
+estimate of a call without a price is refused unless the caller gives the cost. Where it allows, such a call is let in
+while something is left, and nothing of it is held. A shadow limit refuses nothing.
 
 A rated estimate is of the call that will be made: of its profile, model, routing and Region, of the tier that is asked
 for, by the prices of the moment. What is left open is rated as the dearest that it may turn out to be.
@@ -76,18 +76,16 @@ class Costs:
         """Return it with its cost, where a limit asks for that.
 
         Raises:
-            UnknownCost: A hard limit does, and nobody knows.
+            UnknownCost: One that denies what has no price does, and no price is known.
         """
-        limits = [
-            one for one in layout.limits if one.meter is Meter.COST_USD and not one.shadow and is_touched(one, estimate)
-        ]
+        limits = [one for one in layout.limits if one.meter is Meter.COST_USD and is_touched(one, estimate)]
         if not limits:
             return estimate
         priced = self.rated(estimate, tenant, now_ms)
-        hard = next((one.name for one in limits if one.hard), None)
-        if priced.cost_nano_usd is None and hard is not None:
+        strict = next((one.name for one in limits if one.denies_unpriced and not one.shadow), None)
+        if priced.cost_nano_usd is None and strict is not None:
             raise UnknownCost(
-                f"{tenant} has the hard limit {hard!r} in US dollars, and model {estimate.model!r} has no price:"
+                f"limit {strict!r} of {tenant} denies what has no price, and model {estimate.model!r} has none:"
                 " give the estimate the most that the call may cost, or give the model a price"
             )
         return priced

@@ -9,7 +9,8 @@ the mark is written only where there is something uncounted, so that it costs no
 from typing import NamedTuple
 
 from bedrock_meter.invocations.record import TokenCounts
-from bedrock_meter.limits.gauge import LATE, UNCOUNTED, bucket_for
+from bedrock_meter.limits.gauge import LATE, bucket_for
+from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.limit import InstalledLimit, Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import NO_MODEL

@@ -11,7 +11,7 @@ from bedrock_meter.limits.scope import parse_scope
 from bedrock_meter.limits.windows import CalendarWindow, parse_window
 from bedrock_meter.money import NANO, parse_usd
 
-_KEYS = ("name", "meter", "window", "max", "hard", "thresholds", "models", "profiles", "shadow", "fail")
+_KEYS = tuple("name meter window max hard thresholds models profiles shadow fail when_unpriced".split())
 _METER_ALIASES = (
     {"calls": Meter.REQUESTS, "invocations": Meter.REQUESTS, "usd": Meter.COST_USD}
     | {meter.removesuffix("_tokens").removesuffix("_usd"): meter for meter in Meter}
@@ -24,7 +24,7 @@ _POWERS = {"k": 3, "m": 6, "g": 9, "b": 9}
 def parse_limit(definition: object, timezone: str, where: str) -> Limit:
     """Read a limit as people write it.
 
-    ``{name?, meter, window, max, hard?, thresholds?, models?, profiles?, shadow?, fail?}``
+    ``{name?, meter, window, max, hard?, thresholds?, models?, profiles?, shadow?, fail?, when_unpriced?}``
 
     Args:
         definition: The mapping. ``meter`` may drop its ``_tokens`` (``tokens`` alone is the total); ``max`` may be
@@ -59,11 +59,14 @@ def parse_limit(definition: object, timezone: str, where: str) -> Limit:
         fail = definition.get("fail")
         if fail is not None and not isinstance(fail, str):
             raise InvalidDefinition("fail", f"{fail!r}: write open or closed")
+        unpriced = definition.get("when_unpriced")
+        if unpriced is not None and not isinstance(unpriced, str):
+            raise InvalidDefinition("when_unpriced", f"{unpriced!r}: write allow or deny")
         maximum = parse_maximum(meter, definition["max"])
         thresholds = _parse_thresholds(definition.get("thresholds"))
         scope = parse_scope(definition)
         named = default_name(meter, window) if name is None else name
-        return Limit(named, meter, window, maximum, hard, thresholds, scope, shadow, fail)
+        return Limit(named, meter, window, maximum, hard, thresholds, scope, shadow, fail, when_unpriced=unpriced)
     except InvalidDefinition as problem:
         raise (problem.under(where) if where else problem) from None
 
@@ -83,6 +86,7 @@ def spelled(limit: Limit, timezone: str) -> dict[str, Any]:
         **limit.scope.document(),
         **({"shadow": True} if limit.shadow else {}),
         **({"fail": limit.fail} if limit.fail is not None else {}),
+        **({"when_unpriced": limit.when_unpriced} if limit.when_unpriced is not None else {}),
     }
 
 

@@ -1,14 +1,16 @@
 """Why a limit stands where it stands: which models and profiles used its window, from the quarter-hour roll-ups.
 
-Four facts: a calendar window is a whole number of quarter-hours, so what the rows say of it is exact; a rolling
-window begins somewhere inside a quarter-hour, which is counted whole, so the rows may say up to fifteen minutes of
-usage more than the limit does; the limit's own ``used`` decides, this only explains it; rows outside the limit's scope
-are left out, and calls of which nobody can say what they add are counted beside the amounts.
+Four facts: a calendar window is a whole number of quarter-hours, so what the rows say of it is exact; of a rolling
+window the rows begin where ``used`` begins, with the whole oldest sub-bucket and the whole quarter-hour in which that
+starts, and end after the last call that may be dated ahead, so that they never say less than ``used`` but up to a
+twelfth of the window and fifteen minutes more; the limit's own ``used`` decides, this only explains it; rows outside the
+limit's scope are left out, and calls of which it is not known what they add are counted beside the amounts.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bedrock_meter.invocations.admission import MAX_FUTURE_MS
 from bedrock_meter.limits.counting import Counted, counted
 from bedrock_meter.limits.gauge import Reading
 from bedrock_meter.limits.status import severity
@@ -85,8 +87,8 @@ def range_of(reading: Reading, now_ms: int) -> tuple[int, int]:
     """Return [from, to) in whole quarter-hours: what rows to read for the window of ``reading``."""
     if isinstance(reading.limit.window, CalendarWindow):
         return reading.window_start_ms, reading.window_end_ms
-    start_ms = reading.window_start_ms
-    return start_ms - start_ms % QUARTER_MS, now_ms - now_ms % QUARTER_MS + QUARTER_MS
+    start_ms, last_ms = reading.limit.window.counted_from_ms(now_ms), now_ms + MAX_FUTURE_MS
+    return start_ms - start_ms % QUARTER_MS, last_ms - last_ms % QUARTER_MS + QUARTER_MS
 
 
 def explain(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bedrock_meter.limits.boosts import least_maximum, next_boundary_ms
-from bedrock_meter.limits.holds import NO_HOLDS, hold_key, reserved
+from bedrock_meter.limits.holds import NO_HOLDS, UNCOUNTED, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window, base36
@@ -25,9 +25,6 @@ CLOSING_GRACE_MS = 3_600_000
 
 LATE = "+"
 """Ends the name of a late bucket."""
-
-UNCOUNTED = "-"
-"""Ends the name of the mark beside a bucket: how many calls of it nobody can say the amount of (``counting.py``)."""
 
 _APART = (LATE, UNCOUNTED)
 
@@ -89,7 +86,7 @@ class Reading:
         window_end_ms: End (exclusive) of the calendar window, or the instant itself.
         throttled_until_ms: First instant at which what is used allows again if nothing more is used: usage left the
             window, or a boost began. None when it allows now, whatever is reserved, and when it never will (maximum 0).
-        allowed: Whether this limit lets a call through: ``used + reserved < maximum``, and always of a shadow limit.
+        allowed: Whether this limit lets a call through: ``would_allow``, and always of a shadow limit.
         frees_at_ms: First instant at which ``used`` is smaller than now if nothing more is used. None when nothing is
             used.
         reserved: What open reservations hold at that instant; those that have expired hold nothing.
@@ -111,14 +108,34 @@ class Reading:
     uncounted: int = 0
 
     @property
-    def has_room(self) -> bool:
-        """Whether ``used + reserved < maximum``; of a shadow limit that is all it says."""
-        return self.used + self.reserved < self.maximum
+    def is_denied_by_unpriced(self) -> bool:
+        """Whether calls without a price that may lie in the window deny, or would if it were no shadow limit."""
+        return self.limit.denies_unpriced and self.uncounted > 0
+
+    @property
+    def would_allow(self) -> bool:
+        """Whether ``used + reserved < maximum``, and no call without a price denies; a shadow limit only says so."""
+        return self.used + self.reserved < self.maximum and not self.is_denied_by_unpriced
 
     @property
     def is_complete(self) -> bool:
         """Whether ``used`` is all there is."""
         return not self.uncounted
+
+
+class SlotSums(NamedTuple):
+    """What the buckets of one limit hold, by the number of the bucket; nothing that is 0 or less.
+
+    Attributes:
+        amounts: In the limit's meter.
+        marks: Calls of which the amount is not known.
+    """
+
+    amounts: Mapping[int, int]
+    marks: Mapping[int, int]
+
+
+NO_SUMS = SlotSums({}, {})
 
 
 class LateBucket(NamedTuple):
@@ -181,16 +198,9 @@ def read_buckets(
     layout: Layout, buckets: Mapping[str, int], now_ms: int, holds: Mapping[str, int] = NO_HOLDS
 ) -> tuple[Reading, ...]:
     """Return what ``read`` returns, for a layout and buckets that are not in a gauge."""
-    sums = _by_slot(buckets)
-    marks = _by_slot({name[:-1]: count for name, count in buckets.items() if name[-1] == UNCOUNTED})
+    sums = sums_by_slot(buckets)
     return tuple(
-        _read_limit(
-            installed,
-            sums.get(installed.slot, {}),
-            marks.get(installed.slot, {}),
-            now_ms,
-            reserved(holds, hold_key(installed), now_ms),
-        )
+        _read_limit(installed, sums.get(installed.slot, NO_SUMS), now_ms, reserved(holds, hold_key(installed), now_ms))
         for installed in layout.limits
     )
 
@@ -200,18 +210,30 @@ def falls_below_ms(installed: InstalledLimit, buckets: Mapping[str, int], amount
 
     Exact to the millisecond, also for the fading bucket of a soft limit. None when it never happens (amount below 1).
     """
-    return _falls_below(installed, _by_slot(buckets).get(installed.slot, {}), amount, now_ms)
+    return _falls_below(installed, sums_by_slot(buckets).get(installed.slot, NO_SUMS).amounts, amount, now_ms)
 
 
-def has_room_from_ms(
-    installed: InstalledLimit, buckets: Mapping[str, int], need: int, now_ms: int, ahead_ms: int = 0
-) -> int | None:
-    """Return the first instant, not before ``now_ms``, at which ``used + need`` fits if nothing more is used.
+def allows_from_ms(installed: InstalledLimit, sums: SlotSums, need: int, now_ms: int, ahead_ms: int = 0) -> int | None:
+    """Return the first instant, not before ``now_ms``, at which what is used allows ``need`` if nothing more is used.
 
-    With ``ahead_ms`` it fits the least maximum of that time from then on. Exact across the boundaries of boosts. None
-    when it never fits.
+    ``used + need`` fits the maximum then (with ``ahead_ms``, the least maximum of that time from then on), and where
+    usage without a price denies, it has left the window. Exact to the millisecond, also across the boundaries of
+    boosts. None when there is no such instant. It ends: each round is past one more mark.
     """
-    return _has_room_from(installed, _by_slot(buckets).get(installed.slot, {}), need, now_ms, ahead_ms)
+    while True:
+        fits_ms = _has_room_from(installed, sums.amounts, need, now_ms, ahead_ms)
+        if fits_ms is None:
+            return None
+        now_ms = _all_priced_from(installed, sums.marks, fits_ms)
+        if now_ms == fits_ms:
+            return fits_ms
+
+
+def sums_by_slot(buckets: Mapping[str, int]) -> dict[str, SlotSums]:
+    """Return what buckets hold, by slot; without late buckets."""
+    amounts = _by_slot(buckets)
+    marks = _by_slot({name[:-1]: count for name, count in buckets.items() if name[-1] == UNCOUNTED})
+    return {slot: SlotSums(amounts.get(slot, {}), marks.get(slot, {})) for slot in amounts.keys() | marks.keys()}
 
 
 def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[str, ...]:
@@ -248,16 +270,15 @@ def late_buckets(layout: Layout, buckets: Mapping[str, int]) -> list[LateBucket]
     return late
 
 
-def _read_limit(
-    installed: InstalledLimit, sums: Mapping[int, int], marks: Mapping[int, int], now_ms: int, held: int
-) -> Reading:
+def _read_limit(installed: InstalledLimit, sums: SlotSums, now_ms: int, held: int) -> Reading:
     window, maximum = installed.window, installed.maximum_at(now_ms)
     if isinstance(window, RollingWindow):
         start_ms, end_ms = now_ms - window.length_ms, now_ms
     else:
         start_ms, end_ms = window.bounds(now_ms)
-    used = _used(installed, sums, now_ms)
-    exhausted = used >= maximum
+    used = _used(installed, sums.amounts, now_ms)
+    uncounted = _in_window(window, sums.marks, now_ms)
+    is_denied = used >= maximum or (installed.denies_unpriced and uncounted > 0)
     return Reading(
         limit=installed,
         used=used,
@@ -266,11 +287,11 @@ def _read_limit(
         overage=max(0, used - maximum),
         window_start_ms=start_ms,
         window_end_ms=end_ms,
-        throttled_until_ms=_has_room_from(installed, sums, 1, now_ms) if exhausted else None,
-        allowed=installed.shadow or used + held < maximum,
-        frees_at_ms=_falls_below(installed, sums, used, now_ms),
+        throttled_until_ms=allows_from_ms(installed, sums, 1, now_ms) if is_denied else None,
+        allowed=installed.shadow or not (is_denied or used + held >= maximum),
+        frees_at_ms=_falls_below(installed, sums.amounts, used, now_ms),
         reserved=held,
-        uncounted=_in_window(window, marks, now_ms),
+        uncounted=uncounted,
     )
 
 
@@ -280,6 +301,18 @@ def _in_window(window: Window, marks: Mapping[int, int], now_ms: int) -> int:
         return marks.get(window.bounds(now_ms)[0] // QUARTER_MS, 0)
     oldest = now_ms // window.sub_ms - SUB_BUCKETS
     return sum(count for number, count in marks.items() if number >= oldest)
+
+
+def _all_priced_from(installed: InstalledLimit, marks: Mapping[int, int], now_ms: int) -> int:
+    """Return the first instant, not before ``now_ms``, at which no mark is in a window that marks deny."""
+    window = installed.window
+    if not installed.denies_unpriced:
+        return now_ms
+    if isinstance(window, CalendarWindow):
+        while _in_window(window, marks, now_ms):
+            now_ms = window.bounds(now_ms)[1]
+        return now_ms
+    return max((now_ms, *((number + SUB_BUCKETS + 1) * window.sub_ms for number in marks)))
 
 
 def _used(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int) -> int:

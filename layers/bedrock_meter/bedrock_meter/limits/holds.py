@@ -4,7 +4,7 @@ Three facts. A reservation's amount lies under the name of its meter and its *ex
 gauge does not grow with open reservations, and an expiry needs no event, a bucket that has passed is not counted any
 more. Each limit has a *charge*, a running total of everything that was ever used or held under it; nothing lowers it.
 A reservation is admitted on condition of the charges: since the image that it was decided on, no more was charged than
-still fits. So neither recorders nor other reservations disturb it, only the limit itself does.
+still fits, and where usage without a price denies, none was marked. So neither recorders nor other reservations disturb it, only the limit itself does.
 
 Names outlive limits. A reservation gives back under the name it was held under, for up to an hour after its limit went,
 so a limit on some models or profiles names its holds by its slot *and* the layout version at which it got the slot: the
@@ -30,10 +30,11 @@ EXPIRY_BUCKET_MS = 300_000
 MARGIN_MS = 30_000
 """A hold counts for at least this long after its reservation expired: clocks differ, and a renewal takes time."""
 
-RETRY_RESERVED_MS = 1_000
-"""When to ask again where only reservations are in the way: any of them may be given back at any moment."""
-
 _MOST_PASSED = 100
+UNCOUNTED = "-"
+"""Ends the name of the mark beside a bucket, how many calls of it have an unknown amount (``counting.py``), and the
+name of the running total of all marks of a limit."""
+
 _HELD = "x"
 _CHARGED = "c"
 _APART = "."
@@ -74,26 +75,32 @@ def charged_name(slot: str) -> str:
     return f"{_CHARGED}{slot}"
 
 
+def marked_name(slot: str) -> str:
+    """Return the name of the running total of a limit's marks."""
+    return f"{_CHARGED}{slot}{UNCOUNTED}"
+
+
 def reserved(holds: Mapping[str, int], key: str, now_ms: int) -> int:
     """Return what is held under a key at ``now_ms``.
 
     A bucket below zero (something was given back after it had been pruned) takes nothing from the others.
     """
+    return sum(held_under(holds, key, now_ms).values())
+
+
+def held_under(holds: Mapping[str, int], key: str, now_ms: int) -> dict[str, int]:
+    """Return those holds under a key that count at ``now_ms``, by name."""
     prefix = _HELD + key + _APART
-    return sum(max(0, amount) for name, amount in holds.items() if name.startswith(prefix) and now_ms < _ends_ms(name))
+    return {
+        name: amount
+        for name, amount in holds.items()
+        if amount > 0 and name.startswith(prefix) and now_ms < _ends_ms(name)
+    }
 
 
-def expires_below_ms(holds: Mapping[str, int], key: str, amount: int, now_ms: int) -> int | None:
-    """Return the first instant, not before ``now_ms``, at which less than ``amount`` is held if nothing is given back.
-
-    None when that never happens (amount below 1).
-    """
-    if amount < 1:
-        return None
-    prefix = _HELD + key + _APART
-    ends_ms = sorted(_ends_ms(name) for name in holds if name.startswith(prefix))
-    instants = (now_ms, *(instant for instant in ends_ms if instant > now_ms))
-    return next(instant for instant in instants if reserved(holds, key, instant) < amount)
+def next_end_ms(holds: Mapping[str, int], key: str, now_ms: int) -> int | None:
+    """Return the first instant after ``now_ms`` at which less is held under a key if nothing is given back."""
+    return min(map(_ends_ms, held_under(holds, key, now_ms)), default=None)
 
 
 def passed(holds: Iterable[str], now_ms: int) -> tuple[str, ...]:
@@ -108,12 +115,15 @@ def passed(holds: Iterable[str], now_ms: int) -> tuple[str, ...]:
 def charges(adds: Mapping[str, int]) -> dict[str, int]:
     """Return what adding these amounts to buckets charges to each limit; a correction downwards charges nothing.
 
-    Neither does what lies beside the buckets and is in no reading: late buckets, marks of what cannot be counted.
+    Neither does a late bucket, which is in no reading. Marks are added up by themselves.
     """
     charged: dict[str, int] = {}
     for name, amount in adds.items():
-        if amount > 0 and name.isalnum() and not is_hold(name):
-            charged[charged_name(name[0])] = charged.get(charged_name(name[0]), 0) + amount
+        if amount <= 0 or is_hold(name):
+            continue
+        if name.isalnum() or name.endswith(UNCOUNTED):
+            total = charged_name(name[0]) if name.isalnum() else marked_name(name[0])
+            charged[total] = charged.get(total, 0) + amount
     return charged
 
 

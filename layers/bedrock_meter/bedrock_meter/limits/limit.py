@@ -25,6 +25,7 @@ MAX_LIMITS = len(SLOTS) // 2
 MAX_THRESHOLDS = 20
 DEFAULT_THRESHOLDS = (50, 80, 100)
 FAIL_POLICIES = ("open", "closed")
+UNPRICED_POLICIES = ("allow", "deny")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _METER_CODES = {
@@ -39,7 +40,7 @@ _METER_CODES = {
     Meter.OPEN_RESERVATIONS: "n",
 }
 _EMPTY = "[]"
-_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0, 0, 0)
+_UNWRITTEN: tuple[Any, ...] = (0, 0, 0, None, 0, 0, 0, 0, 0, 0)
 _METERS_BY_CODE = {code: meter for meter, code in _METER_CODES.items()}
 
 
@@ -59,6 +60,8 @@ class Limit:
         fail: What the API answers for the tenant while the tables are down, as far as this limit has a say: ``open``,
             ``closed`` or None. The strictest word decides.
         boosts: What is added to ``maximum`` for a time; at most 4.
+        when_unpriced: What a limit of ``cost_usd`` does about calls that have no price, before and after they are made:
+            ``deny``, ``allow``, or None for its default: ``deny`` of a hard limit, else ``allow``.
 
     Raises:
         InvalidDefinition: A value is outside these bounds; ``where`` names the attribute as people write it.
@@ -74,6 +77,7 @@ class Limit:
     shadow: bool = False
     fail: str | None = None
     boosts: tuple[Boost, ...] = ()
+    when_unpriced: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -84,6 +88,10 @@ class Limit:
             raise InvalidDefinition("max", f"{self.maximum} is outside 0 to {MAX_AMOUNT}")
         if self.fail is not None and self.fail not in FAIL_POLICIES:
             raise InvalidDefinition("fail", f"{self.fail!r}: write open or closed")
+        if self.when_unpriced is not None and self.meter is not Meter.COST_USD:
+            raise InvalidDefinition("when_unpriced", f"only a limit of cost_usd asks for prices, not of {self.meter}")
+        if self.when_unpriced is not None and self.when_unpriced not in UNPRICED_POLICIES:
+            raise InvalidDefinition("when_unpriced", f"{self.when_unpriced!r}: write allow or deny")
         if len(self.boosts) > MOST_BOOSTS:
             raise InvalidDefinition("boosts", f"{len(self.boosts)} boosts: a limit has at most {MOST_BOOSTS}")
         if len(self.thresholds) > MAX_THRESHOLDS:
@@ -93,6 +101,12 @@ class Limit:
                 "thresholds",
                 f"{list(self.thresholds)}: write percentages from 1 to 1000, ascending, each once: [50, 80, 100]",
             )
+
+    @property
+    def denies_unpriced(self) -> bool:
+        """Whether usage without a price stands in the way of calls; of a shadow limit, whether it would."""
+        default = "deny" if self.hard else "allow"
+        return self.meter is Meter.COST_USD and (self.when_unpriced or default) == "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +179,11 @@ class InstalledLimit:
     def shadow(self) -> bool:
         """Whether it never denies."""
         return self.limit.shadow
+
+    @property
+    def denies_unpriced(self) -> bool:
+        """Whether usage without a price stands in the way of calls; of a shadow limit, whether it would."""
+        return self.limit.denies_unpriced
 
 
 def meter_code(meter: Meter) -> str:
@@ -290,10 +309,10 @@ def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
     ``[zone, 1, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope, shadow, fail, boosts,
-    changed], ...]`` where the 1 is there only if the tenant reserves every call, a scope is ``[models, profiles]``, a
-    boost ``[from, to, amount, permille]``, and ``changed`` by how much ``version`` is above the slot's; defaults are
-    cut off from the end of each limit. A window carries its own zone only where that differs from the first one. Three
-    limits take about 100 bytes.
+    when_unpriced, changed], ...]`` where the 1 is there only if the tenant reserves every call, a scope is ``[models,
+    profiles]``, a boost ``[from, to, amount, permille]``, and ``changed`` by how much ``version`` is above the slot's;
+    defaults are cut off from the end of each limit. A window carries its own zone only where that differs from the
+    first one. Three limits take about 100 bytes.
     """
     if not layout.limits and not layout.reserves:
         return _EMPTY
@@ -337,6 +356,7 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
         int(limit.shadow),
         limit.fail or 0,
         [[one.from_ms, one.to_ms, one.amount, one.permille] for one in limit.boosts] or 0,
+        limit.when_unpriced or 0,
         installed.version - installed.slot_version,
     ]
     while optional and optional[-1] == _UNWRITTEN[len(optional) - 1]:
@@ -347,7 +367,7 @@ def _pack(installed: InstalledLimit, shared: str) -> list[object]:
 def _unpack(values: Sequence[Any], shared: str) -> InstalledLimit:
     slot, version, code, spelled, maximum = values[:5]
     optional = [*values[5:], *_UNWRITTEN[len(values) - 5 :]]
-    hard, name, thresholds, since_ms, scope, shadow, fail, boosts, changed = optional
+    hard, name, thresholds, since_ms, scope, shadow, fail, boosts, unpriced, changed = optional
     label, _, zone = spelled.partition(" ")
     meter, window = _METERS_BY_CODE[code], parse_window(label, zone or shared)
     levels = DEFAULT_THRESHOLDS if thresholds == 0 else tuple(thresholds)
@@ -355,5 +375,6 @@ def _unpack(values: Sequence[Any], shared: str) -> InstalledLimit:
     looks_at = Scope(tuple(models), tuple(profiles))
     named = name or default_name(meter, window)
     boosted = tuple(Boost(*one) for one in boosts or ())
-    limit = Limit(named, meter, window, maximum, bool(hard), levels, looks_at, bool(shadow), fail or None, boosted)
+    flags = bool(shadow), fail or None, boosted, unpriced or None
+    limit = Limit(named, meter, window, maximum, bool(hard), levels, looks_at, *flags)
     return InstalledLimit(limit, slot, version, since_ms, version - changed)

@@ -6,7 +6,6 @@ and it is closed once; while it is open it can only become smaller, though it ma
 reservation for many calls: records do not settle it.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,10 +15,11 @@ from typing import Literal, NamedTuple
 from bedrock_meter.limits.boosts import least_maximum
 from bedrock_meter.limits.destination import NOTHING_CALLED, Called, Destination
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate, amount_of, amount_under, is_touched
-from bedrock_meter.limits.gauge import Gauge, Reading, has_room_from_ms, read
-from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_bucket, held_name, hold_key, reserved
+from bedrock_meter.limits.gauge import Gauge, Reading, read
+from bedrock_meter.limits.holds import NO_HOLDS, charged_name, expiry_bucket, held_name, hold_key, marked_name, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.room import Need, have_room_from_ms
 from bedrock_meter.limits.suspension import Suspension
 
 METADATA_KEY = "bedrock-meter-reservation"
@@ -32,6 +32,8 @@ LONGEST_LIFETIME_MS = 3_600_000
 
 KEPT_MS = 86_400_000
 """For how long it is known, open or closed, after it expired."""
+
+_FOREVER_MS = 10**18
 
 _is_id = re.compile(r"[0-9a-f]{32}").fullmatch
 
@@ -133,15 +135,19 @@ class Decision:
 
     Attributes:
         allowed: Whether every limit has room for it.
-        denied_by: The limit that stands longest in its way; None when allowed, or suspended.
-        retry_after_ms: How long to wait until all limits have room if nothing more is used. 0 when allowed, None when
-            waiting does not help: the amount is larger than the maximum, or a person has stopped the tenant.
-        by_used: Whether what is used denies it alone, so that it will be denied until then, whatever is given back.
+        denied_by: The limit that stands longest in its way by what is used; None when allowed, or suspended.
+        retry_after_ms: How long to wait until all limits have room if nothing more is used and nothing is given back,
+            in whole seconds. 0 when allowed, None when there is no such instant: the amount is larger than the maximum,
+            or a person has stopped the tenant.
+        by_used: Whether what is used denies it alone, or usage without a price, so that it will be denied until then,
+            whatever is given back.
         readings: What each limit says.
-        room: How much more each touched limit could take, by its charge's name; below 0 where it denies.
-            Shadow limits are not among them.
+        room: How much more may be charged to each touched limit, by the name of the charge; below 0 where that denies.
+            Where usage without a price denies, no mark more. Shadow limits are not among them.
         needs: Room that ``denied_by`` must have, in its meter; 0 when allowed.
         suspended: The suspension in force, with its reason; it denies whatever the limits say.
+        soonest_ms: Like ``retry_after_ms`` if all that is reserved is given back at once: 0 where only reservations are
+            in the way.
     """
 
     allowed: bool
@@ -152,6 +158,7 @@ class Decision:
     room: Mapping[str, int]
     needs: int = 0
     suspended: Suspension | None = None
+    soonest_ms: int | None = 0
 
 
 def is_same_question(held: "Reservation", estimate: Estimate, called: Called | None, *, is_lease: bool) -> bool:
@@ -223,30 +230,37 @@ def decide(gauge: Gauge, estimate: Estimate, now_ms: int, image_ms: int, lifetim
             before a boost ends would else stand above the limit after it.
     """
     readings = read(gauge, now_ms)
-    denying: list[tuple[float, Reading, int]] = []
+    needs: list[Need] = []
+    denying: list[tuple[int, Reading, Need]] = []
     room: dict[str, int] = {}
     by_used = False
     for reading in readings:
-        if reading.limit.shadow or not is_touched(reading.limit, estimate):
+        limit = reading.limit
+        if limit.shadow or not is_touched(limit, estimate):
             continue
-        limit, need = reading.limit, needed(reading.limit, estimate)
+        need = Need(limit, needed(limit, estimate))
+        needs.append(need)
         least = least_maximum(limit.maximum, limit.boosts, now_ms, now_ms + lifetime_ms)
-        free = least - reading.used - need
-        room[charged_name(limit.slot)] = free - reserved(gauge.holds, hold_key(limit), min(image_ms, now_ms))
-        if room[charged_name(limit.slot)] >= 0:
+        free = least - reading.used - need.amount
+        left = free - reserved(gauge.holds, hold_key(limit), min(image_ms, now_ms))
+        room[charged_name(limit.slot)] = left
+        if limit.denies_unpriced:
+            room[marked_name(limit.slot)] = 0
+        if left >= 0 and not reading.is_denied_by_unpriced:
             continue
-        wait_ms: float = RETRY_RESERVED_MS
-        if free < 0:
+        until_ms: int | None = now_ms
+        if free < 0 or reading.is_denied_by_unpriced:
             by_used = True
-            free_ms = has_room_from_ms(limit, gauge.buckets, need, now_ms, lifetime_ms)
-            wait_ms = math.inf if free_ms is None else free_ms - now_ms
-        denying.append((wait_ms, reading, need))
+            until_ms = have_room_from_ms(gauge, [need], now_ms, lifetime_ms)
+        denying.append((_FOREVER_MS if until_ms is None else until_ms, reading, need))
     if gauge.suspension is not None and gauge.suspension.is_in_force:
-        return Decision(False, None, None, False, readings, room, suspended=gauge.suspension)
+        return Decision(False, None, None, False, readings, room, suspended=gauge.suspension, soonest_ms=None)
     if not denying:
         return Decision(True, None, 0, False, readings, room)
-    wait_ms, denied_by, needs = max(denying, key=lambda one: one[0])
-    return Decision(False, denied_by, None if wait_ms == math.inf else int(wait_ms), by_used, readings, room, needs)
+    _, denied_by, denied = max(denying, key=lambda one: one[0])
+    instants = (have_room_from_ms(gauge, needs, now_ms, lifetime_ms, holds) for holds in (gauge.holds, NO_HOLDS))
+    retry_after_ms, soonest_ms = (None if one is None else one - now_ms for one in instants)
+    return Decision(False, denied_by, retry_after_ms, by_used, readings, room, denied.amount, soonest_ms=soonest_ms)
 
 
 def admitting_charges(gauge: Gauge, decision: Decision) -> dict[str, int]:

@@ -12,7 +12,7 @@ may be given back.
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from bedrock_meter.errors import (
@@ -41,6 +41,7 @@ from bedrock_meter.limits.reservations import (
     reservation_id,
 )
 from bedrock_meter.limits.suspension import Suspension
+from bedrock_meter.limits.waiting import Waits
 
 ATTEMPTS = 12
 REMEMBER_MS = 3_000
@@ -171,6 +172,7 @@ class Reservations:
         self._costs = costs
         self._destinations = destinations
         self._images: dict[str, _Image] = {}
+        self._waits = Waits()
 
     def reserve(
         self,
@@ -234,7 +236,9 @@ class Reservations:
                 is_lasting = decision.by_used or decision.suspended is not None
                 is_remembered = is_lasting and 0 <= now_ms - image.at_ms <= REMEMBER_MS
                 if looked and (is_current or is_remembered):
-                    return Answer(None, decision, gauge=image.gauge, destination=destination)
+                    wait_ms = self._waits.wait_ms(tenant, image.gauge, decision, now_ms)
+                    denial = replace(decision, retry_after_ms=wait_ms)
+                    return Answer(None, denial, gauge=image.gauge, destination=destination)
                 image = None
                 continue
             reservation = Reservation(

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from bedrock_meter.invocations.admission import MAX_FUTURE_MS
 from bedrock_meter.limits.counting import counted
-from bedrock_meter.limits.gauge import UNCOUNTED, bucket_name
+from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.limit import InstalledLimit, LayoutChange
-from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, RollingWindow, Window
+from bedrock_meter.limits.windows import QUARTER_MS, RollingWindow, Window
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
 
@@ -23,7 +24,7 @@ def first_quarter_ms(window: Window, now_ms: int) -> int | None:
     if _counts_from_now(window):
         return None
     if isinstance(window, RollingWindow):
-        start_ms = (now_ms // window.sub_ms - SUB_BUCKETS) * window.sub_ms
+        start_ms = window.counted_from_ms(now_ms)
     else:
         start_ms = window.bounds(now_ms)[0]
     return start_ms // QUARTER_MS * QUARTER_MS

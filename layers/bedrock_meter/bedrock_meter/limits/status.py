@@ -6,9 +6,9 @@ from typing import Any
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.gauge import Gauge, Reading, read
-from bedrock_meter.limits.holds import RETRY_RESERVED_MS
 from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.room import Need, have_room_from_ms
 from bedrock_meter.limits.scope import WHOLE
 from bedrock_meter.limits.suspension import suspension_document
 
@@ -16,7 +16,8 @@ from bedrock_meter.limits.suspension import suspension_document
 def limit_document(installed: InstalledLimit, reading: Reading | None = None) -> dict[str, Any]:
     """Return a limit as events and the API show it.
 
-    With a reading, ``max`` is the ceiling at its instant; where boosts raise it, ``base_max`` is the limit's own.
+    With a reading, ``max`` is the ceiling at its instant; where boosts raise it, ``base_max`` is the limit's own. What a
+    limit in US dollars does about calls without a price is always said, also where that is its default.
     """
     shown = installed.meter.shown
     maximum = installed.maximum if reading is None else reading.maximum
@@ -28,6 +29,7 @@ def limit_document(installed: InstalledLimit, reading: Reading | None = None) ->
         "max": shown(maximum),
         **({"base_max": shown(installed.maximum)} if maximum != installed.maximum else {}),
         "hard": installed.hard,
+        **({"when_unpriced": _unpriced_word(installed)} if installed.meter is Meter.COST_USD else {}),
         "version": installed.version,
         **({"scope": installed.scope.document()} if installed.scope != WHOLE else {}),
         **({"shadow": True} if installed.shadow else {}),
@@ -54,9 +56,9 @@ def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
     """Return the status document of a tenant.
 
     ``allowed`` is false as soon as one limit has nothing left; ``denied_by`` names the limits that say so, the longest
-    first, and they carry ``throttled_until`` (null where waiting does not help). A shadow limit never says so. Soft
-    limits deny as well: soft says how the oldest part of a rolling window is counted. ``allowed`` is false, too, while
-    the tenant is suspended; ``suspended`` then says why, since when and by whom.
+    first, and they carry ``throttled_until`` (null where waiting does not help) and ``denied_because``. A shadow limit
+    never says so. Soft limits deny as well: soft says how the oldest part of a rolling window is counted. ``allowed``
+    is false, too, while the tenant is suspended; ``suspended`` then says why, since when and by whom.
     """
     readings = read(gauge, now_ms)
     suspended = suspension_document(gauge.suspension)
@@ -77,6 +79,11 @@ def denied_by(readings: Sequence[Reading]) -> list[str]:
     return [reading.limit.name for reading in sorted(denying, key=severity, reverse=True)]
 
 
+def denied_by_unpriced(readings: Sequence[Reading]) -> list[Reading]:
+    """Return the readings of those limits that deny because of usage without a price; never of a shadow limit."""
+    return [reading for reading in readings if reading.is_denied_by_unpriced and not reading.limit.shadow]
+
+
 def severity(reading: Reading) -> tuple[int, float, float]:
     """Return what to compare limits by: who denies, and longest, stands above who is near its end."""
     if reading.allowed:
@@ -89,6 +96,9 @@ def severity(reading: Reading) -> tuple[int, float, float]:
 
 def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
     """Return ``RateLimit`` and ``RateLimit-Policy`` (IETF draft), and ``Retry-After`` where waiting helps.
+
+    ``Retry-After`` is the first whole second at which all limits have room if nothing more is used and nothing that is
+    reserved is given back before it expires.
 
     Each limit is a policy of its own, shadow limits are none: ``q`` its maximum, ``w`` its window in seconds, ``r``
     what remains, ``t`` whole seconds until something frees. The header's integers have 15 digits at most, so that money
@@ -105,20 +115,13 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
         free = f";t={_seconds_until(reading.frees_at_ms, now_ms)}" if reading.frees_at_ms is not None else ""
         states.append(f'"{reading.limit.name}";r={reading.remaining // per}{free}')
     headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
-    denying = [_allows_at_ms(reading, now_ms) for reading in readings if not reading.allowed]
-    if suspension_document(gauge.suspension) is not None:
-        denying.append(None)  # nobody knows when a person lets it go
-    instants = [instant for instant in denying if instant is not None]
-    if denying and len(instants) == len(denying):
-        headers["Retry-After"] = str(_seconds_until(max(instants), now_ms))
+    is_suspended = suspension_document(gauge.suspension) is not None  # until a person lets it go
+    if not is_suspended and not all(reading.allowed for reading in readings):
+        needs = [Need(reading.limit, 1) for reading in readings]
+        allows_ms = have_room_from_ms(gauge, needs, now_ms, holds=gauge.holds)
+        if allows_ms is not None:
+            headers["Retry-After"] = str(_seconds_until(allows_ms, now_ms))
     return headers
-
-
-def _allows_at_ms(reading: Reading, now_ms: int) -> int | None:
-    """When to ask again: what only reservations take may be given back at any moment."""
-    if reading.used < reading.maximum:
-        return now_ms + RETRY_RESERVED_MS
-    return reading.throttled_until_ms
 
 
 def _seconds_until(instant_ms: int, now_ms: int) -> int:
@@ -134,13 +137,33 @@ def limit_status(reading: Reading, now_ms: int) -> dict[str, Any]:
         **amounts_document(reading),
         "reserved": reading.limit.meter.shown(reading.reserved),
         "allowed": reading.allowed,
-        **({"would_allow": reading.has_room} if reading.limit.shadow else {}),
+        **({} if reading.allowed else {"denied_because": denied_because(reading)}),
+        **({"would_allow": reading.would_allow} if reading.limit.shadow else {}),
         "window_start": iso(reading.window_start_ms),
         "window_end": iso(reading.window_end_ms),
         "frees_at": iso(reading.frees_at_ms),
         "throttled_until": iso(reading.throttled_until_ms),
         "counting_since": iso(reading.limit.since_ms),
     }
+
+
+def denied_because(reading: Reading) -> list[str]:
+    """Return why a limit denies; empty where it would not.
+
+    ``used``: nothing is left by what is used. ``reserved``: what is left is held by open reservations. ``unpriced``:
+    calls without a price may lie in the window, and the limit denies then.
+    """
+    is_full = reading.used + reading.reserved >= reading.maximum
+    reasons = {
+        "used": reading.used >= reading.maximum,
+        "reserved": reading.used < reading.maximum and is_full,
+        "unpriced": reading.is_denied_by_unpriced,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def _unpriced_word(installed: InstalledLimit) -> str:
+    return "deny" if installed.denies_unpriced else "allow"
 
 
 def _boost_document(boost: Boost, reading: Reading) -> dict[str, Any]:

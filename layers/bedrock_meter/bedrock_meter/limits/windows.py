@@ -85,6 +85,10 @@ class RollingWindow:
         """Length of one sub-bucket in milliseconds: a twelfth of the window."""
         return self.length_s * 1_000 // SUB_BUCKETS
 
+    def counted_from_ms(self, at_ms: int) -> int:
+        """Return where the oldest sub-bucket begins that counts at ``at_ms``, whole or in part."""
+        return (at_ms // self.sub_ms - SUB_BUCKETS) * self.sub_ms
+
     @property
     def label(self) -> str:
         """Canonical spelling in the largest unit that divides the length: ``5m``, ``1h``, ``7d``."""

@@ -38,11 +38,11 @@ def rollup_of(item: Item) -> tuple[RollupKey, Sums]:
 
 
 def read_rollups(
-    client: Any, table: str, tenant: str, *, from_ms: int, to_ms: int | None = None
+    client: Any, table: str, tenant: str, *, from_ms: int, to_ms: int | None = None, newest_first: bool = False
 ) -> Iterator[list[tuple[RollupKey, Sums]]]:
     """Yield a tenant's rows with a quarter-hour that starts in [quarter of ``from_ms``, ``to_ms``), page by page.
 
-    The read is consistent.
+    The read is consistent, in the order of time or, with ``newest_first``, against it.
 
     ``to_ms`` = None reads to the end, rows in the future included.
     """
@@ -50,6 +50,7 @@ def read_rollups(
     request: dict[str, Any] = {
         "TableName": table,
         "ConsistentRead": True,
+        "ScanIndexForward": not newest_first,
         "KeyConditionExpression": "pk = :tenant AND sk BETWEEN :from AND :to",
         "ExpressionAttributeValues": {
             ":tenant": text(tenant),

@@ -89,6 +89,7 @@ def limit_words(limit: Limit) -> str:
         "profiles": "+".join(limit.scope.profiles),
         "shadow": "true" if limit.shadow else "",
         "fail": limit.fail or "",
+        "when_unpriced": limit.when_unpriced or "",
     }
     return ",".join(f"{key}={value}" for key, value in parts.items() if value)
 

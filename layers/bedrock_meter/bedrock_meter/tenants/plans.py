@@ -183,7 +183,7 @@ def effective_fail_policy(definition: TenantDefinition, limits: Sequence[Limit])
 
     None = nobody says anything, so the stack's default.
     """
-    words = {definition.fail_policy, *(limit.fail for limit in limits)}
+    words = {definition.fail_policy, *(limit.fail for limit in limits if not limit.shadow)}
     return next((policy for policy in ("closed", "open") if policy in words), None)
 
 
