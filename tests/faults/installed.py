@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from tests.faults.naive import QUARTER_MS, Segment, Window, attribute, least, maximum_at
 from tests.faults.schedules import KINDS
@@ -22,7 +23,7 @@ _CODES = {
 _LETTERS = {meter: code for code, meter in _CODES.items()}
 _SCOPE_AT, _SHADOW_AT = 9, 10
 _BOOSTS_AT = 12
-_CHANGED_AT = 13
+_CHANGED_AT = 14
 """Where a packed limit has its boosts, and how far its version is above that of its slot; nothing at the end is cut."""
 
 SUMS = (*KINDS, "requests", "errors", "cost_nano_usd", "priced")
@@ -71,7 +72,7 @@ def layout(item: Item) -> list[Installed]:
         label, _, zone = spelled.partition(" ")
         rolling = label[:-1].isdigit()
         window = Window(label, "" if rolling else zone or text[0])
-        boosts: list[tuple[int, int, int, int]] = packed[_BOOSTS_AT] if len(packed) > _BOOSTS_AT else []
+        boosts: Any = packed[_BOOSTS_AT] if len(packed) > _BOOSTS_AT else []
         segments = tuple(
             (begins, ends, more + base * permille // 1000) for begins, ends, more, permille in boosts or ()
         )
