@@ -76,7 +76,8 @@ def layout(item: Item) -> list[Installed]:
         segments = tuple(
             (begins, ends, more + base * permille // 1000) for begins, ends, more, permille in boosts or ()
         )
-        models, profiles = (packed[_SCOPE_AT] if len(packed) > _SCOPE_AT else 0) or ((), ())
+        scope: Any = packed[_SCOPE_AT] if len(packed) > _SCOPE_AT else 0
+        models, profiles = scope or ((), ())
         shadow = bool(packed[_SHADOW_AT]) if len(packed) > _SHADOW_AT else False
         changed = packed[_CHANGED_AT] if len(packed) > _CHANGED_AT else 0
         found.append(

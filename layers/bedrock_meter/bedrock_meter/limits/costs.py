@@ -18,6 +18,7 @@ from bedrock_meter.errors import UnknownCost
 from bedrock_meter.limits.estimates import Estimate, is_touched
 from bedrock_meter.limits.limit import Layout
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.pricing.models import base_model
 from bedrock_meter.pricing.rating import Call, Rated
 
 FLEX = "flex"
@@ -53,6 +54,14 @@ class Costs:
 
     def _ways(self, estimate: Estimate, tenant: str, now_ms: int) -> Iterator[Call]:
         """Yield the calls that it may turn out to be: first as it is stated, then what else it leaves open."""
+        yield from self._kinds(estimate, tenant, now_ms)
+        if estimate.tier == FLEX:  # Whether a call that asked for it is always served by it is unconfirmed.
+            yield from self._ways(replace(estimate, tier=None), tenant, now_ms)
+        for profile, routing, region in estimate.choices:
+            way = replace(estimate, profile=profile, routing=routing, region=region, choices=())
+            yield from self._ways(replace(way, model=base_model(estimate.model).model), tenant, now_ms)
+
+    def _kinds(self, estimate: Estimate, tenant: str, now_ms: int) -> Iterator[Call]:
         tokens, region = estimate.tokens, estimate.region or self._region
         stated = Call(
             tenant, estimate.profile_id, estimate.model, region, estimate.routing, now_ms, tokens,
@@ -69,8 +78,6 @@ class Costs:
             yield stated
         if hour:
             yield replace_struct(stated, cache_write_1h=hour)
-        if estimate.tier == FLEX:  # Whether a call that asked for it is always served by it is unconfirmed.
-            yield from self._ways(replace(estimate, tier=None), tenant, now_ms)
 
     def needed(self, estimate: Estimate, layout: Layout, tenant: str, now_ms: int) -> Estimate:
         """Return it with its cost, where a limit asks for that.

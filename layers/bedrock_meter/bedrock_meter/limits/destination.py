@@ -45,6 +45,10 @@ class Called:
 NOTHING_CALLED = Called()
 
 
+Way = tuple[str, str | None, str]
+"""A way that a call may take: id of a profile, routing, Region."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A profile that a tenant can call through.
@@ -77,6 +81,7 @@ class Destination:
         through: The tenant's profile that it goes through; None = through none of its profiles.
         profile: Id or ARN of the profile that is called, whosever it is; empty = any or none.
         available: Where something was named and ``through`` is None: all profiles of the tenant.
+        choices: Profiles of the model among them: no word of ours keeps a caller from calling through one.
     """
 
     model: str = NO_MODEL
@@ -85,6 +90,7 @@ class Destination:
     through: Choice | None = None
     profile: str = ""
     available: tuple[Choice, ...] = ()
+    choices: tuple[Way, ...] = ()
 
 
 class Destinations(Protocol):

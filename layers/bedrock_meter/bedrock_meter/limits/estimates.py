@@ -12,7 +12,7 @@ from typing import Any
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.invocations.record import TokenCounts
 from bedrock_meter.limits.counting import amount, weighed
-from bedrock_meter.limits.destination import MOST_NAME, Destination
+from bedrock_meter.limits.destination import MOST_NAME, Destination, Way
 from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import NO_MODEL
@@ -39,6 +39,7 @@ class Estimate:
         routing: How the call is routed; None = as the model's prefix says.
         region: Region of the call; empty = the stack's.
         tier: Service tier that is asked for; None = the default one.
+        choices: Other ways that the call may take, as (profile, routing, Region): it costs what the dearest costs.
         may_cache: Whether ``input_tokens`` may turn out to be of any kind that is read: they bound input, cache reads
             and cache writes each, count once in sums, and cost what the dearest kind costs.
 
@@ -59,6 +60,7 @@ class Estimate:
     region: str = ""
     tier: str | None = None
     may_cache: bool = False
+    choices: tuple[Way, ...] = ()
 
     def __post_init__(self) -> None:
         for kind in KINDS:
@@ -94,6 +96,7 @@ class Estimate:
             profile=destination.profile,
             routing=destination.routing,
             region=destination.region,
+            choices=destination.choices,
         )
 
     def reported(self, usage: Mapping[str, int]) -> "Estimate":
@@ -119,7 +122,7 @@ class Estimate:
 READ_KINDS = frozenset({"input_tokens", "cache_read_tokens", "cache_write_tokens"})
 """Kinds of tokens that a model reads."""
 
-_NO_AMOUNTS = ("model", "profile", "routing", "region", "tier", "may_cache")
+_NO_AMOUNTS = ("model", "profile", "routing", "region", "tier", "may_cache", "choices")
 
 KINDS = tuple(field.name for field in fields(Estimate) if field.name not in _NO_AMOUNTS)
 """What of an estimate is an amount."""

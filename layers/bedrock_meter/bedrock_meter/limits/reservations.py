@@ -168,7 +168,8 @@ def is_same_question(held: "Reservation", estimate: Estimate, called: Called | N
     if called is None:
         return held.estimate == estimate
     asked = held.estimate
-    return estimate.towards(Destination(asked.model, asked.routing, asked.region, profile=asked.profile)) == asked
+    where = Destination(asked.model, asked.routing, asked.region, profile=asked.profile, choices=asked.choices)
+    return estimate.towards(where) == asked
 
 
 def reservation_id(tenant: str, key: str) -> str:

@@ -75,7 +75,7 @@ def reservation_of(item: Item) -> Reservation:
         nonce=get_text(item, "nonce"),
         status=cast("Status", get_text(item, "status")),
         is_lease="lease" in item,
-        estimate=Estimate(**json.loads(get_text(item, "estimate", "{}"))),
+        estimate=_estimate_of(get_text(item, "estimate", "{}")),
         called=Called(**json.loads(get_text(item, "called", "{}"))),
         through=get_text(item, "through"),
         key=get_text(item, "key"),
@@ -250,6 +250,15 @@ def _gauge_key(tenant: str) -> Item:
 def _held_text(reservation: Reservation) -> str:
     held = [[one.key, str(one.meter), one.amount, one.limits] for one in reservation.held]
     return json.dumps(held, separators=(",", ":"))
+
+
+def _estimate_of(words: str) -> Estimate:
+    said = json.loads(words)
+    return Estimate(
+        **{**said, "choices": tuple((one, routing, region) for one, routing, region in said["choices"])}
+        if "choices" in said
+        else said
+    )
 
 
 def _said(words: Estimate | Called, nothing: Estimate | Called) -> str:

@@ -29,6 +29,9 @@ from bedrock_meter.tenants.tenant import ProfileReference
 CAPACITY = 10_000
 """Mappings that are remembered: which profiles are asked for is chosen by callers."""
 
+MOST_CHOICES = 20
+"""A reservation keeps so many ways that its call may take."""
+
 _PROFILE_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]*):([0-9]*):(?:application-)?inference-profile/([^/]+)")
 
 Periods = Sequence[MappingPeriod]
@@ -127,7 +130,9 @@ def select(
     if through is not None:
         return _through(through, called)
     model = named.model or NO_MODEL
-    return Destination(model, None, called.region, None, "", tuple(owned))
+    base = base_model(model).model
+    choices = tuple((one.id, one.routing, one.region) for one in owned if one.model == base)
+    return Destination(model, None, called.region, None, "", tuple(owned), choices[:MOST_CHOICES])
 
 
 def _named(called: Called) -> _Named:
