@@ -18,6 +18,7 @@ class Problem(Exception):
 
     Attributes:
         status: HTTP status.
+        type: A URI that clients tell this kind of problem by; ``about:blank`` where the status says enough.
         title: The kind of problem, the same for all its occurrences.
         detail: What happened here and what to do. Never holds what the request held, but names of its fields.
         headers: Further headers.
@@ -25,10 +26,18 @@ class Problem(Exception):
     """
 
     def __init__(
-        self, status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        type: str = "about:blank",
+        headers: dict[str, str] | None = None,
+        **members: Any,
     ) -> None:
         super().__init__(title)
         self.status = status
+        self.type = type
         self.title = title
         self.detail = detail
         self.headers = headers or {}
@@ -37,7 +46,7 @@ class Problem(Exception):
     def response(self) -> Response:  # type: ignore[type-arg]
         """Return the answer."""
         document = {
-            "type": "about:blank",
+            "type": self.type,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,

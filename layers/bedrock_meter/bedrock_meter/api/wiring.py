@@ -50,7 +50,7 @@ def quota_api(
         pause: Waits for some seconds.
     """
     api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected)
-    policies = FailPolicies(fail_policy)
+    policies = FailPolicies(fail_policy, unexplained=telling.unexplained)
     add_quota(api, gauge_of, policies, failed=telling.failed, degraded=telling.degraded, now=now)
     add_usage(api, reports, failed=telling.failed, now=now)
     add_explanation(api, gauge_of, reports, failed=telling.failed, now=now)
