@@ -3,7 +3,7 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -175,8 +175,8 @@ WIDE = ["TableWriteAccountLimitExceeded", "TableReadMaxOnDemandThroughputExceede
 
 
 @lru_cache
-def pynamodb() -> Pynamodb:
-    return Pynamodb(region="us-east-1", max_retry_attempts=0)  # type: ignore[no-untyped-call]
+def pynamodb() -> Any:
+    return Pynamodb(region="us-east-1", max_retry_attempts=0)
 
 
 def refusals(status: int, document: dict[str, Any]) -> dict[str, Exception]:
@@ -184,7 +184,7 @@ def refusals(status: int, document: dict[str, Any]) -> dict[str, Exception]:
     way = Way((status, document))
     events = pynamodb().client.meta.events
     events.register("before-send.dynamodb", way)
-    asks = {
+    asks: dict[str, Callable[[], Any]] = {
         "connection": lambda: over(Way((status, document))).get_item(TableName="quotas", Key=KEY),
         "botocore": lambda: client_over(Way((status, document))).get_item(TableName="quotas", Key=KEY),
         "pynamodb": lambda: pynamodb().dispatch("GetItem", {"TableName": "quotas", "Key": KEY}),
