@@ -125,7 +125,12 @@ class World:
                 self.gauge_of,
                 self,
                 self.reservations,
-                telling=Telling(self.told.append, lambda: self.told.append("degraded"), self._unexpected),
+                telling=Telling(
+                    self.told.append,
+                    lambda: self.told.append("degraded"),
+                    self._unexpected,
+                    lambda: self.told.append("unexplained"),
+                ),
                 tenant_claim=CLAIM,
                 fail_policy=self.fail_policy,
                 now=lambda: self.now_ms,

@@ -326,8 +326,13 @@ def test_api_is_signed_throttled_and_logged() -> None:
     stage = expanded_resources()["QuotaApiApiGatewayDefaultStage"]["Properties"]
     assert words(stage["DefaultRouteSettings"]["ThrottlingRateLimit"]) == "ApiRequestsPerSecond"
     assert words(stage["DefaultRouteSettings"]["ThrottlingBurstLimit"]) == "ApiBurst"
+    parameters = load_template()["Parameters"]
+    assert (parameters["ApiRequestsPerSecond"]["Default"], parameters["ApiBurst"]["Default"]) == (2000, 4000)
+    for name in ("ApiRequestsPerSecond", "ApiBurst"):
+        assert "all tenants together" in parameters[name]["Description"], "what it bounds, and with whom it is shared"
+        assert "all its APIs" in parameters[name]["Description"]
     assert words(stage["AccessLogSettings"]["DestinationArn"]) == "QuotaApiAccessLogGroup.Arn"
-    line = stage["AccessLogSettings"]["Format"]
+    line = words(stage["AccessLogSettings"]["Format"])
     assert json.loads(line)["caller"] == "$context.identity.userArn"
     assert "\n" not in line
 
@@ -350,7 +355,7 @@ def test_tokens_are_taken_at_an_address_of_their_own_or_not_at_all() -> None:
     stage = properties("TokenApiStage")
     signed = expanded_resources()["QuotaApiApiGatewayDefaultStage"]["Properties"]
     assert stage["DefaultRouteSettings"] == signed["DefaultRouteSettings"]
-    assert json.loads(stage["AccessLogSettings"]["Format"])["caller"] == "$context.authorizer.claims.sub"
+    assert json.loads(words(stage["AccessLogSettings"]["Format"]))["caller"] == "$context.authorizer.claims.sub"
 
 
 def test_administrators_with_tokens_need_the_scope_at_the_gateway_too() -> None:
@@ -371,6 +376,7 @@ def test_the_admin_api_is_signed_throttled_and_logged() -> None:
     assert all(one["security"] == [{"AWS_IAM": []}] for one in every)
     stage = expanded_resources()["AdminApiApiGatewayDefaultStage"]["Properties"]
     assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] == 10
+    assert stage["DefaultRouteSettings"]["ThrottlingBurstLimit"] == 20
     assert words(stage["AccessLogSettings"]["DestinationArn"]) == "AdminApiAccessLogGroup.Arn"
     assert json.loads(stage["AccessLogSettings"]["Format"])["caller"] == "$context.identity.userArn"
 

@@ -1,5 +1,6 @@
 """What the stack says about its own health: logs that end, and an alarm for each way in which something gets lost."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,13 @@ ALARMS = {
     "QuotaReadsFailedAlarm": ("BedrockMeter", "QuotaReadsFailed", "AWS::StackName"),
     "TokenApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "TokenApi"),
     "AdminApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "AdminApi"),
+    "RequestsRefusedAlarm": ("BedrockMeter", "RequestsRefused", "AWS::StackName"),
     "AnswersDegradedAlarm": ("BedrockMeter", "AnswersDegraded", "AWS::StackName"),
 }
 
+
+REFUSALS: Any = properties("QuotaApiRefusalFilter")
+"""How requests that never reach the function become a metric."""
 
 HEARTBEAT = "NothingRecordedAlarm"
 """Watches two metrics at once."""
@@ -121,8 +126,65 @@ def test_our_own_metrics_are_really_written() -> None:
     }
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
-    assert len(watched) == 12
-    assert watched | {"RecordsRead"} <= written
+    filtered = {one["MetricName"] for one in REFUSALS["MetricTransformations"]}
+    assert len(watched) == 13
+    assert watched | {"RecordsRead"} <= written | filtered
+    assert not written & filtered
+
+
+def access_log_lines() -> dict[str, dict[str, str]]:
+    """The line that each address of the quota API writes into its access log, member by member."""
+    stages = ("QuotaApiApiGatewayDefaultStage", "TokenApiStage")
+    settings = {name: expanded_resources()[name]["Properties"]["AccessLogSettings"] for name in stages}
+    assert {words(one["DestinationArn"]) for one in settings.values()} == {f"{words(REFUSALS['LogGroupName'])}.Arn"}
+    return {name: json.loads(words(one["Format"])) for name, one in settings.items()}
+
+
+def is_counted(status: str, by_function: str) -> bool:
+    """Whether the filter counts a line: CloudWatch's pattern, for the few signs that are in ours."""
+    line = {"$.status": status, "$.functionStatus": by_function}
+    alternatives = REFUSALS["FilterPattern"].strip("{ }").split(" || ")
+    return any(
+        all(
+            (line[name] == value) is (sign == "=")
+            for name, sign, value in (
+                re.fullmatch(r'(\$\.\w+) (=|!=) "([^"]*)"', term).groups()  # type: ignore[union-attr]
+                for term in alternative.strip("()").split(" && ")
+            )
+        )
+        for alternative in alternatives
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "by_function", "is_refused"),
+    [
+        ("429", "-", True),  # the stage's rate, or the account's
+        ("503", "-", True),  # no concurrency
+        ("503", "429", True),  # the same, where the gateway repeats what Lambda said
+        ("429", "429", False),  # a denial
+        ("503", "503", False),  # the tables are down: QuotaReadsFailed
+        ("200", "200", False),
+        ("403", "-", False),  # a wrong signature
+        ("500", "-", False),  # the function failed: QuotaApiErrorsAlarm
+    ],
+)
+def test_what_the_gateway_refuses_itself_is_counted_and_a_denial_is_not(
+    status: str, by_function: str, is_refused: bool
+) -> None:
+    assert is_counted(status, by_function) is is_refused
+
+
+def test_refusals_are_read_from_members_that_every_line_has() -> None:
+    (metric,) = REFUSALS["MetricTransformations"]
+    assert (metric["MetricNamespace"], metric["MetricValue"]) == ("BedrockMeter", "1")
+    assert metric["Dimensions"] == [{"Key": "service", "Value": "$.stack"}], "one stack's apart from another's"
+    for name, line in access_log_lines().items():
+        assert line["status"] == "$context.status", name
+        assert line["functionStatus"] == "$context.integration.status", name
+        assert line["stack"] == "${AWS::StackName}", name
+        named = re.findall(r"\$\.(\w+)", REFUSALS["FilterPattern"] + metric["Dimensions"][0]["Value"])
+        assert set(named) <= set(line), name
 
 
 def test_every_log_group_ends() -> None:

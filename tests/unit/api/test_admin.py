@@ -5,6 +5,7 @@ from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from pynamodb.exceptions import PutError
 
 from bedrock_meter.api import admin_openapi
 from bedrock_meter.api.admin_protocol import MAX_BODY_BYTES
@@ -19,6 +20,7 @@ from tests.doubles.memory import MemorySuspensionStore
 from tests.doubles.office import ACME, FULL, LIMIT, NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS
 from tests.unit.api.test_openapi import operations, routes_of
+from tests.unit.api.test_outage import throttle
 
 
 @pytest.fixture
@@ -333,6 +335,17 @@ def test_storage_that_is_down_is_a_503(office: Office) -> None:
     for path in (TENANTS, ACME, f"{ACME}/limits", f"{ACME}/audit"):
         assert (office.ask(path).status, office.told[-1]) == (503, "EndpointConnectionError")
     assert office.put(FULL, {"if-match": "*"}).status == 503
+
+
+def test_a_tenant_whose_keys_are_busy_can_be_changed_in_a_moment(office: Office) -> None:
+    office.put(FULL, NEW)
+    busy = throttle("ThrottlingException", "TableWriteKeyRangeThroughputExceeded")
+    office.tenants.error = office.tenants.audit.error = PutError("Failed to put item", busy)
+    answers = [office.ask(path) for path in (ACME, f"{ACME}/limits", f"{ACME}/audit")]
+    for answer in (*answers, office.put(FULL, {"if-match": "*"})):
+        assert (answer.status, answer.document["type"]) == (429, "urn:bedrock-meter:tenant-busy")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 5
+    assert office.told == []
 
 
 def test_an_error_that_nobody_foresaw_says_nothing(office: Office) -> None:

@@ -317,7 +317,7 @@ def test_other_writers_open_nothing_and_a_throttle_that_lasts_is_an_outage() -> 
     desk.store.reason = THROTTLED
     degraded = desk.reserve(key="k2")
     assert (degraded.status, degraded.document["degraded"], degraded.document["id"]) == (201, True, None)
-    assert desk.world.told[-2:] == ["ThrottlingException", "degraded"]
+    assert desk.world.told[-3:] == ["ThrottlingException", "unexplained", "degraded"]
     assert desk.ask("/x").status == 503
 
 

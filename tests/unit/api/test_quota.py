@@ -16,6 +16,7 @@ from bedrock_meter.money import NANO
 from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit, sums
+from tests.unit.api.test_outage import throttle
 
 QUOTA = "/v1/tenants/acme/quota"
 
@@ -134,6 +135,26 @@ OUTAGES = [
 ]
 
 
+@pytest.mark.parametrize("policy", ["open", "closed"])
+def test_a_tenant_that_heats_its_own_keys_is_denied_for_a_moment_whatever_its_policy(policy: str) -> None:
+    hot = World({"acme": gauge("acme", fail_policy=policy)}, fail_policy=policy)
+    assert hot.ask(QUOTA).status == 200
+    hot.error = throttle("ThrottlingException", "TableReadKeyRangeThroughputExceeded")
+    answer = hot.ask(QUOTA)
+    assert (answer.status, answer.headers["Content-Type"]) == (429, "application/problem+json")
+    assert answer.document["type"] == "urn:bedrock-meter:tenant-busy"
+    assert answer.document["title"] == "Tenant busy"
+    assert 1 <= answer.document["retry_after_seconds"] <= 5
+    assert answer.headers["Retry-After"] == str(answer.document["retry_after_seconds"])
+    assert "allowed" not in answer.document
+    assert hot.told == [], "no outage: no alarm"
+
+
+def unexplained_by(error: Exception) -> list[str]:
+    """What is told beside its code: that a throttle gives no reason."""
+    return ["unexplained"] if error is THROTTLED else []
+
+
 @pytest.mark.parametrize(("error", "code"), OUTAGES)
 def test_open_allows_while_the_storage_is_down_and_says_that_it_did_not_look(error: Exception, code: str) -> None:
     down = world(limit("1h", 0))
@@ -148,7 +169,7 @@ def test_open_allows_while_the_storage_is_down_and_says_that_it_did_not_look(err
         "limits": [],
     }
     assert "RateLimit" not in answer.headers
-    assert down.told == [code, "degraded"]
+    assert down.told == [code, *unexplained_by(error), "degraded"]
 
 
 @pytest.mark.parametrize(("error", "code"), OUTAGES)
@@ -159,7 +180,7 @@ def test_closed_does_not_guess(error: Exception, code: str) -> None:
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     assert answer.document["degraded"] is True
     assert "allowed" not in answer.document
-    assert down.told == [code]
+    assert down.told == [code, *unexplained_by(error)]
 
 
 @pytest.mark.parametrize(("default", "own", "status"), [("open", "closed", 503), ("closed", "open", 200)])

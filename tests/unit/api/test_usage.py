@@ -16,6 +16,7 @@ from bedrock_meter.limits.scope import Scope
 from bedrock_meter.usage.rollup import RollupKey, Sums
 from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit, sums
+from tests.unit.api.test_outage import throttle
 
 USAGE = "/v1/tenants/acme/usage"
 WHY = "/v1/tenants/acme/explanation"
@@ -211,6 +212,16 @@ def test_storage_that_is_down_is_a_503(path: str) -> None:
     down.error = ClientError({"Error": {"Code": "ThrottlingException"}}, "Query")
     answer = down.ask(path)
     assert (answer.status, answer.headers["Retry-After"], down.told) == (503, "1", ["ThrottlingException"])
+
+
+@pytest.mark.parametrize("path", [USAGE, WHY])
+def test_a_tenant_that_heats_its_own_keys_is_told_to_wait(path: str) -> None:
+    hot = world()
+    hot.error = throttle("ProvisionedThroughputExceededException", "TableReadKeyRangeThroughputExceeded")
+    answer = hot.ask(path)
+    assert (answer.status, answer.document["type"]) == (429, "urn:bedrock-meter:tenant-busy")
+    assert 1 <= int(answer.headers["Retry-After"]) <= 5
+    assert hot.told == []
 
 
 @pytest.mark.parametrize("path", ["/v1/tenants/globex/usage", "/v1/tenants/globex/explanation"])

@@ -3,7 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,9 +18,11 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 from botocore.session import get_session
+from pynamodb.connection import Connection as Pynamodb
+from pynamodb.exceptions import GetError
 
 from bedrock_meter.storage import dynamodb
-from bedrock_meter.storage.connection import Connection, connected
+from bedrock_meter.storage.connection import THROTTLED_CODES, Connection, connected
 
 URL = "https://dynamodb.us-east-1.amazonaws.com"
 KEY = {"pk": {"S": "acme"}, "sk": {"S": "GAUGE"}}
@@ -151,6 +154,131 @@ def test_a_refusal_is_the_exception_that_botocore_raises(refusal: dict[str, Any]
     assert ours.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert ours.response["ResponseMetadata"]["RequestId"] == "r-1"
     assert str(ours).startswith(str(theirs).partition(" (")[0])
+
+
+def throttle(code: str, *reasons: str) -> dict[str, Any]:
+    """A throttle as the service model writes it: the list of reasons begins small in ``ThrottlingException``."""
+    name = "throttlingReasons" if code == "ThrottlingException" else "ThrottlingReasons"
+    table = "arn:aws:dynamodb:us-east-1:123456789012:table/quotas"
+    given = [{"reason": reason, "resource": table} for reason in reasons]
+    document = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "Too much"}
+    return {**document, name: given} if reasons else document
+
+
+def cancelled(*codes: str) -> dict[str, Any]:
+    return {**CANCELLED, "CancellationReasons": [{"Code": code, "Message": "as it is"} for code in codes]}
+
+
+THROTTLES = sorted(THROTTLED_CODES)
+HOT = ["TableReadKeyRangeThroughputExceeded", "TableWriteKeyRangeThroughputExceeded"]
+WIDE = ["TableWriteAccountLimitExceeded", "TableReadMaxOnDemandThroughputExceeded"]
+
+
+@lru_cache
+def pynamodb() -> Any:
+    return Pynamodb(region="us-east-1", max_retry_attempts=0)
+
+
+def refusals(status: int, document: dict[str, Any]) -> dict[str, Exception]:
+    """How one refusal is raised, by who asked: our connection, botocore's client, and pynamodb over botocore's."""
+    way = Way((status, document))
+    events = pynamodb().client.meta.events
+    events.register("before-send.dynamodb", way)
+    asks: dict[str, Callable[[], Any]] = {
+        "connection": lambda: over(Way((status, document))).get_item(TableName="quotas", Key=KEY),
+        "botocore": lambda: client_over(Way((status, document))).get_item(TableName="quotas", Key=KEY),
+        "pynamodb": lambda: pynamodb().dispatch("GetItem", {"TableName": "quotas", "Key": KEY}),
+    }
+    found: dict[str, Exception] = {}
+    for name, ask in asks.items():
+        try:
+            ask()
+        except ClientError as error:
+            found[name] = GetError("Failed to get item", error) if name == "pynamodb" else error
+    events.unregister("before-send.dynamodb", way)
+    assert set(found) == set(asks)
+    return found
+
+
+@pytest.mark.parametrize("code", THROTTLES)
+@pytest.mark.parametrize(
+    ("reasons", "is_of_keys"),
+    [
+        *(([reason], True) for reason in HOT),
+        *(([reason], False) for reason in WIDE),
+        (["TableReadProvisionedThroughputExceeded"], False),
+        ([WIDE[0], HOT[1]], True),
+        (WIDE, False),
+        ([], None),
+    ],
+    ids=str,
+)
+def test_a_throttle_says_whether_one_range_of_keys_is_busy(
+    code: str, reasons: list[str], is_of_keys: bool | None
+) -> None:
+    for name, error in refusals(400, throttle(code, *reasons)).items():
+        assert dynamodb.throttled_keys(error) is is_of_keys, name
+        assert dynamodb.is_throttle(error), name
+
+
+@pytest.mark.parametrize("given", [[], [{}], [{"resource": "arn"}], [{"reason": ""}], None])
+def test_reasons_that_say_nothing_are_none(given: Any) -> None:
+    document = {**throttle("ThrottlingException"), "throttlingReasons": given}
+    for name, error in refusals(400, document).items():
+        assert dynamodb.throttled_keys(error) is None, name
+        assert dynamodb.is_throttle(error), name
+
+
+@pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded"])
+def test_a_throttled_part_of_a_transaction_has_no_reason(code: str) -> None:
+    for client in (over(Way((400, cancelled("None", code)))), client_over(Way((400, cancelled("None", code))))):
+        with pytest.raises(ClientError) as raised:
+            client.transact_write_items(TransactItems=[])
+        assert dynamodb.is_throttle(raised.value)
+        assert dynamodb.throttled_keys(raised.value) is None
+        assert not dynamodb.is_passing(raised.value), "nothing is allowed for it"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [CANCELLED, REFUSED, {"__type": "x#TransactionConflictException"}, {"__type": "x#ValidationException"}],
+    ids=["transaction", "condition", "conflict", "wrong"],
+)
+def test_what_is_no_throttle_has_no_reason(document: dict[str, Any]) -> None:
+    for error in refusals(400, document).values():
+        assert not dynamodb.is_throttle(error)
+        assert dynamodb.throttled_keys(error) is None
+    assert not dynamodb.is_throttle(ReadTimeoutError(endpoint_url=URL))
+    assert dynamodb.throttled_keys(ReadTimeoutError(endpoint_url=URL)) is None
+
+
+def test_the_throttle_behind_what_was_raised_from_it_is_found() -> None:
+    def hold() -> None:
+        try:
+            over(Way((400, throttle("ThrottlingException", HOT[1])))).get_item(TableName="quotas", Key=KEY)
+        except ClientError as error:
+            raise RuntimeError("nothing was held") from error
+
+    with pytest.raises(RuntimeError) as raised:
+        hold()
+    assert dynamodb.throttled_keys(raised.value) is True
+    assert dynamodb.is_throttle(raised.value)
+
+
+def test_an_error_that_is_raised_from_its_own_consequence_is_looked_at_once() -> None:
+    error = ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
+    consequence = RuntimeError("nothing was held")
+    consequence.__cause__, error.__cause__ = error, consequence
+    assert dynamodb.throttled_keys(error) is None
+    assert dynamodb.is_throttle(consequence)
+
+
+def test_the_service_model_gives_reasons_where_they_are_looked_for() -> None:
+    model = dynamodb.client().meta.service_model
+    names = {code: [one for one in model.shape_for(code).members if "reasons" in one.lower()] for code in THROTTLES}
+    assert names == {code: [one for one in throttle(code, HOT[0]) if "reasons" in one.lower()] for code in THROTTLES}
+    assert "reason" in model.shape_for("ThrottlingReason").members
+    assert set(model.shape_for("CancellationReason").members) == {"Item", "Code", "Message"}
 
 
 PASSING = [

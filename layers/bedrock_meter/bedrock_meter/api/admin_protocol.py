@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api.cursors import read_key
+from bedrock_meter.api.outage import tenant_busy
 from bedrock_meter.api.problems import TRY_AGAIN, Problem, invalid, tenant_not_found, unavailable
 from bedrock_meter.api.requests import query
 from bedrock_meter.api.resolver import Resolver
@@ -86,7 +87,7 @@ def carry_out(
 
     Raises:
         Problem: 400, a value is wrong; 404, it is not there; 409, others are changing it, or it is in use; 412, it is
-            not what the change was made from; 503, the storage fails.
+            not what the change was made from; 429, the tenant is too busy; 503, the storage fails.
     """
     try:
         made = change()
@@ -122,8 +123,11 @@ def storage_down(error: Exception, telling: Telling) -> NoReturn:
     """Tell of a failure of the storage, and answer it.
 
     Raises:
-        Problem: 503.
+        Problem: 429, only this tenant's part of the tables is too busy; 503, the tables cannot be asked.
     """
+    busy = tenant_busy(error)
+    if busy is not None:
+        raise busy from error
     telling.failed(failure_code(error))
     raise unavailable("The tenants cannot be read or changed at the moment. Try again.") from error
 

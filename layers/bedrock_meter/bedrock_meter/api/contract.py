@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bedrock_meter.api.outage import BUSY
 from bedrock_meter.api.problems import CONTENT_TYPE
 
 Schema = dict[str, Any]
@@ -27,11 +28,19 @@ PROBLEM: Schema = {
     "description": "RFC 9457",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string"},
+        "type": {
+            "type": "string",
+            "format": "uri",
+            "description": f"`{BUSY}`, or `about:blank` where the status says enough; further ones may come",
+        },
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "field": {"type": "string", "description": "the value that is wrong"},
+        "retry_after_seconds": {
+            "type": ["integer", "null"],
+            "description": "as `Retry-After`; null: waiting does not help",
+        },
     },
 }
 GATEWAY: Schema = {
@@ -48,7 +57,8 @@ STATUSES = {
     412: "It has changed since it was read",
     413: "The body is too large",
     428: "`If-Match` is missing",
-    429: "API Gateway's own throttle",
+    429: f"One range of keys in the tables, such as this tenant's, is asked too much (`{BUSY}`): wait for "
+    "`Retry-After`; or API Gateway's own throttle, which is no problem document",
     500: "Something is wrong here; `X-Request-Id` names it in the log",
     503: "The tables cannot be asked at the moment",
 }
@@ -178,7 +188,7 @@ def openapi(
 
 
 def _refusal(status: int) -> Schema:
-    bodies = content(reference("Problem"), CONTENT_TYPE) if status not in {403, 429} else {}
+    bodies = content(reference("Problem"), CONTENT_TYPE) if status != 403 else {}
     if status in {401, 403, 429, 500, 503}:
         bodies |= content(reference("GatewayError"))
     return {"description": STATUSES[status], "content": bodies}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api.answers import json_answer
-from bedrock_meter.api.problems import Problem, tenant_not_found, unavailable
+from bedrock_meter.api.outage import storage_failed
+from bedrock_meter.api.problems import Problem, tenant_not_found
 from bedrock_meter.api.requests import query
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.usage import Reports
@@ -15,7 +16,7 @@ from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import denied_by, limit_status
 from bedrock_meter.limits.windows import QUARTER_MS
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name
+from bedrock_meter.storage.dynamodb import AWS_ERRORS
 
 if TYPE_CHECKING:
     from bedrock_meter.limits.explanation import Share
@@ -55,8 +56,7 @@ def add_explanation(
                 raise tenant_not_found()
             document = _document(gauge, reports, name, now())
         except AWS_ERRORS as error:
-            failed(failure_name(error))
-            raise unavailable("The usage cannot be read at the moment. Try again.") from error
+            raise storage_failed(error, failed, "The usage cannot be read at the moment. Try again.") from error
         return json_answer(document)
 
 

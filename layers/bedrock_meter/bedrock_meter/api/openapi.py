@@ -111,7 +111,7 @@ def _paths() -> dict[str, Any]:
                         "content": content(reference("Problem"), CONTENT_TYPE),
                     },
                     429: {
-                        **answer("No room, or suspended; or API Gateway's own throttle", None, _LIMIT_HEADERS),
+                        **answer("No room, suspended or busy; or API Gateway's own throttle", None, _LIMIT_HEADERS),
                         "content": content(reference("Denial"), CONTENT_TYPE) | content(reference("GatewayError")),
                     },
                 },

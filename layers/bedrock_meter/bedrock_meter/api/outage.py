@@ -3,35 +3,75 @@
 ``open`` allows the call without a look at the quota, ``closed`` does not answer. The policy lies on the gauge, which is
 what cannot be read then, so every answer of better times is remembered here; a tenant that was not seen yet has the
 stack's default. Only what can pass is an outage (throttled, lost on the way, a server error): a table that is gone or
-a right that is missing is a mistake of the deployment, and opens nothing.
+a right that is missing is a mistake of the deployment, and opens nothing. Nor does a throttle of one range of keys: it
+is what one tenant makes of its own partition by asking too fast, and would be a way past its own limits.
 """
 
+import random
 from collections import OrderedDict
+from collections.abc import Callable
 
-from bedrock_meter.api.problems import Problem
+from bedrock_meter.api.problems import Problem, unavailable
 from bedrock_meter.limits.gauge import Gauge
-from bedrock_meter.storage.dynamodb import error_code, is_passing
+from bedrock_meter.storage.dynamodb import error_code, failure_name, is_passing, is_throttle, throttled_keys
 from bedrock_meter.storage.gauges import CONFLICT
 
 OPEN, CLOSED = "open", "closed"
 CAPACITY = 10_000
+BUSY = "urn:bedrock-meter:tenant-busy"
+BUSY_AT_MOST_S = 5
+"""Longest ``Retry-After`` of a busy tenant. A partition has room again each second;
+callers come back at different times."""
 
 
-def tenant_busy(error: Exception) -> Problem | None:
-    """Return the answer where a tenant's own requests are too many for its part of a table; None otherwise."""
-    return None
+def tenant_busy(error: BaseException) -> Problem | None:
+    """Return the answer where DynamoDB throttles the keys of one tenant, with 1 to 5 seconds to wait; None for others.
+
+    Args:
+        error: What a request to the tables ended with, or what was raised from that.
+    """
+    if throttled_keys(error) is not True:
+        return None
+    wait_s = random.randint(1, BUSY_AT_MOST_S)
+    return Problem(
+        429,
+        "Tenant busy",
+        "One range of keys in the tables, such as one tenant's, gets more requests than it takes. Send them slower.",
+        type=BUSY,
+        headers={"Retry-After": str(wait_s)},
+        retry_after_seconds=wait_s,
+    )
+
+
+def storage_failed(error: Exception, failed: Callable[[str], None], detail: str) -> Problem:
+    """Return the answer of a request that is never allowed without the tables: the tenant is busy, or they are down.
+
+    Args:
+        error: What the request to them ended with.
+        failed: Told the error code where they are down.
+        detail: What cannot be done then.
+    """
+    busy = tenant_busy(error)
+    if busy is not None:
+        return busy
+    failed(failure_name(error))
+    return unavailable(detail)
 
 
 class FailPolicies:
     """The last known policy of each tenant, for the life of this process."""
 
-    def __init__(self, default: str, *, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, default: str, *, capacity: int = CAPACITY, unexplained: Callable[[], None] = lambda: None
+    ) -> None:
         """Know nothing yet.
 
         Args:
             default: Policy of tenants that have none of their own, and of those not seen yet.
             capacity: Tenants that are remembered; the one seen longest ago makes room.
+            unexplained: Told of each throttle whose reason is missing: it is taken for an outage, and may be none.
         """
+        self._unexplained = unexplained
         self._default = default
         self._capacity = capacity
         self._known: OrderedDict[str, str] = OrderedDict()
@@ -58,5 +98,8 @@ class FailPolicies:
 
     def allows(self, tenant: str, error: Exception) -> bool:
         """Return whether a call is allowed although the storage ended with ``error``."""
-        is_outage = is_passing(error) and error_code(error) != CONFLICT
+        keys = throttled_keys(error)
+        if keys is None and is_throttle(error):
+            self._unexplained()
+        is_outage = is_passing(error) and error_code(error) != CONFLICT and keys is not True
         return is_outage and self._known.get(tenant, self._default) == OPEN

@@ -19,7 +19,7 @@ class Problem(Exception):
 
     Attributes:
         status: HTTP status.
-        type: Says what a program does about it; ``about:blank`` where the status says all.
+        type: A URI that clients tell this kind of problem by; ``about:blank`` where the status says enough.
         title: The kind of problem, the same for all its occurrences.
         detail: What happened here and what to do. Never holds what the request held, but names of its fields.
         headers: Further headers.
@@ -37,8 +37,8 @@ class Problem(Exception):
         **members: Any,
     ) -> None:
         super().__init__(title)
-        self.type = type
         self.status = status
+        self.type = type
         self.title = title
         self.detail = detail
         self.headers = headers or {}

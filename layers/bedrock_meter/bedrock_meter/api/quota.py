@@ -5,7 +5,7 @@ from collections.abc import Callable
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api.answers import json_answer
-from bedrock_meter.api.outage import FailPolicies
+from bedrock_meter.api.outage import FailPolicies, tenant_busy
 from bedrock_meter.api.problems import TRY_AGAIN, Problem, tenant_not_found
 from bedrock_meter.api.requests import query
 from bedrock_meter.api.resolver import Resolver
@@ -46,6 +46,9 @@ def add_quota(
         try:
             gauge = gauge_of(tenant)
         except AWS_ERRORS as error:
+            busy = tenant_busy(error)
+            if busy is not None:
+                raise busy from error
             failed(failure_name(error))
             if not policies.allows(tenant, error):
                 raise quota_unknown() from error

@@ -13,11 +13,13 @@ class Telling:
         failed: Gets the error code when the storage failed.
         degraded: When a call was allowed without a look at the quota.
         unexpected: Gets an error that no route foresaw.
+        unexplained: When DynamoDB throttled and did not say what: see ``FailPolicies``.
     """
 
     failed: Callable[[str], None]
     degraded: Callable[[], None]
     unexpected: Callable[[Exception], None]
+    unexplained: Callable[[], None] = lambda: None
 
 
 def out_loud() -> Telling:
@@ -31,6 +33,9 @@ def out_loud() -> Telling:
     def degraded() -> None:
         count_once("AnswersDegraded")
 
+    def unexplained() -> None:
+        count_once("ThrottlesWithoutReason")
+
     def unexpected(error: Exception) -> None:
         # Where, not what: a message may repeat a part of the request.
         count_once("AnswersFailed")
@@ -38,4 +43,4 @@ def out_loud() -> Telling:
             "no route foresaw this", error=type(error).__name__, where=traceback.format_tb(error.__traceback__)
         )
 
-    return Telling(failed, degraded, unexpected)
+    return Telling(failed, degraded, unexpected, unexplained)

@@ -9,14 +9,15 @@ from bedrock_meter.api.answers import NOT_KEPT, json_answer
 from bedrock_meter.api.cursors import Position
 from bedrock_meter.api.cursors import read as read_cursor
 from bedrock_meter.api.cursors import write as write_cursor
-from bedrock_meter.api.problems import invalid, tenant_not_found, unavailable
+from bedrock_meter.api.outage import storage_failed
+from bedrock_meter.api.problems import invalid, tenant_not_found
 from bedrock_meter.api.requests import choice, instant, query
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.spreadsheet import csv_text
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.windows import QUARTER_MS, CalendarWindow
 from bedrock_meter.money import usd_text
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name
+from bedrock_meter.storage.dynamodb import AWS_ERRORS
 
 DAY_MS = 86_400_000
 LONGEST_DAYS = {"hour": 62, "day": 400, "month": 400}
@@ -121,8 +122,7 @@ def add_usage(api: Resolver, reports: Reports, *, failed: Callable[[str], None],
             position = _position(parameters, by, timezone, bound_to, now())
             return _answer(reports, tenant, timezone, by, group, form, position, bound_to)
         except AWS_ERRORS as error:
-            failed(failure_name(error))
-            raise unavailable("The usage cannot be read at the moment. Try again.") from error
+            raise storage_failed(error, failed, "The usage cannot be read at the moment. Try again.") from error
 
 
 def _position(parameters: dict[str, str], by: str, timezone: str, bound_to: tuple[str, ...], now_ms: int) -> Position:

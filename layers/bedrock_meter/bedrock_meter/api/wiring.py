@@ -47,7 +47,7 @@ def quota_api(
         now: Current time in milliseconds.
     """
     api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected)
-    policies = FailPolicies(fail_policy)
+    policies = FailPolicies(fail_policy, unexplained=telling.unexplained)
     unpriced = UnpricedUsage(reports, failed=telling.failed)
     add_quota(api, gauge_of, policies, unpriced, failed=telling.failed, degraded=telling.degraded, now=now)
     add_usage(api, reports, failed=telling.failed, now=now)

@@ -23,14 +23,10 @@ from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
-REPEATED_CODES = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        "TransactionInProgressException",
-    }
-)
+THROTTLED_CODES = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
+"""Refusals of what comes too fast: for an account, for a table, or for one range of its keys."""
+
+REPEATED_CODES = THROTTLED_CODES | {"TransactionInProgressException"}
 """Refusals after which the same request is sent again, as are all with a status of 500 and more."""
 
 _TARGET = "DynamoDB_20120810."
