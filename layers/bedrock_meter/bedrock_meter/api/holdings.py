@@ -45,7 +45,7 @@ def reservation_document(
         "status": held.status_at(now_ms),
         "model": None if held.estimate.model == NO_MODEL else held.estimate.model,
         "profile": _profile(held.through),
-        **(_available(answer.destination) if answer is not None and held.called.names_something else {}),
+        **(_available(answer.destination) if answer is not None and not held.through else {}),
         "estimate": _amounts(held.estimate),
         **({} if source is None else {"estimate_source": source}),
         "amounts": [
@@ -134,8 +134,10 @@ def _profile(through: str) -> dict[str, Any] | None:
 
 
 def _available(destination: "Destination | None") -> dict[str, Any]:
-    if destination is None or destination.through is not None:
+    if destination is None:
         return {}
+    # A key that is sent again may meet a profile that the tenant got since: it is no part of this reservation.
+    there = destination.available if destination.through is None else (destination.through,)
     listed = [
         {
             "id": one.id,
@@ -145,6 +147,6 @@ def _available(destination: "Destination | None") -> dict[str, Any]:
             "geography": one.geography,
             "region": one.region or None,
         }
-        for one in destination.available[:MOST_LISTED]
+        for one in there[:MOST_LISTED]
     ]
     return {"available_profiles": listed}

@@ -54,7 +54,7 @@ def add_quota(
             raise tenant_not_found()
         policies.remember(tenant, gauge.fail_policy)
         now_ms = now()
-        document = {**quota_status(gauge, now_ms), "degraded": False}
+        document = {**quota_status(gauge, now_ms), "fail": policies.effective(gauge), "degraded": False}
         return json_answer(document, headers=rate_limit_headers(gauge, now_ms))
 
 
