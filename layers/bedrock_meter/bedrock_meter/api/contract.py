@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bedrock_meter.api.problems import CONTENT_TYPE
+from bedrock_meter.api.problems import CONTENT_TYPE, FOREIGN_PROFILE, TENANT_BUSY
 
 Schema = dict[str, Any]
 
@@ -27,7 +27,11 @@ PROBLEM: Schema = {
     "description": "RFC 9457",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string"},
+        "type": {
+            "type": "string",
+            "description": "what a program tells it by; `about:blank`: the status says all",
+            "examples": ["about:blank", FOREIGN_PROFILE, TENANT_BUSY],
+        },
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
@@ -48,7 +52,7 @@ STATUSES = {
     412: "It has changed since it was read",
     413: "The body is too large",
     428: "`If-Match` is missing",
-    429: "API Gateway's own throttle",
+    429: f"`{TENANT_BUSY}`: the tenant's part of the tables is asked too often; or API Gateway's own throttle",
     500: "Something is wrong here; `X-Request-Id` names it in the log",
     503: "The tables cannot be asked at the moment",
 }
@@ -178,7 +182,7 @@ def openapi(
 
 
 def _refusal(status: int) -> Schema:
-    bodies = content(reference("Problem"), CONTENT_TYPE) if status not in {403, 429} else {}
+    bodies = content(reference("Problem"), CONTENT_TYPE) if status != 403 else {}
     if status in {401, 403, 429, 500, 503}:
         bodies |= content(reference("GatewayError"))
     return {"description": STATUSES[status], "content": bodies}
