@@ -30,6 +30,7 @@ from bedrock_meter.tenants.tenant import ProfileReference
 CAPACITY = 10_000
 """Mappings that are remembered: which profiles are asked for is chosen by callers."""
 
+_PLACE = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]*):([0-9]*):.+")
 _PROFILE_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]*):([0-9]*):(?:application-)?inference-profile/([^/]+)")
 
 Periods = Sequence[MappingPeriod]
@@ -133,11 +134,11 @@ def select(
     owned = _owned(tenant, profiles, mappings, now_ms)
     if named.profile:
         return _by_profile(tenant, named, called, owned, mappings, now_ms)
-    through = _chosen(named.model, [one for one in owned if _is_callable_from(one, called.region)])
+    through = _chosen(named.model, [one for one in owned if _is_callable(one, called)])
     if through is not None:
         return _through(through, called)
     model = named.model or NO_MODEL
-    return Destination(model, None, called.region, None, "", tuple(owned))
+    return Destination(model, None, _region(called), None, "", tuple(owned))
 
 
 def _named(called: Called) -> _Named:
@@ -214,8 +215,8 @@ def _by_profile(
             found = _choice(ProfileReference(identity, named.profile), mine)
         elif periods:
             raise ForeignProfile("the profile that is named belongs to another tenant")
-    if found is None or not _is_same_place(named.profile, found.arn) or not _is_callable_from(found, called.region):
-        return Destination(NO_MODEL, None, called.region, None, named.profile, tuple(owned))
+    if found is None or not _is_callable(found, called):
+        return Destination(NO_MODEL, None, _region(called), None, named.profile, tuple(owned))
     if named.model and not _can_be(found, named.model):
         raise InvalidDefinition("model", "is not the model of the profile that is named; leave one of them out")
     return _through(found, called)
@@ -246,17 +247,26 @@ def _chosen(model: str, owned: Sequence[Choice]) -> Choice | None:
 
 
 def _through(choice: Choice, called: Called) -> Destination:
-    return Destination(choice.model, choice.routing, choice.region or called.region, choice, choice.arn)
+    return Destination(choice.model, choice.routing, choice.region or _region(called), choice, choice.arn)
+
+
+def _is_callable(choice: Choice, called: Called) -> bool:
+    """Whether a profile can be what is called: its Region is the client's, and no ARN that is named is elsewhere."""
+    is_near = not called.region or not choice.region or choice.region == called.region
+    return is_near and all(_is_same_place(one, choice.arn) for one in (called.profile, called.model))
 
 
 def _is_same_place(first: str, second: str) -> bool:
-    """Whether two names of a profile can mean the same one: account and Region agree where both say them."""
-    one, other = _PROFILE_ARN.fullmatch(first), _PROFILE_ARN.fullmatch(second)
-    return one is None or other is None or (one[1], one[2]) == (other[1], other[2])
+    """Whether two names can be of one account and Region: they agree where both say them."""
+    one, other = _PLACE.fullmatch(first), _PLACE.fullmatch(second)
+    pairs = () if one is None or other is None else zip(one.groups(), other.groups(), strict=True)
+    return all(not mine or not yours or mine == yours for mine, yours in pairs)
 
 
-def _is_callable_from(choice: Choice, region: str) -> bool:
-    return not region or not choice.region or choice.region == region
+def _region(called: Called) -> str:
+    """Return the Region of the client, else that of an ARN that is named, else an empty text."""
+    places = (_PLACE.fullmatch(one) for one in (called.profile, called.model))
+    return called.region or next((place[1] for place in places if place is not None and place[1]), "")
 
 
 def _last(name: str) -> str:
