@@ -9,7 +9,8 @@ from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.keys import usage_sort_key
-from bedrock_meter.storage.tenants import PynamoDBTenantStore, profiles_of
+from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.contract.conftest import Stores
 from tests.doubles.records import NOW_MS, limit
@@ -31,12 +32,25 @@ def test_a_tenants_zone(reports: DynamoDBReports, tables: Tables) -> None:
     assert found.fail_policy == "closed"
 
 
-def test_a_tenants_profiles(endpoint: Endpoint, tables: Tables) -> None:
-    profiles = (ProfileReference("p1", "p1", "a.model"), ProfileReference("p2", "arn:aws:x:p2", "-"))
-    PynamoDBTenantStore(tables).put_tenant(TenantDefinition("acme", "UTC", None, profiles), NOW_MS)
-    client = connection()
-    assert profiles_of(client, tables.tenants, "acme") == profiles
-    assert profiles_of(client, tables.tenants, "globex") == ()
+def test_a_tenants_profiles_and_their_mappings(endpoint: Endpoint, tables: Tables) -> None:
+    profiles = (
+        ProfileReference("p1", "p1", "a.model"),
+        ProfileReference("p2", "arn:aws:x:p2", "-"),
+        ProfileReference("p3", "arn:aws:x:p3", "a.model", "geo", True, "eu"),
+        ProfileReference("p4", "p4", "a.model", "global"),
+    )
+    periods = (
+        MappingPeriod("globex", 0, NOW_MS, "a.model"),
+        MappingPeriod("acme", NOW_MS, None, "a.model", "geo", BY_TAG, "eu"),
+    )
+    written = PynamoDBTenantStore(tables)
+    written.put_tenant(TenantDefinition("acme", "UTC", None, profiles), NOW_MS)
+    assert written.put_periods("p3", 0, periods)
+    assert written.tenant("acme") == TenantDefinition("acme", "UTC", None, profiles, revision=1)
+    store = DynamoDBDirectoryStore(connection(), tables)
+    assert tuple(store.profiles_of("acme")) == profiles
+    assert tuple(store.profiles_of("globex")) == ()
+    assert dict(store.mappings(["p1", "p3"])) == {"p3": periods}
 
 
 def test_rows_of_a_range_in_the_order_of_time(reports: DynamoDBReports, tables: Tables, endpoint: Endpoint) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
+from bedrock_meter.limits.destination import Called
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, held_name, passed
@@ -117,8 +118,11 @@ def test_it_is_written_down_once(stores: Stores) -> None:
 
 def test_a_lease_and_what_it_was_asked_for_with_stay(stores: Stores) -> None:
     gauge = installed(stores)
-    estimate = Estimate(9, 1, 2, 3, 4, 5, "a.model", "a1c3m5e7k9q2")
-    one = hold_of(gauge, is_lease=True, estimate=estimate, key="job-7", created_ms=NOW_MS).reservation
+    estimate = Estimate(9, 1, 2, 3, 4, 5, 6, "a.model", "a1c3m5e7k9q2", "geo", "eu-west-1", "flex", True)
+    called = Called("eu.a.model", "a1c3m5e7k9q2", "eu-west-1")
+    arn = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1c3m5e7k9q2"
+    asked = {"estimate": estimate, "called": called, "through": arn, "key": "job-7", "created_ms": NOW_MS}
+    one = hold_of(gauge, is_lease=True, **asked).reservation
     assert [held.limits for held in one.held] == [("requests-1d",), ("total_tokens-1h",)]
     stores.reservations.put(one)
     assert stores.reservations.find("acme", one.id) == one

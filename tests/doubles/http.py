@@ -1,16 +1,16 @@
 """Requests as an HTTP API hands them to a function (payload 2.0), and the whole quota API over doubles."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bedrock_meter.api.reservations import Reservations
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.api.wiring import quota_api
 from bedrock_meter.limits.gauge import Gauge, bucket_name
 from bedrock_meter.limits.limit import NO_LIMITS, Limit, plan_change
+from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.usage.rollup import RollupKey, Sums
 from tests.doubles.records import NOW_MS
 
@@ -75,7 +75,10 @@ def gauge(tenant: str, *limits: Limit, used: int = 0, fail_policy: str | None = 
 
 @dataclass
 class World:
-    """Tables of a few tenants; ``error`` is raised by whatever reads, ``unreadable`` by what reads roll-ups."""
+    """Tables of a few tenants.
+
+    ``error`` is raised by whatever reads, ``unreadable`` by what reads roll-ups; ``reservations`` makes what holds.
+    """
 
     gauges: dict[str, Gauge] = field(default_factory=dict)
     timezones: dict[str, str] = field(default_factory=dict)
@@ -85,7 +88,7 @@ class World:
     page: int = 100
     pages_read: int = 0
     told: list[str] = field(default_factory=list)
-    reservations: Reservations | None = None
+    reservations: Callable[[], Reservations] | None = None
     fail_policy: str = "open"
     now_ms: int = NOW_MS
     _api: Resolver | None = None
@@ -134,7 +137,6 @@ class World:
                 tenant_claim=CLAIM,
                 fail_policy=self.fail_policy,
                 now=lambda: self.now_ms,
-                pause=lambda _: None,
             )
         return self._api
 

@@ -1,82 +1,56 @@
 """The APIs that are fuzzed, over doubles with a few tenants in them."""
 
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from bedrock_meter.api.holding import Holding
-from bedrock_meter.api.reservations import Denied, Reserved, Wanted
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import reservation_id
-from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.limits.suspension import Suspension
+from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.plans import parse_plan
 from bedrock_meter.tenants.tenant import BoostGrant, ProfileReference
 from bedrock_meter.usage.rollup import RollupKey
-from tests.doubles.holding import MemoryReservations
-from tests.doubles.http import World, gauge
-from tests.doubles.memory import MemoryTables
+from tests.doubles.desk import Desk, MemoryDirectory
+from tests.doubles.http import gauge
 from tests.doubles.office import NEW, TENANTS, Office
-from tests.doubles.records import NOW_MS, limit, sums
-from tests.doubles.reservations import MemoryReservationStore
+from tests.doubles.records import NOW_MS, limit, profile_arn, sums
 from tests.fuzz.gateway import Gateway
 
 HELD = [reservation_id("acme", key) for key in ("first", "second")]
 QUARTER = NOW_MS - NOW_MS % 900_000
 
 
-class Held:
-    """What really holds, in memory; the suspended tenant is a double's."""
-
-    def __init__(self, tables: MemoryTables) -> None:
-        numbers = itertools.count(1)
-        reserving = Reservations(
-            MemoryReservationStore(tables),
-            clock=lambda: NOW_MS,
-            sleep_ms=lambda _: None,
-            uniform=lambda: 0.5,
-            new_id=lambda: f"{next(numbers):032x}",
-        )
-        profiles = (ProfileReference("p1", "p1", "meta.llama3-8b-instruct-v1:0"),)
-        self._holding = Holding(lambda: reserving, lambda _: profiles)
-        self._suspended = MemoryReservations({"initech": 0}, {"initech"})
-
-    def reserve(self, tenant: str, wanted: Wanted, now_ms: int) -> Reserved | Denied | None:
-        return self._of(tenant).reserve(tenant, wanted, now_ms)
-
-    def load(self, tenant: str, reservation: str, now_ms: int) -> Reserved | None:
-        return self._of(tenant).load(tenant, reservation, now_ms)
-
-    def shrink(
-        self, tenant: str, reservation: str, usage: Mapping[str, int], extend_ms: int | None, now_ms: int
-    ) -> Reserved | None:
-        return self._of(tenant).shrink(tenant, reservation, usage, extend_ms, now_ms)
-
-    def release(self, tenant: str, reservation: str, now_ms: int) -> bool:
-        return self._of(tenant).release(tenant, reservation, now_ms)
-
-    def _of(self, tenant: str) -> Holding | MemoryReservations:
-        return self._suspended if tenant == "initech" else self._holding
+LLAMA, CLAUDE = "meta.llama3-8b-instruct-v1:0", "anthropic.claude-sonnet-4-6"
+FOREIGN = "theirs"
+MINE = (
+    ProfileReference("p1", "p1", LLAMA, "in-region"),
+    ProfileReference("p2", profile_arn("p2"), CLAUDE, "geo", geography="eu"),
+    ProfileReference("p3", profile_arn("p3"), CLAUDE, "global"),
+)
 
 
 def quota() -> Gateway:
     """The quota API: one tenant with room, one with hard limits, one suspended and over its limits."""
     most = 10**18 - 1
     money = limit("day", 10**9, meter=Meter.COST_USD, scope=Scope(models=("m*",)))
-    tables = MemoryTables()
-    tables.gauges["acme"] = gauge("acme", limit("1h", most), limit("month", most), money, used=500)
+    directory = MemoryDirectory({"acme": MINE}, {FOREIGN: (MappingPeriod("globex", 0),)})
+    desk = Desk(tenants=(), directory=directory)
+    gauges = desk.tables.gauges
+    gauges["acme"] = gauge("acme", limit("1h", most), limit("month", most), money, used=500)
     dollars = limit("month", most, meter=Meter.COST_USD, hard=True)
-    tables.gauges["globex"] = gauge("globex", limit("1h", 10**6, hard=True), dollars, used=500)
-    tables.gauges["initech"] = gauge("initech", limit("1h", 100), limit("month", 10**6), money, used=500)
+    gauges["globex"] = gauge("globex", limit("1h", 10**6, hard=True), dollars, used=500)
+    gauges["initech"] = gauge("initech", limit("1h", 100), limit("month", 10**6), money, used=500)
+    desk.tables.change_gauge("initech", suspension=Suspension(1, "unpaid", NOW_MS, "arn:aws:iam::123456789012:user/a"))
     used = sums(requests=2, input=5, cost=75, unpriced=1)
     rows = [(RollupKey("acme", QUARTER - ago * 900_000, "p1", "=m1"), used) for ago in range(0, 900, 7)]
-    held = Held(tables)
-    world = World(tables.gauges, dict.fromkeys(tables.gauges, "Europe/Berlin"), {"acme": rows}, reservations=held)
+    desk.world.timezones.update(dict.fromkeys(gauges, "Europe/Berlin"))
+    desk.world.rows["acme"] = rows
     for key in ("first", "second"):
-        held.reserve("acme", Wanted(key, {"input_tokens": 5}, 300_000), NOW_MS)
-    return Gateway(world.api)
+        assert desk.reserve({"input_tokens": 5}, key).status == 201
+    return Gateway(desk.world.api)
 
 
 def admin() -> Gateway:
@@ -120,11 +94,18 @@ ADMIN_VALUES = {
     "body.reason": ["launch week"],
 }
 
+QUOTA_VALUES = {
+    "tenant": ["acme", "acme", "acme", "globex", "initech"],
+    "reservation": HELD,
+    "body.model": [CLAUDE, f"eu.{CLAUDE}", f"us.{CLAUDE}", LLAMA, "p2", FOREIGN],
+    "body.profile": ["p2", profile_arn("p2"), "unknown", FOREIGN],
+}
+
 APIS: dict[str, tuple[Callable[[], Gateway], str, dict[str, list[str]]]] = {
     "quota": (
         quota,
         "/v1/openapi.json",
-        {"tenant": ["acme", "acme", "acme", "globex", "initech"], "reservation": HELD},
+        QUOTA_VALUES,
     ),
     "admin": (admin, "/v1/admin/openapi.json", ADMIN_VALUES),
 }

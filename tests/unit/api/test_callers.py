@@ -6,15 +6,16 @@ import pytest
 
 from bedrock_meter.api.callers import caller_of
 from bedrock_meter.api.problems import Problem
-from tests.doubles.holding import MemoryReservations
-from tests.doubles.http import ARN, CLAIM, SIGNED, Answer, World, gauge, token
+from bedrock_meter.limits.reservations import reservation_id
+from tests.doubles.desk import Desk
+from tests.doubles.http import ARN, CLAIM, SIGNED, Answer, World, token
 from tests.doubles.records import limit
 
 ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/quota", None),
     ("GET", "/usage", None),
     ("GET", "/explanation", None),
-    ("POST", "/reservations", {"key": "k", "estimate": {"input_tokens": 1}}),
+    ("POST", "/reservations", {"key": "k", "model": "anthropic.claude-3", "estimate": {"input_tokens": 1}}),
     ("GET", "/reservations/r1", None),
     ("POST", "/reservations/r1/settlement", {"usage": {"input_tokens": 1}}),
     ("DELETE", "/reservations/r1", None),
@@ -22,12 +23,16 @@ ROUTES: list[tuple[str, str, Any]] = [
 TENANTS = ("acme", "globex")
 
 
+def desk() -> Desk:
+    """A desk with two tenants, and one reservation of each: ``r1`` is that of ``acme``."""
+    found = Desk(limit("1h", 1000), tenants=TENANTS, timezones=dict.fromkeys(TENANTS, "UTC"))
+    for tenant in TENANTS:
+        assert found.reserve({"input_tokens": 5}, "first", tenant=tenant).status == 201
+    return found
+
+
 def world() -> World:
-    return World(
-        {tenant: gauge(tenant, limit("1h", 1000), used=77) for tenant in TENANTS},
-        dict.fromkeys(TENANTS, "UTC"),
-        reservations=MemoryReservations(dict.fromkeys(TENANTS, 500)),
-    )
+    return desk().world
 
 
 def seen(answer: Answer) -> tuple[int, str, dict[str, str]]:
@@ -45,17 +50,14 @@ def test_the_matrix_knows_every_route() -> None:
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES)
 @pytest.mark.parametrize("owner", TENANTS)
 def test_a_token_opens_its_own_tenant_and_all_others_are_one_404(owner: str, method: str, path: str, body: Any) -> None:
-    found = world()
-    for tenant in TENANTS:
-        found.ask(f"/v1/tenants/{tenant}/reservations", "POST", body={"key": "first", "estimate": {"input_tokens": 5}})
+    held = desk()
+    found = held.world
     (other,) = set(TENANTS) - {owner}
+    path = path.replace("r1", reservation_id("acme", "first"))
     mine = found.ask(f"/v1/tenants/{owner}{path}", method, body=body, authorizer=token(owner))
-    reservation = "r1" if owner == "acme" else "r2"
-    expected = {"POST/reservations": 201, "DELETE/reservations/r1": 204}.get(method + path, 200)
-    assert mine.status == (expected if reservation == "r1" or "r1" not in path else 404)
-    before = found.reservations
-    assert isinstance(before, MemoryReservations)
-    asked, pages = before.asked, found.pages_read
+    expected = {"POST/reservations": 201}.get(method + path, 204 if method == "DELETE" else 200)
+    assert mine.status == (expected if owner == "acme" or "reservations/" not in path else 404)
+    asked, pages, reads = held.asked, found.pages_read, list(held.directory.reads)
     refusals = [
         found.ask(f"/v1/tenants/{tenant}{path}", method, body=body, authorizer=token(owner))
         for tenant in (other, "nobody", "unattributed", "-", "no such", owner.upper())
@@ -64,7 +66,7 @@ def test_a_token_opens_its_own_tenant_and_all_others_are_one_404(owner: str, met
     assert all(seen(one) == seen(refusals[0]) for one in refusals)
     assert other not in refusals[0].text
     # Nothing was read or written for them, so that nothing could leak by time either.
-    assert (before.asked, found.pages_read) == (asked, pages)
+    assert (held.asked, found.pages_read, held.directory.reads) == (asked, pages, reads)
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES)

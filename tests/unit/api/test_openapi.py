@@ -8,15 +8,19 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bedrock_meter.api import admin_openapi, openapi, reservations
+from bedrock_meter.api import admin_openapi, estimates, openapi, reservations
+from bedrock_meter.api.problems import FOREIGN_PROFILE, Problem, foreign_profile
 from bedrock_meter.api.requests import MAX_COUNT
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.errors import InvalidDefinition
-from bedrock_meter.tenants.tenant import checked_tenant_id
-from tests.doubles.holding import MemoryReservations
+from bedrock_meter.limits.reservations import reservation_id
+from bedrock_meter.tenants.attribution import MappingPeriod
+from bedrock_meter.tenants.tenant import ProfileReference, checked_tenant_id
+from bedrock_meter.usage.rollup import RollupKey
+from tests.doubles.desk import MemoryDirectory
 from tests.doubles.http import World, gauge
-from tests.doubles.records import limit, sums
-from tests.unit.api.test_callers import ROUTES, world
+from tests.doubles.records import NOW_MS, limit, profile_arn, sums
+from tests.unit.api.test_callers import ROUTES, desk, world
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -96,10 +100,47 @@ def test_the_pattern_of_a_tenant_is_what_the_code_takes(tenant: str) -> None:
 def test_bounds_of_a_reservation_are_those_that_are_checked() -> None:
     schemas = openapi.document()["components"]["schemas"]
     request = schemas["ReservationRequest"]["properties"]
-    assert set(request) == {"key", "model", "profile", "estimate", "converse", "ttl_seconds", "kind"}
+    named = {"key", "model", "profile", "region", "tier", "estimate", "converse", "ttl_seconds", "kind"}
+    assert set(request) == named
+    refused = world().ask("/v1/tenants/acme/reservations", "POST", body={"surplus": 1}).document["detail"]
+    assert all(name in refused for name in named), "the code names the same members as known"
     assert request["key"]["pattern"] == f"^{reservations.KEY.pattern}$"
+    assert request["region"]["pattern"] == f"^{reservations.REGION.pattern}$"
+    assert request["tier"]["enum"] == ["default", "flex", "priority", "reserved"]
     assert (request["ttl_seconds"]["minimum"], request["ttl_seconds"]["maximum"]) == (10, 3600)
     assert schemas["Estimate"]["properties"]["input_tokens"]["maximum"] == MAX_COUNT
+    assert set(schemas["Estimate"]["properties"]) == {*estimates.KINDS, "may_cache"}
+    assert set(schemas["Usage"]["properties"]) == set(estimates.KINDS)
+
+
+@pytest.mark.parametrize("kind", [*estimates.KINDS, "may_cache", "surplus"])
+@pytest.mark.parametrize(("name", "is_usage"), [("Estimate", False), ("Usage", True)])
+def test_what_the_schema_of_amounts_takes_is_what_the_code_takes(name: str, is_usage: bool, kind: str) -> None:
+    document = openapi.document()
+    amounts = {kind: {"cost_usd": "0.01", "may_cache": True}.get(kind, 1)}
+    for content in (amounts, {**amounts, "output_tokens": 1}, {}):
+        is_valid = validator(document, document["components"]["schemas"][name]).is_valid(content)
+        try:
+            estimates.stated(content, "estimate", is_usage=is_usage)
+        except Problem:
+            assert not is_valid
+        else:
+            assert is_valid
+
+
+def test_the_types_of_problems_are_documented() -> None:
+    document = openapi.document()
+    types = document["components"]["schemas"]["Problem"]["properties"]["type"]["examples"]
+    assert types == ["about:blank", "urn:bedrock-meter:foreign-profile", "urn:bedrock-meter:tenant-busy"]
+    assert foreign_profile().type == FOREIGN_PROFILE == types[1]
+    reserve = document["paths"]["/v1/tenants/{tenant}/reservations"]["post"]["responses"]
+    assert types[1] in reserve["403"]["description"]
+    assert all(
+        types[2] in operation["responses"]["429"]["description"]
+        and "application/problem+json" in operation["responses"]["429"]["content"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    )
 
 
 def validator(document: dict[str, Any], schema: dict[str, Any]) -> Any:
@@ -109,23 +150,33 @@ def validator(document: dict[str, Any], schema: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES)
 def test_answers_have_the_documented_shape(method: str, path: str, body: Any) -> None:
-    from bedrock_meter.usage.rollup import RollupKey
-    from tests.doubles.records import NOW_MS
-
     document = openapi.document()
-    found = world()
+    held = desk()
+    found = held.world
+    mine = ProfileReference("p1", profile_arn("p1"), "anthropic.claude-3", "geo", geography="eu")
+    held.directory = MemoryDirectory({"acme": [mine]}, {"theirs": [MappingPeriod("globex", 0)]})
     found.gauges["acme"] = gauge("acme", limit("1h", 10), limit("month", 10**6), used=50)
     found.rows["acme"] = [(RollupKey("acme", NOW_MS - NOW_MS % 900_000, "p1", "m1"), sums(requests=1, input=5))]
-    assert isinstance(found.reservations, MemoryReservations)
-    found.ask("/v1/tenants/acme/reservations", "POST", body={"key": "first", "estimate": {"cost_usd": "0.01"}})
     template = f"/v1/tenants/{{tenant}}{path.replace('r1', '{reservation}')}"
+    path = path.replace("r1", reservation_id("acme", "first"))
     operation = document["paths"][template][method.lower()]
     asked = [(f"/v1/tenants/{tenant}{path}", body) for tenant in ("acme", "nobody")]
+    expected = {204 if method == "DELETE" else 200, 404}
     if method == "POST":
+        expected |= {400}
         asked += [(asked[0][0], {}), (asked[0][0], "x")]
         if path == "/reservations":
-            asked.append((asked[0][0], {"key": "big", "estimate": {"input_tokens": 10**9}}))
-            asked.append((asked[0][0], {"key": "first", "estimate": {"input_tokens": 1}}))
+            estimate = {"estimate": {"input_tokens": 1}}
+            found.gauges["globex"] = gauge("globex", limit("1h", 10**6))
+            other = asked[0][0].replace("acme", "globex")
+            asked += [
+                (asked[0][0], {"key": "big", "estimate": {"input_tokens": 10**9}}),
+                (asked[0][0], {"key": "first", **estimate}),
+                (asked[0][0], {"key": "k2", "model": "theirs", **estimate}),
+                (other, {"key": "k3", "model": "anthropic.claude-3", **estimate}),
+                (other, {"key": "k3", "model": "anthropic.claude-3", **estimate}),
+            ]
+            expected = {400, 403, 404, 409, 429, 201, 200}
     seen = set()
     for address, content in asked:
         answer = found.ask(address, method, body=content)
@@ -134,4 +185,4 @@ def test_answers_have_the_documented_shape(method: str, path: str, body: Any) ->
         if answer.text:
             media = answer.headers["Content-Type"].partition(";")[0]
             validator(document, response["content"][media]["schema"]).validate(answer.document)
-    assert len(seen) >= 2 or path == "/reservations/r1"
+    assert seen >= expected

@@ -1,7 +1,8 @@
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
-from bedrock_meter.api.outage import BUSY, BUSY_AT_MOST_S, FailPolicies, tenant_busy
+from bedrock_meter.api.outage import BUSY_AT_MOST_S, FailPolicies, tenant_busy
+from bedrock_meter.api.problems import TENANT_BUSY
 from bedrock_meter.storage.connection import THROTTLED_CODES
 
 DOWN = ConnectTimeoutError(endpoint_url="x")
@@ -44,7 +45,7 @@ def test_a_busy_tenant_is_told_so_and_when_to_come_again() -> None:
     for _ in range(200):
         problem = tenant_busy(throttle("ThrottlingException", HOT))
         assert problem is not None
-        assert (problem.status, problem.title, problem.type) == (429, "Tenant busy", BUSY)
+        assert (problem.status, problem.title, problem.type) == (429, "Tenant busy", TENANT_BUSY)
         assert problem.headers == {"Retry-After": str(problem.members["retry_after_seconds"])}
         waits.add(problem.members["retry_after_seconds"])
     assert waits == set(range(1, BUSY_AT_MOST_S + 1)), "callers come back at different times"

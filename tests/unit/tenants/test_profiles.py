@@ -11,10 +11,10 @@ from bedrock_meter.tenants.profiles import (
     invocation_policy,
     is_source,
     is_tag_key,
+    named_route,
     profile_name,
     route_of,
     source_of_model,
-    split_prefix,
 )
 
 MODEL = "anthropic.claude-sonnet-4-6"
@@ -28,15 +28,33 @@ def model_arn(region: str, model: str = MODEL) -> str:
     ("models", "route"),
     [
         ([model_arn("us-east-1")], Route(MODEL, "in-region")),
-        ([model_arn("us-east-1"), model_arn("us-west-2")], Route(MODEL, "geo")),
+        ([model_arn("us-east-1"), model_arn("us-west-2")], Route(MODEL, "geo", "us")),
         # Regions of one geography may begin differently: us- and ca-.
-        ([model_arn("us-east-1"), model_arn("ca-central-1")], Route(MODEL, "geo")),
+        ([model_arn("us-east-1"), model_arn("ca-central-1")], Route(MODEL, "geo", "us")),
+        ([model_arn("eu-central-1"), model_arn("eu-north-1")], Route(MODEL, "geo", "eu")),
+        ([model_arn("ap-northeast-1"), model_arn("ap-northeast-3")], Route(MODEL, "geo", "jp")),
+        ([model_arn("ap-northeast-1"), model_arn("ap-southeast-1")], Route(MODEL, "geo", "apac")),
+        ([model_arn("ap-southeast-2"), model_arn("ap-southeast-4")], Route(MODEL, "geo", "au")),
+        # Japan's Regions and Australia's have only Asia and the Pacific in common.
+        ([model_arn("ap-northeast-1"), model_arn("ap-southeast-2")], Route(MODEL, "geo", "apac")),
+        # No geography holds them both, and which it is cannot be told.
+        ([model_arn("eu-west-1"), model_arn("us-east-1")], Route(MODEL, "geo")),
+        ([model_arn("eu-west-1"), model_arn("xx-new-1")], Route(MODEL, "geo")),
         ([model_arn(""), model_arn("us-east-1")], Route(MODEL, "global")),
         ([model_arn("us-east-1"), model_arn("us-east-1")], Route(MODEL, "in-region")),
-        ([model_arn("us-east-1"), model_arn("us-west-2", "another.model")], Route("-", "geo")),
+        ([model_arn("us-east-1"), model_arn("us-west-2", "another.model")], Route("-", "geo", "us")),
         (["arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/a.b-v1:0"], Route("a.b-v1:0", "in-region")),
-        ([f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{MODEL}"], Route(MODEL, "geo")),
+        (
+            [f"arn:aws-us-gov:bedrock:us-gov-{side}-1::foundation-model/a.b-v1:0" for side in ("west", "east")],
+            Route("a.b-v1:0", "geo", "us-gov"),
+        ),
+        ([f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{MODEL}"], Route(MODEL, "geo", "us")),
+        ([f"arn:aws:bedrock:ap-northeast-1:123456789012:inference-profile/jp.{MODEL}"], Route(MODEL, "geo", "jp")),
         ([f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/global.{MODEL}"], Route(MODEL, "global")),
+        (
+            [f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/{prefix}.{MODEL}" for prefix in ("us", "eu")],
+            Route(MODEL, None),
+        ),
         (["arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc"], Route("-", None)),
         ([], Route("-", None)),
         ([""], Route("-", None)),
@@ -44,21 +62,23 @@ def model_arn(region: str, model: str = MODEL) -> str:
 )
 def test_models_say_what_a_profile_stands_for(models: list[str], route: Route) -> None:
     assert route_of(models) == route
+    assert route_of(models[::-1]) == route
 
 
 @pytest.mark.parametrize(
-    ("identifier", "parts"),
+    ("identifier", "route"),
     [
-        (MODEL, (MODEL, "in-region")),
-        (f"us.{MODEL}", (MODEL, "geo")),
-        (f"us-gov.{MODEL}", (MODEL, "geo")),
-        (f"apac.{MODEL}", (MODEL, "geo")),
-        (f"global.{MODEL}", (MODEL, "global")),
-        ("us.only", ("us.only", "in-region")),
+        (MODEL, Route(MODEL, "in-region")),
+        (f"us.{MODEL}", Route(MODEL, "geo", "us")),
+        (f"us-gov.{MODEL}", Route(MODEL, "geo", "us-gov")),
+        (f"apac.{MODEL}", Route(MODEL, "geo", "apac")),
+        (f"jp.{MODEL}", Route(MODEL, "geo", "jp")),
+        (f"global.{MODEL}", Route(MODEL, "global")),
+        ("us.only", Route("us.only", "in-region")),
     ],
 )
-def test_a_prefix_is_a_routing(identifier: str, parts: tuple[str, str]) -> None:
-    assert split_prefix(identifier) == parts
+def test_a_prefix_is_a_routing_and_a_geography(identifier: str, route: Route) -> None:
+    assert named_route(identifier) == route
 
 
 def test_a_model_id_leads_to_the_arn_that_profiles_are_made_from() -> None:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bedrock_meter.api.outage import BUSY
-from bedrock_meter.api.problems import CONTENT_TYPE
+from bedrock_meter.api.problems import CONTENT_TYPE, FOREIGN_PROFILE, TENANT_BUSY
 
 Schema = dict[str, Any]
 
@@ -31,7 +30,8 @@ PROBLEM: Schema = {
         "type": {
             "type": "string",
             "format": "uri",
-            "description": f"`{BUSY}`, or `about:blank` where the status says enough; further ones may come",
+            "description": "what a program tells it by; `about:blank`: the status says all",
+            "examples": ["about:blank", FOREIGN_PROFILE, TENANT_BUSY],
         },
         "title": {"type": "string"},
         "status": {"type": "integer"},
@@ -57,7 +57,7 @@ STATUSES = {
     412: "It has changed since it was read",
     413: "The body is too large",
     428: "`If-Match` is missing",
-    429: f"One range of keys in the tables, such as this tenant's, is asked too much (`{BUSY}`): wait for "
+    429: f"One range of keys in the tables, such as this tenant's, is asked too much (`{TENANT_BUSY}`): wait for "
     "`Retry-After`; or API Gateway's own throttle, which is no problem document",
     500: "Something is wrong here; `X-Request-Id` names it in the log",
     503: "The tables cannot be asked at the moment",

@@ -45,7 +45,7 @@ def reservation_document(
         "status": held.status_at(now_ms),
         "model": None if held.estimate.model == NO_MODEL else held.estimate.model,
         "profile": _profile(held.through),
-        **(_available(answer.destination) if answer is not None and held.called.names_something else {}),
+        **(_available(answer.destination) if answer is not None and not held.through else {}),
         "estimate": _amounts(held.estimate),
         **({} if source is None else {"estimate_source": source}),
         "amounts": [
@@ -85,8 +85,16 @@ def unheld_document(tenant: str, question: "Question", now_ms: int) -> dict[str,
     }
 
 
-def denial(tenant: str, answer: "Answer", fail: str | None, now_ms: int) -> Problem:
-    """Return the answer for a call that does not fit, or whose tenant is suspended."""
+def denial(tenant: str, answer: "Answer", fail: str | None, unpriced: dict[str, Any] | None, now_ms: int) -> Problem:
+    """Return the answer for a call that does not fit, or whose tenant is suspended.
+
+    Args:
+        tenant: Whose call.
+        answer: The denial.
+        fail: The tenant's effective policy.
+        unpriced: Which usage without a price denies, and what an operator does about it; None = none does.
+        now_ms: The instant.
+    """
     decision, reading = answer.decision, answer.denied_by
     if decision is None:
         raise TypeError("a denial has a decision")
@@ -105,17 +113,21 @@ def denial(tenant: str, answer: "Answer", fail: str | None, now_ms: int) -> Prob
     if retry_s is not None:
         headers["Retry-After"] = str(retry_s)
     limit = limit_status(reading, now_ms)
+    detail = f"Limit {limit['name']} has no room for {requested}."
+    if reading.is_denied_by_unpriced:
+        detail = f"Limit {limit['name']} denies while usage without a price is in its window; 'unpriced' says which."
+    more: dict[str, Any] = {"fail": fail} if unpriced is None else {"fail": fail, "unpriced": unpriced}
     return Problem(
         429,
         "Quota exceeded",
-        f"Limit {limit['name']} has no room for {requested}.",
+        detail,
         headers=headers,
         tenant=tenant,
         limit=limit,
         requested=requested,
         retry_after_seconds=retry_s,
         throttled_until=iso(None if wait_ms is None else now_ms + wait_ms),
-        fail=fail,
+        **more,
     )
 
 
@@ -134,8 +146,10 @@ def _profile(through: str) -> dict[str, Any] | None:
 
 
 def _available(destination: "Destination | None") -> dict[str, Any]:
-    if destination is None or destination.through is not None:
+    if destination is None:
         return {}
+    # A key that is sent again may meet a profile that the tenant got since: it is no part of this reservation.
+    there = destination.available if destination.through is None else (destination.through,)
     listed = [
         {
             "id": one.id,
@@ -145,6 +159,6 @@ def _available(destination: "Destination | None") -> dict[str, Any]:
             "geography": one.geography,
             "region": one.region or None,
         }
-        for one in destination.available[:MOST_LISTED]
+        for one in there[:MOST_LISTED]
     ]
     return {"available_profiles": listed}

@@ -27,11 +27,13 @@ from bedrock_meter.api.contract import (
     strict,
     string,
 )
-from bedrock_meter.api.problems import CONTENT_TYPE
+from bedrock_meter.api.holdings import MOST_LISTED
+from bedrock_meter.api.problems import CONTENT_TYPE, FOREIGN_PROFILE, TENANT_BUSY
 from bedrock_meter.api.requests import MAX_COUNT
-from bedrock_meter.limits.limit import UNPRICED_POLICIES
+from bedrock_meter.limits.limit import FAIL_POLICIES, UNPRICED_POLICIES
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.unpriced import MOST_NAMED
+from bedrock_meter.pricing.models import GEOGRAPHIES, ROUTINGS
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
 _RESERVATION = [
@@ -71,7 +73,18 @@ _SAID_WHERE_SO = (
     "uncounted_requests",
     "denied_because",
 )
+_MAY_CACHE: Schema = {
+    "type": "boolean",
+    "default": False,
+    "description": "`input_tokens` may turn out to be input, read from the cache or written to it: the number bounds "
+    "each of the three, counts once in sums, and costs what the dearest of them costs",
+}
 _DEGRADED: Schema = {"type": "boolean", "description": "true: the tables are down, and nobody looked at the quota"}
+_FAIL = string(
+    "what the tenant's calls are to do while its quota cannot be told, for clients to remember: `closed` where a "
+    "strict limit can deny them, else the tenant's own policy, else the stack's",
+    enum=list(FAIL_POLICIES),
+)
 _WRITING = (*COMMON, 413)
 
 
@@ -110,8 +123,18 @@ def _paths() -> dict[str, Any]:
                         "description": "The key was used with another content, or its reservation is over",
                         "content": content(reference("Problem"), CONTENT_TYPE),
                     },
+                    403: {
+                        "description": f"`{FOREIGN_PROFILE}`: the profile that is named belongs to another tenant; or "
+                        "API Gateway: the signature is wrong, or IAM does not allow this path",
+                        "content": content(reference("Problem"), CONTENT_TYPE) | content(reference("GatewayError")),
+                    },
                     429: {
-                        **answer("No room, suspended or busy; or API Gateway's own throttle", None, _LIMIT_HEADERS),
+                        **answer(
+                            f"No room, or suspended; `{TENANT_BUSY}`: the tenant's part of the tables is asked too "
+                            "often; or API Gateway's own throttle",
+                            None,
+                            _LIMIT_HEADERS,
+                        ),
                         "content": content(reference("Denial"), CONTENT_TYPE) | content(reference("GatewayError")),
                     },
                 },
@@ -198,11 +221,12 @@ def _schemas() -> dict[str, Schema]:
                         "description": "a person stopped the tenant; null: nobody did",
                     }
                 ),
+                "fail": _FAIL,
                 "degraded": _DEGRADED,
                 "unpriced": _UNPRICED,
                 "limits": array(reference("Limit")),
             },
-            optional=("version", "suspended", "denied_by", "unpriced"),
+            optional=("version", "suspended", "denied_by", "fail", "unpriced"),
         ),
         "Explanation": answered(
             {
@@ -227,10 +251,11 @@ def _schemas() -> dict[str, Schema]:
                 "next": nullable(string("cursor of the next page")),
             }
         ),
-        "Estimate": strict(_kinds(), minProperties=1),
+        "Estimate": strict({**_kinds(), estimates.MAY_CACHE: _MAY_CACHE}, anyOf=_any_kind()),
+        "Usage": strict(_kinds(), anyOf=_any_kind()),
         "ReservationRequest": _request(),
         "Settlement": strict(
-            {"usage": reference("Estimate"), "extend_seconds": _seconds("live at least so long from now on")}, ["usage"]
+            {"usage": reference("Usage"), "extend_seconds": _seconds("live at least so long from now on")}, ["usage"]
         ),
         "Reservation": _reservation(),
         "Denial": _denial(),
@@ -325,7 +350,11 @@ def _line() -> Schema:
 
 def _kinds() -> dict[str, Schema]:
     count = {**AMOUNT, "maximum": MAX_COUNT}
-    return {**dict.fromkeys(("requests", *estimates.TOKEN_KINDS), count), "cost_usd": USD}
+    return {kind: USD if kind == "cost_usd" else count for kind in estimates.KINDS}
+
+
+def _any_kind() -> list[Schema]:
+    return [{"required": [kind]} for kind in estimates.KINDS]
 
 
 def _seconds(description: str, **more: Any) -> Schema:
@@ -334,12 +363,14 @@ def _seconds(description: str, **more: Any) -> Schema:
 
 
 def _request() -> Schema:
-    name = string(pattern=f"^{reservations.NAME.pattern}$")
+    name = f"^{reservations.NAME.pattern}$"
     return strict(
         {
             "key": string("the client's idempotency key", pattern=f"^{reservations.KEY.pattern}$"),
-            "model": name,
-            "profile": name,
+            "model": string("id or ARN of a base model, a system profile or a profile of the tenant", pattern=name),
+            "profile": string("id or ARN of an application inference profile", pattern=name),
+            "region": string("Region of the client that makes the call", pattern=f"^{reservations.REGION.pattern}$"),
+            "tier": string("service tier that is asked for", enum=list(reservations.TIERS)),
             "estimate": reference("Estimate"),
             "converse": {
                 "type": "object",
@@ -356,10 +387,21 @@ def _request() -> Schema:
 
 
 def _reservation() -> Schema:
+    named = {"id": string(), "arn": nullable(string("null: its definition names the id alone"))}
     profile = {
-        **answered({"id": string(), "arn": nullable(string("null: its definition names the id alone"))}),
+        **answered(named),
         "type": ["object", "null"],
+        "description": "the tenant's profile that the call goes through; null: none of its profiles is what was named",
     }
+    available = answered(
+        {
+            **named,
+            "model": nullable(string("null: not known")),
+            "routing": {"enum": [*ROUTINGS, None]},
+            "geography": {"enum": [*sorted(GEOGRAPHIES), None], "description": "of geo routing; null: not known"},
+            "region": nullable(string("that it is called in; null: not known")),
+        }
+    )
     return answered(
         {
             "id": nullable(string("null: degraded, nothing is held")),
@@ -369,12 +411,18 @@ def _reservation() -> Schema:
             "status": string(enum=["open", "settled", "released", "expired"]),
             "model": nullable(string()),
             "profile": profile,
-            "estimate": {"type": "object", "properties": _kinds()},
+            "available_profiles": array(
+                available,
+                maxItems=MOST_LISTED,
+                description="which profiles the tenant has; only where something was named and `profile` is null",
+            ),
+            "estimate": {"type": "object", "properties": {**_kinds(), estimates.MAY_CACHE: _MAY_CACHE}},
             "estimate_source": string(enum=[estimates.STATED, estimates.FROM_BYTES]),
             "amounts": array(answered({"limit": string(), "meter": _METER, "amount": MEASURED})),
             "created_at": INSTANT,
             "expires_at": INSTANT,
             "allowed": {"type": "boolean", "description": "only with degraded"},
+            "fail": _FAIL,
             "degraded": _DEGRADED,
             "metadata": {
                 "type": "object",
@@ -382,7 +430,7 @@ def _reservation() -> Schema:
                 "additionalProperties": {"type": "string"},
             },
         },
-        optional=("estimate_source", "allowed"),
+        optional=("available_profiles", "estimate_source", "allowed", "fail"),
     )
 
 
@@ -398,6 +446,8 @@ def _denial() -> Schema:
                     "requested": MEASURED,
                     "retry_after_seconds": {"type": ["integer", "null"]},
                     "throttled_until": nullable(INSTANT),
+                    "unpriced": _UNPRICED,
+                    "fail": _FAIL,
                 },
             },
         ]

@@ -11,14 +11,13 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 
-from bedrock_meter.api.problems import Problem, unavailable
+from bedrock_meter.api.problems import TENANT_BUSY, Problem, unavailable
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.storage.dynamodb import error_code, failure_name, is_passing, is_throttle, throttled_keys
 from bedrock_meter.storage.gauges import CONFLICT
 
 OPEN, CLOSED = "open", "closed"
 CAPACITY = 10_000
-BUSY = "urn:bedrock-meter:tenant-busy"
 BUSY_AT_MOST_S = 5
 """Longest ``Retry-After`` of a busy tenant. A partition has room again each second;
 callers come back at different times."""
@@ -37,7 +36,7 @@ def tenant_busy(error: BaseException) -> Problem | None:
         429,
         "Tenant busy",
         "One range of keys in the tables, such as one tenant's, gets more requests than it takes. Send them slower.",
-        type=BUSY,
+        type=TENANT_BUSY,
         headers={"Retry-After": str(wait_s)},
         retry_after_seconds=wait_s,
     )

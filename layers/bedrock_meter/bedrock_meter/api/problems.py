@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler import Response
 
 CONTENT_TYPE = "application/problem+json"
 FOREIGN_PROFILE = "urn:bedrock-meter:foreign-profile"
+TENANT_BUSY = "urn:bedrock-meter:tenant-busy"
 TRY_AGAIN = {"Retry-After": "1"}
 
 

@@ -60,7 +60,7 @@ def add_quota(
             raise tenant_not_found()
         policies.remember(tenant, gauge.fail_policy)
         now_ms = now()
-        document = {**quota_status(gauge, now_ms), "degraded": False}
+        document = {**quota_status(gauge, now_ms), "fail": policies.effective(gauge), "degraded": False}
         without_price = unpriced.document(gauge, now_ms)
         if without_price is not None:
             document["unpriced"] = without_price

@@ -20,6 +20,7 @@ from bedrock_meter.api.problems import Problem, foreign_profile, invalid, tenant
 from bedrock_meter.api.quota import quota_unknown
 from bedrock_meter.api.requests import body_bytes, json_object, matching, query, refuse_unknown, whole_number
 from bedrock_meter.api.resolver import Resolver
+from bedrock_meter.api.unpriced import UnpricedUsage
 from bedrock_meter.errors import (
     Contended,
     ForeignProfile,
@@ -89,6 +90,7 @@ class Desk:
         self,
         make: "Callable[[], Service]",
         policies: FailPolicies,
+        unpriced: UnpricedUsage,
         *,
         failed: Callable[[str], None],
         degraded: Callable[[], None],
@@ -99,11 +101,13 @@ class Desk:
         Args:
             make: Makes the service.
             policies: What to answer when the storage fails.
+            unpriced: Says which usage without a price denies.
             failed: Told the error code when it failed.
             degraded: Told when a call was allowed without a reservation.
             now: Current time in milliseconds.
         """
         self._make = make
+        self.unpriced = unpriced
         self.now = now
         self._policies = policies
         self._failed = failed
@@ -211,7 +215,8 @@ def add_reservations(api: Resolver, desk: Desk) -> None:
         fail = desk.fail(answer)
         held = answer.reservation
         if held is None:
-            raise denial(tenant, answer, fail, now_ms)
+            unpriced = None if answer.gauge is None else desk.unpriced.document(answer.gauge, now_ms)
+            raise denial(tenant, answer, fail, unpriced, now_ms)
         if not held.is_open(now_ms):
             raise _conflict(held.status_at(now_ms))
         document = reservation_document(held, now_ms, source=question.source, answer=answer, fail=fail)

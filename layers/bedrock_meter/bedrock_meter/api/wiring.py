@@ -53,7 +53,7 @@ def quota_api(
     add_usage(api, reports, failed=telling.failed, now=now)
     add_explanation(api, gauge_of, reports, failed=telling.failed, now=now)
     if reservations is not None:
-        desk = Desk(reservations, policies, failed=telling.failed, degraded=telling.degraded, now=now)
+        desk = Desk(reservations, policies, unpriced, failed=telling.failed, degraded=telling.degraded, now=now)
         add_reservations(api, desk)
     add_document(api, "/v1/openapi.json", "bedrock_meter.api.openapi")
     return api

@@ -37,8 +37,6 @@ PASSING_CODES = THROTTLED_CODES | {
     "TransactionInProgressException",
 }
 
-THROTTLES = frozenset({"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"})
-
 AWS_ERRORS = (ClientError, ConnectionError, HTTPClientError)
 """What a request can end with: refused by the service, or lost on the way."""
 
@@ -112,11 +110,6 @@ def error_code(error: Exception) -> str:
 def failure_name(error: Exception) -> str:
     """What logs and reports call a failure: the code that AWS gave it, else its type. Never its text."""
     return error_code(error) or type(error).__name__
-
-
-def is_throttle(error: Exception) -> bool:
-    """Whether DynamoDB let a request wait because there are too many."""
-    return error_code(error) in THROTTLES
 
 
 def is_passing(error: Exception) -> bool:

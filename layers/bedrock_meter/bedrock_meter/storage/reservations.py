@@ -29,11 +29,21 @@ from bedrock_meter.limits.reservations import KEPT_MS, Held, Reservation, Status
 from bedrock_meter.limits.reserving import Busy, Hold
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, THROTTLES, Item, error_code, get_number, get_text, number, text
+from bedrock_meter.storage.connection import THROTTLED_CODES
+from bedrock_meter.storage.dynamodb import (
+    AWS_ERRORS,
+    THROTTLED_CODES,
+    Item,
+    error_code,
+    get_number,
+    get_text,
+    number,
+    text,
+)
 from bedrock_meter.storage.keys import GAUGE, RESERVATION_PREFIX, reservation_sort_key
 
 RESERVATION_SCHEMA = 1
-_BUSY = THROTTLES | {gauges.CONFLICT, "TransactionInProgressException"}
+_BUSY = THROTTLED_CODES | {gauges.CONFLICT, "TransactionInProgressException"}
 
 
 def reservation_item(reservation: Reservation) -> Item:

@@ -7,8 +7,9 @@ file decides. Who names a profile keeps it, if it is the tenant's; one of anothe
 would be counted there.
 
 Whose a profile is, and what it stands for, is the mapping's word, as for records (``attribution.py``), at the instant
-of the question; where a profile changes hands, both owners have it during the handover. An ARN is compared with
-account and Region where the directory knows them: records join on its last segment.
+of the question; where a profile changes hands, both owners have it during the handover, and no remembered mapping
+refuses the new one. An ARN is compared with account and Region where the directory knows them: records join on its last
+segment.
 """
 
 import re
@@ -32,6 +33,7 @@ CAPACITY = 10_000
 MOST_CHOICES = 20
 """A reservation keeps so many ways that its call may take."""
 
+_PLACE = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]*):([0-9]*):.+")
 _PROFILE_ARN = re.compile(r"arn:aws[a-z-]*:bedrock:([a-z0-9-]*):([0-9]*):(?:application-)?inference-profile/([^/]+)")
 
 Periods = Sequence[MappingPeriod]
@@ -76,28 +78,37 @@ class ProfileSelection:
         self._known: dict[str, tuple[int, Periods]] = {}
 
     def of(self, tenant: str, called: Called, now_ms: int) -> Destination:
-        """See ``Destinations``: one read, and one more where mappings are asked for that are not remembered."""
+        """See ``Destinations``: one read, and one more where mappings are asked for that are not remembered.
+
+        A profile that is another tenant's by what is remembered is read again before it is refused: it may have been
+        given to this one since.
+        """
         if not called.names_something:
             return Destination(region=called.region)
         if self._store is None:
             self._store = self._make()
         profiles = self._store.profiles_of(tenant)
         named = {_last(one) for one in (called.model, called.profile) if one and not is_model(one)}
-        mappings = self._mappings({one.id for one in profiles} | named, now_ms)
-        return select(tenant, called, profiles, mappings, now_ms)
+        asked = {one.id for one in profiles} | named
+        try:
+            return select(tenant, called, profiles, self._mappings(self._store, asked, now_ms), now_ms)
+        except ForeignProfile:
+            for one in named:
+                self._known.pop(one, None)
+            return select(tenant, called, profiles, self._mappings(self._store, asked, now_ms), now_ms)
 
-    def _mappings(self, profiles: Iterable[str], now_ms: int) -> dict[str, Periods]:
-        wanted = sorted(set(profiles))
-        missing = [one for one in wanted if now_ms >= self._known.get(one, (0, ()))[0]]
-        if missing and self._store is not None:
-            found = self._store.mappings(missing)
+    def _mappings(self, store: SelectionStore, profiles: Iterable[str], now_ms: int) -> dict[str, Periods]:
+        remembered = {one: self._known.get(one, (0, ())) for one in profiles}
+        mappings = {one: periods for one, (until_ms, periods) in remembered.items() if now_ms < until_ms}
+        missing = sorted(remembered.keys() - mappings.keys())
+        if missing:
+            found = store.mappings(missing)
             if len(self._known) + len(missing) > self._capacity:
                 self._known.clear()
             for one in missing:
-                periods = found.get(one, ())
+                mappings[one] = periods = found.get(one, ())
                 self._known[one] = now_ms + (KNOWN_FOR_MS if periods else UNKNOWN_FOR_MS), periods
-            return {one: found[one] if one in found else self._known.get(one, (0, ()))[1] for one in wanted}
-        return {one: self._known[one][1] for one in wanted}
+        return mappings
 
 
 def select(
@@ -118,7 +129,7 @@ def select(
 
     Raises:
         ForeignProfile: The profile that is named is another tenant's.
-        InvalidDefinition: The caller names a profile and a model that it is not of.
+        InvalidDefinition: The caller names a profile and a model that it is not of, or two different ones.
     """
     if called == NOTHING_CALLED:
         return Destination()
@@ -126,21 +137,26 @@ def select(
     owned = _owned(tenant, profiles, mappings, now_ms)
     if named.profile:
         return _by_profile(tenant, named, called, owned, mappings, now_ms)
-    through = _chosen(named.model, [one for one in owned if _is_callable_from(one, called.region)])
+    through = _chosen(named.model, [one for one in owned if _is_callable(one, called)])
     if through is not None:
         return _through(through, called)
     model = named.model or NO_MODEL
     base = base_model(model).model
     choices = tuple((one.id, one.routing, one.region) for one in owned if one.model == base)
-    return Destination(model, None, called.region, None, "", tuple(owned), choices[:MOST_CHOICES])
+    return Destination(model, None, _region(called), None, "", tuple(owned), choices[:MOST_CHOICES])
 
 
 def _named(called: Called) -> _Named:
-    """Tell what is named, in whichever field it stands; a profile says more than a model."""
-    models = [one for one in (called.profile, called.model) if one and is_model(one)]
-    profiles = [one for one in (called.profile, called.model) if one and _is_profile(one)]
-    model = models[0].rpartition("/")[2] if models else ""
-    return _Named(model, profiles[0] if profiles else "")
+    """Tell what is named, in whichever field it stands; a profile says more than a model, a prefix more than none."""
+    both = [one for one in (called.profile, called.model) if one]
+    models = [_last(one) for one in both if is_model(one)]
+    profiles = [one for one in both if _is_profile(one)]
+    if len({base_model(one).model for one in models}) > 1 or len({base_model(one).prefix for one in models} - {""}) > 1:
+        raise InvalidDefinition("model", "is another one than 'profile' names; leave one of them out")
+    if len(profiles) > 1 and not (_last(profiles[0]) == _last(profiles[1]) and _is_same_place(*profiles)):
+        raise InvalidDefinition("model", "names another profile than 'profile'; leave one of them out")
+    model = max(models, key=lambda one: bool(base_model(one).prefix), default="")
+    return _Named(model, max(profiles, key=len, default=""))
 
 
 def _is_profile(text: str) -> bool:
@@ -168,7 +184,7 @@ def _held_by(tenant: str, periods: Periods, now_ms: int) -> MappingPeriod | None
 
 def _around(periods: Periods, now_ms: int) -> list[MappingPeriod]:
     """Return the periods that hold now, or will within the handover."""
-    return [one for one in periods if one.from_ms < now_ms + HANDOVER_MS and (one.to_ms is None or now_ms < one.to_ms)]
+    return [one for one in periods if one.from_ms <= now_ms + HANDOVER_MS and (one.to_ms is None or now_ms < one.to_ms)]
 
 
 def _choice(profile: ProfileReference, period: MappingPeriod | None) -> Choice:
@@ -204,11 +220,21 @@ def _by_profile(
             found = _choice(ProfileReference(identity, named.profile), mine)
         elif periods:
             raise ForeignProfile("the profile that is named belongs to another tenant")
-    if found is None or not _is_same_place(named.profile, found.arn) or not _is_callable_from(found, called.region):
-        return Destination(NO_MODEL, None, called.region, None, named.profile, tuple(owned))
-    if named.model and found.model not in (NO_MODEL, base_model(named.model).model):
+    if found is None or not _is_callable(found, called):
+        return Destination(NO_MODEL, None, _region(called), None, named.profile, tuple(owned))
+    if named.model and not _can_be(found, named.model):
         raise InvalidDefinition("model", "is not the model of the profile that is named; leave one of them out")
     return _through(found, called)
+
+
+def _can_be(choice: Choice, model: str) -> bool:
+    """Whether a profile can be of a model, routed as its prefix says, as far as the directory knows."""
+    base, prefix = base_model(model)
+    if choice.model not in (NO_MODEL, base):
+        return False
+    if not prefix or choice.routing is None:
+        return True
+    return choice.routing == routing_of(prefix) and (choice.routing != GEO or choice.geography in (None, prefix))
 
 
 def _chosen(model: str, owned: Sequence[Choice]) -> Choice | None:
@@ -226,17 +252,26 @@ def _chosen(model: str, owned: Sequence[Choice]) -> Choice | None:
 
 
 def _through(choice: Choice, called: Called) -> Destination:
-    return Destination(choice.model, choice.routing, choice.region or called.region, choice, choice.arn)
+    return Destination(choice.model, choice.routing, choice.region or _region(called), choice, choice.arn)
+
+
+def _is_callable(choice: Choice, called: Called) -> bool:
+    """Whether a profile can be what is called: its Region is the client's, and no ARN that is named is elsewhere."""
+    is_near = not called.region or not choice.region or choice.region == called.region
+    return is_near and all(_is_same_place(one, choice.arn) for one in (called.profile, called.model))
 
 
 def _is_same_place(first: str, second: str) -> bool:
-    """Whether two names of a profile can mean the same one: account and Region agree where both say them."""
-    one, other = _PROFILE_ARN.fullmatch(first), _PROFILE_ARN.fullmatch(second)
-    return one is None or other is None or (one[1], one[2]) == (other[1], other[2])
+    """Whether two names can be of one account and Region: they agree where both say them."""
+    one, other = _PLACE.fullmatch(first), _PLACE.fullmatch(second)
+    pairs = () if one is None or other is None else zip(one.groups(), other.groups(), strict=True)
+    return all(not mine or not yours or mine == yours for mine, yours in pairs)
 
 
-def _is_callable_from(choice: Choice, region: str) -> bool:
-    return not region or not choice.region or choice.region == region
+def _region(called: Called) -> str:
+    """Return the Region of the client, else that of an ARN that is named, else an empty text."""
+    places = (_PLACE.fullmatch(one) for one in (called.profile, called.model))
+    return called.region or next((place[1] for place in places if place is not None and place[1]), "")
 
 
 def _last(name: str) -> str:
