@@ -32,7 +32,6 @@ from bedrock_meter.storage import gauges
 from bedrock_meter.storage.connection import THROTTLED_CODES
 from bedrock_meter.storage.dynamodb import (
     AWS_ERRORS,
-    THROTTLED_CODES,
     Item,
     error_code,
     get_number,
