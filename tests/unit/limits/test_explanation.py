@@ -48,6 +48,13 @@ def test_a_rolling_window_is_explained_by_whole_quarter_hours_and_says_so() -> N
     assert (found.is_exact, found.is_complete, found.from_ms, found.to_ms) == (False, True, from_ms, to_ms)
 
 
+def test_a_rolling_window_is_explained_from_where_used_begins() -> None:
+    (week,) = read(gauge("acme", limit("7d", 1000, hard=True)), NOW_MS)
+    sub_ms = 7 * 86_400_000 // 12
+    oldest_ms = (NOW_MS // sub_ms - 12) * sub_ms
+    assert range_of(week, NOW_MS)[0] == oldest_ms - oldest_ms % QUARTER_MS < week.window_start_ms - QUARTER_MS
+
+
 def test_the_meter_of_the_limit_counts() -> None:
     rows = [row(0, "m", "p", requests=7, input=100, output=5)]
     assert explain(reading("day", meter=Meter.REQUESTS), [rows], NOW_MS, max_pages=1).total == 7
