@@ -51,7 +51,7 @@ def layout(item: Item) -> list[Installed]:
         label, _, zone = spelled.partition(" ")
         rolling = label[:-1].isdigit()
         window = Window(label, "" if rolling else zone or text[0])
-        boosts = (packed[_BOOSTS_AT] if len(packed) > _BOOSTS_AT else 0) or ()
+        boosts = packed[_BOOSTS_AT] or () if len(packed) > _BOOSTS_AT else ()
         segments = tuple((begins, ends, more + base * permille // 1000) for begins, ends, more, permille in boosts)
         found.append(Installed(slot, version, _CODES[code], window, base, bool(rest and rest[0]), segments))
     return found

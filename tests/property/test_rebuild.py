@@ -364,7 +364,7 @@ def test_more_wrong_buckets_than_one_update_carries_are_put_right() -> None:
         history.record([invocation(f"r{hours}", profile="acme", event_ms=history.now_ms - hours * 3_600_000)])
     history.install("acme", [limit(f"{1440 + minutes}m", name=f"l{minutes}") for minutes in range(18)])
     gauge = history.tables.gauges["acme"]
-    history.tables.gauges["acme"] = replace(gauge, buckets={name: 10**9 for name in gauge.buckets})
+    history.tables.gauges["acme"] = replace(gauge, buckets=dict.fromkeys(gauge.buckets, 10**9))
     stray = {f"{one.slot}{base36(10**7 + number)}": 1 for one in gauge.layout.limits for number in range(3)}
     history.tables.change_gauge("acme", adds=stray)
     assert len(history.tables.gauges["acme"].buckets) > MAXIMUM_BUCKETS

@@ -4,7 +4,8 @@ Three facts. A reservation's amount lies under the name of its meter and its *ex
 gauge does not grow with open reservations, and an expiry needs no event, a bucket that has passed is not counted any
 more. Each limit has a *charge*, a running total of everything that was ever used or held under it; nothing lowers it.
 A reservation is admitted on condition of the charges: since the image that it was decided on, no more was charged than
-still fits, and where usage without a price denies, none was marked. So neither recorders nor other reservations disturb it, only the limit itself does.
+still fits, and no mark was set where usage without a price denies. So neither recorders nor other reservations disturb
+it, only the limit itself does.
 
 Names outlive limits. A reservation gives back under the name it was held under, for up to an hour after its limit went,
 so a limit on some models or profiles names its holds by its slot *and* the layout version at which it got the slot: the

@@ -23,10 +23,7 @@ def first_quarter_ms(window: Window, now_ms: int) -> int | None:
     """Return the start of the first quarter-hour whose rows matter to ``window`` at ``now_ms``; None when none do."""
     if _counts_from_now(window):
         return None
-    if isinstance(window, RollingWindow):
-        start_ms = window.counted_from_ms(now_ms)
-    else:
-        start_ms = window.bounds(now_ms)[0]
+    start_ms = window.counted_from_ms(now_ms) if isinstance(window, RollingWindow) else window.bounds(now_ms)[0]
     return start_ms // QUARTER_MS * QUARTER_MS
 
 

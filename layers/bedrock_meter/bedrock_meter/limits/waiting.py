@@ -10,7 +10,7 @@ What is remembered is of one process, and only lengthens or shortens a wait: for
 from dataclasses import dataclass
 
 from bedrock_meter.limits.gauge import Gauge
-from bedrock_meter.limits.holds import hold_key, held_under
+from bedrock_meter.limits.holds import held_under, hold_key
 from bedrock_meter.limits.reservations import Decision
 
 SHORTEST_MS = 1_000
