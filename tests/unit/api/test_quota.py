@@ -7,8 +7,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import bucket_name
-from bedrock_meter.limits.holds import UNCOUNTED, bucket_end_ms, expiry_bucket, held_name
+from bedrock_meter.limits.holds import bucket_end_ms, expiry_bucket, held_name
 from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import QUARTER_MS

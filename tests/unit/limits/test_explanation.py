@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from bedrock_meter.limits.explanation import TOP, Share, decisive, explain, range_of
 from bedrock_meter.limits.gauge import Reading, read
-from bedrock_meter.limits.holds import UNCOUNTED, expiry_bucket, held_name
+from bedrock_meter.limits.holds import expiry_bucket, held_name
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.seeding import seed_rows

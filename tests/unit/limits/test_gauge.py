@@ -19,8 +19,8 @@ from bedrock_meter.limits.gauge import (
     read_buckets,
     stale_buckets,
 )
-from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit, encode_layout
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow, Window
 

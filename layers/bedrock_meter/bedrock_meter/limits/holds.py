@@ -22,6 +22,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from bedrock_meter.limits.limit import InstalledLimit, meter_code
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.scope import WHOLE
 from bedrock_meter.limits.windows import base36
 
@@ -32,10 +33,6 @@ MARGIN_MS = 30_000
 """A hold counts for at least this long after its reservation expired: clocks differ, and a renewal takes time."""
 
 _MOST_PASSED = 100
-UNCOUNTED = "-"
-"""Ends the name of the mark beside a bucket, how many calls of it have an unknown amount (``counting.py``), and the
-name of the running total of all marks of a limit."""
-
 _HELD = "x"
 _CHARGED = "c"
 _APART = "."

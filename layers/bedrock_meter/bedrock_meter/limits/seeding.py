@@ -13,8 +13,8 @@ from dataclasses import replace
 from bedrock_meter.invocations.admission import MAX_FUTURE_MS
 from bedrock_meter.limits.counting import counted
 from bedrock_meter.limits.gauge import bucket_name
-from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.limit import InstalledLimit, LayoutChange
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.windows import QUARTER_MS, RollingWindow, Window
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
