@@ -69,6 +69,8 @@ def test_rows_of_a_range_in_the_order_of_time(reports: DynamoDBReports, tables: 
         ("acme", 0, "p1"),
         ("acme", 0, "p2"),
     ]
+    backwards = reports.pages("acme", QUARTER - QUARTER_MS, QUARTER + QUARTER_MS, newest_first=True)
+    assert [key for page in backwards for key, _ in page] == rows[::-1]
 
 
 def test_a_policy_for_outages_stays_through_changes_of_limits(stores: Stores) -> None:

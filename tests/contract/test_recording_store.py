@@ -136,6 +136,7 @@ def test_a_cost_limit_and_its_marks_are_written_beside_each_other(stores: Stores
     assert stores.recording.commit(writes(stores, Change(entry(1)), Change(unpriced))) is None
     readings = read(stores.gauge("acme"), NOW_MS)
     assert [(one.used, one.uncounted) for one in readings] == [(10 * 3 + 5 * 15, 1)] * 2
+    assert stores.gauge("acme").holds == {"c0": 105, "c0-": 1, "c1": 105, "c1-": 1}
     more = [*wanted, limit("day", meter=Meter.COST_USD)]
     install_limits(stores.installation, "acme", more, clock=lambda: NOW_MS, new_id=lambda: "y")
     assert [(one.used, one.uncounted) for one in read(stores.gauge("acme"), NOW_MS)] == [(105, 1)] * 3

@@ -10,9 +10,11 @@ from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, held_name, passed
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import Reservation, charged_for, held_for
+from bedrock_meter.limits.reservations import Reservation, admitting_charges, charged_for, decide, held_for
 from bedrock_meter.limits.reserving import Hold
+from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.suspension import Suspension
+from bedrock_meter.limits.windows import RollingWindow
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, writes_of
@@ -103,6 +105,54 @@ def test_what_has_passed_is_removed_with_the_next_hold(stores: Stores) -> None:
     assert len(hold.passed) == 2
     stores.reservations.hold(hold)
     assert sorted(stores.gauge("acme").holds) == sorted({**hold.reservation.holds, "c0": 0, "c1": 0})
+
+
+def test_the_largest_hold_there_can_be_is_one_update(stores: Stores) -> None:
+    strict = [
+        replace(
+            limit("1h", 10**15, meter=Meter.COST_USD, hard=True, name="n" * 30 + f"{number:02}"),
+            scope=Scope(("a.*", *(f"m{other}.*" for other in range(number)))) if number < 10 else Scope(("a*", "m.*")),
+            window=RollingWindow(3_600 + 60 * number),
+        )
+        for number in range(18)
+    ]
+    assert install_limits(stores.installation, "acme", strict, clock=lambda: NOW_MS, new_id=lambda: "x")
+    gauge = stores.gauge("acme")
+    estimate = Estimate(cost_nano_usd=7, model="a.model")
+    old = [held_name(f"{one.slot}1", number) for one in gauge.layout.limits for number in range(10)]
+    decision = decide(gauge, estimate, NOW_MS, NOW_MS)
+    held = Reservation("acme", "1" * 32, held_for(gauge.layout, estimate), LATER_MS)
+    hold = Hold(
+        held,
+        gauge.layout.version,
+        admitting_charges(gauge, decision),
+        charged_for(gauge.layout, estimate),
+        passed(old, NOW_MS),
+        Suspension(2, "x" * 200, 0, "y", 1, "z"),
+    )
+    assert (len(hold.ceilings), len(hold.charges), len(held.holds), len(hold.passed)) == (36, 18, 18, 100)
+    suspended = Suspension(1, "x" * 200, 0, "y")
+    assert stores.suspend("acme", suspended, None)
+    assert stores.suspend("acme", hold.suspension or suspended, suspended)
+    assert stores.reservations.hold(hold)[0]
+    assert {one.reserved for one in read(stores.gauge("acme"), NOW_MS)} == {7}
+
+
+def test_a_hold_is_refused_by_a_mark_that_its_image_did_not_show(stores: Stores) -> None:
+    strict = [limit("1h", 10**9, meter=Meter.COST_USD, hard=True)]
+    install_limits(stores.installation, "acme", strict, clock=lambda: NOW_MS, new_id=lambda: "x")
+    before, estimate = stores.gauge("acme"), Estimate(cost_nano_usd=7)
+    call = entry_for(invocation("r1"), Attribution("acme", "profile", "p", "-"), now_ms=NOW_MS, retention_ms=10**10)
+    assert stores.recording.commit(writes_of(Chunk((Change(call),)), {"acme": before.layout}, NOW_MS)) is None
+    decision = decide(before, estimate, NOW_MS, NOW_MS)
+    assert decision.allowed
+    held = Reservation("acme", "1" * 32, held_for(before.layout, estimate), LATER_MS)
+    charges = charged_for(before.layout, estimate)
+    hold = Hold(held, before.layout.version, admitting_charges(before, decision), charges, ())
+    is_held, gauge = stores.reservations.hold(hold)
+    assert not is_held
+    assert gauge is not None
+    assert not decide(gauge, estimate, NOW_MS, NOW_MS).allowed
 
 
 def test_it_is_written_down_once(stores: Stores) -> None:

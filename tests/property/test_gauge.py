@@ -6,6 +6,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bedrock_meter.limits.explanation import explain, range_of
 from bedrock_meter.limits.gauge import (
     CLOSING_GRACE_MS,
     bucket_for,
@@ -30,6 +31,7 @@ from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import WHOLE, Scope
 from bedrock_meter.limits.seeding import seed
 from bedrock_meter.limits.windows import QUARTER_MS, CalendarWindow, RollingWindow
+from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
 
 BASE_MS = 1_785_000_000_000
 FUTURE_MS = 300_000
@@ -236,6 +238,27 @@ def test_a_seeded_hard_window_never_counts_too_little_nor_a_quarter_hour_too_lon
         total = used(installed, seeded, now_ms + passed_ms)
         assert total >= exact(then, window.length_ms + 1)
         assert total <= exact(then, window.length_ms + window.sub_ms + QUARTER_MS)
+
+
+@settings(max_examples=200)
+@given(st.data(), rolling, st.booleans(), nows, st.booleans())
+def test_an_explanation_is_never_below_used_nor_a_sub_bucket_and_a_quarter_hour_above(
+    data: st.DataObject, window: RollingWindow, hard: bool, now_ms: int, is_seeded: bool
+) -> None:
+    log, installed = data.draw(logs(window)), limit(window, hard=hard)
+    rows: dict[RollupKey, Sums] = {}
+    for age_ms, amount in log:
+        key = RollupKey("acme", (now_ms - age_ms) // QUARTER_MS * QUARTER_MS, "p", "m")
+        rows[key] = rows.get(key, NOTHING) + Sums(requests=amount)
+    quarters = [(key.quarter_ms, sums.requests) for key, sums in rows.items()]
+    buckets = seed(window, installed, quarters, now_ms) if is_seeded else record(installed, log, now_ms)
+    (reading,) = read_buckets(Layout(1, (installed,)), buckets, now_ms)
+    from_ms, to_ms = range_of(reading, now_ms)
+    page = sorted((key, sums) for key, sums in rows.items() if from_ms <= key.quarter_ms < to_ms)
+    found = explain(reading, [page], now_ms, max_pages=2)
+    assert found.is_complete
+    assert found.total >= reading.used
+    assert found.total <= exact(log, window.length_ms + window.sub_ms + QUARTER_MS)
 
 
 limits = st.builds(

@@ -19,9 +19,9 @@ from bedrock_meter.alerts.contracts import (
 )
 from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.gauge import bucket_name
-from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.levels import judge
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, plan_change
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.suspension import resume, suspend, unannounced

@@ -7,8 +7,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import bucket_name
-from bedrock_meter.limits.holds import UNCOUNTED, bucket_end_ms, expiry_bucket, held_name
+from bedrock_meter.limits.holds import bucket_end_ms, expiry_bucket, held_name
 from bedrock_meter.limits.limit import Limit
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import QUARTER_MS
@@ -309,13 +310,15 @@ def test_what_has_no_price_is_looked_up_once_a_minute_and_again_when_the_limits_
 def test_more_than_a_few_models_and_pages_are_not_named() -> None:
     found = unpriced_world()
     key, _ = found.rows["acme"][0]
-    found.rows["acme"] = [(key._replace(model=f"custom.m{number}"), sums(1, unpriced=1)) for number in range(9)]
+    found.rows["acme"] = [
+        (RollupKey("acme", key.quarter_ms, "p1", f"custom.m{number}"), sums(1, unpriced=1)) for number in range(9)
+    ]
     body = found.ask(QUOTA).document["unpriced"]
     assert (len(body["models"]), body["complete"]) == (5, False)
     found = unpriced_world()
     found.page = 1
     found.rows["acme"] += [
-        (key._replace(quarter_ms=key.quarter_ms + QUARTER_MS, model=f"a.m{number}"), sums(1)) for number in range(9)
+        (RollupKey("acme", key.quarter_ms + QUARTER_MS, "p1", f"a.m{number}"), sums(1)) for number in range(9)
     ]
     body = found.ask(QUOTA).document["unpriced"]
     assert body["complete"] is False

@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedrock_meter.limits.counting import Counted, adds, counted
-from bedrock_meter.limits.gauge import bucket_name, read_buckets
-from bedrock_meter.limits.holds import UNCOUNTED
+from bedrock_meter.limits.gauge import bucket_name, read_buckets, stale_buckets
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.seeding import seed_rows
+from bedrock_meter.limits.windows import QUARTER_MS
+from bedrock_meter.money import NANO
 from bedrock_meter.usage.rollup import RollupKey, Sums, quarter_start
 from tests.doubles.records import NOW_MS, limit, sums
 
@@ -98,3 +100,43 @@ def test_a_new_limit_is_seeded_with_its_part_of_the_rows_and_with_their_marks() 
     buckets = {name: held for one in layout.limits for name, held in seed_rows(one, rows, NOW_MS).items()}
     readings = read_buckets(layout, buckets, NOW_MS)
     assert [(one.used, one.uncounted) for one in readings] == [(100, 1 + 4), (10, 4), (110, 5)]
+
+
+@pytest.mark.parametrize("window", ["15m", "1h", "2h", "7d"])
+def test_a_call_that_is_rated_after_a_limit_was_seeded_leaves_no_mark_behind(window: str) -> None:
+    strict = limit(window, NANO, meter=Meter.COST_USD, hard=True)
+    for offset_ms in range(0, QUARTER_MS, 61_000):
+        event_ms = NOW_MS - NOW_MS % QUARTER_MS - QUARTER_MS + offset_ms
+        row = RollupKey("acme", event_ms - event_ms % QUARTER_MS, "p", "m"), sums(1, unpriced=1)
+        layout = plan_change(NO_LIMITS, [strict]).next
+        (installed,) = layout.limits
+        buckets = seed_rows(installed, [row], NOW_MS)
+        (before,) = read_buckets(layout, buckets, NOW_MS)
+        assert (before.uncounted, before.allowed) == (1, False)
+        rated = adds(installed, sums(0, cost=5, unpriced=-1), "p", "m", event_ms=event_ms, now_ms=NOW_MS)
+        for name, amount in rated.items():
+            buckets[name] = buckets.get(name, 0) + amount
+        assert sum(amount for name, amount in buckets.items() if name.endswith(UNCOUNTED)) == 0
+        for passed_ms in range(0, 15 * installed.window.sub_ms, installed.window.sub_ms // 3):  # type: ignore[union-attr]
+            at_ms = NOW_MS + passed_ms
+            stale = stale_buckets(layout, buckets, at_ms)
+            kept = {name: amount for name, amount in buckets.items() if name not in stale}
+            for found in (buckets, kept):
+                (reading,) = read_buckets(layout, found, at_ms)
+                assert (reading.is_complete, reading.allowed, reading.throttled_until_ms) == (True, True, None)
+
+
+def test_a_rated_call_takes_no_mark_of_another_quarter_hour_away() -> None:
+    strict = limit("1h", NANO, meter=Meter.COST_USD, hard=True)
+    layout = plan_change(NO_LIMITS, [strict]).next
+    (installed,) = layout.limits
+    quarter_ms = NOW_MS - NOW_MS % QUARTER_MS
+    gone, other = (bucket_name("0", installed.window, at_ms) + UNCOUNTED for at_ms in (quarter_ms - 1, quarter_ms))
+    (reading,) = read_buckets(layout, {gone: -1, other: 1}, NOW_MS)
+    assert reading.uncounted == 1
+    (reading,) = read_buckets(layout, {other: -1, gone: 1}, NOW_MS)
+    assert reading.uncounted == 1, "a seed moves to a later bucket, never to an earlier one"
+    short = plan_change(NO_LIMITS, [limit("5m", NANO, meter=Meter.COST_USD)]).next
+    first, second = (bucket_name("0", short.limits[0].window, NOW_MS - ago) + UNCOUNTED for ago in (50_000, 0))
+    (reading,) = read_buckets(short, {first: -1, second: 1}, NOW_MS)
+    assert reading.uncounted == 1, "what is not seeded has nothing moved"

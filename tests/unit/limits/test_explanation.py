@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from bedrock_meter.limits.explanation import TOP, Share, decisive, explain, range_of
 from bedrock_meter.limits.gauge import Reading, read
-from bedrock_meter.limits.holds import UNCOUNTED, expiry_bucket, held_name
+from bedrock_meter.limits.holds import expiry_bucket, held_name
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.seeding import seed_rows
@@ -46,6 +47,13 @@ def test_a_rolling_window_is_explained_by_whole_quarter_hours_and_says_so() -> N
     assert to_ms - QUARTER_MS <= NOW_MS + 300_000 < to_ms
     found = explain(hour, [[row(0, "m", "p", requests=1, output=5)]], NOW_MS, max_pages=8)
     assert (found.is_exact, found.is_complete, found.from_ms, found.to_ms) == (False, True, from_ms, to_ms)
+
+
+def test_a_rolling_window_is_explained_from_where_used_begins() -> None:
+    (week,) = read(gauge("acme", limit("7d", 1000, hard=True)), NOW_MS)
+    sub_ms = 7 * 86_400_000 // 12
+    oldest_ms = (NOW_MS // sub_ms - 12) * sub_ms
+    assert range_of(week, NOW_MS)[0] == oldest_ms - oldest_ms % QUARTER_MS < week.window_start_ms - QUARTER_MS
 
 
 def test_the_meter_of_the_limit_counts() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from bedrock_meter.limits.gauge import (
     CLOSING_GRACE_MS,
-    UNCOUNTED,
     Gauge,
     Lease,
     bucket_for,
@@ -21,6 +20,7 @@ from bedrock_meter.limits.gauge import (
     stale_buckets,
 )
 from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit, encode_layout
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow, Window
 

@@ -1,15 +1,18 @@
 """Limits as people write them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from bedrock_meter.errors import InvalidDefinition
-from bedrock_meter.limits.definition import parse_limit
+from bedrock_meter.limits.definition import parse_limit, spelled
 from bedrock_meter.limits.limit import DEFAULT_THRESHOLDS, Limit, default_name
 from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow, Window
+from bedrock_meter.tenants.audit import limit_words
+from bedrock_meter.tenants.batch import parse_limit_words
 
 BERLIN = "Europe/Berlin"
 WHERE = "tenants[2].limits[0]"
@@ -202,7 +205,33 @@ REFUSED: list[tuple[object, str, str]] = [
     (changed(name="é"), f"{WHERE}.name", NAME_RULE),
     (changed(name="a" * 33), f"{WHERE}.name", NAME_RULE),
     (changed(name=7), f"{WHERE}.name", "7 is not text: put it in quotes"),
+    (changed(when_unpriced="deny"), f"{WHERE}.when_unpriced", "only a limit of cost_usd asks for prices, not of"),
+    (changed(meter="usd", when_unpriced="never"), f"{WHERE}.when_unpriced", "'never': write allow or deny"),
+    (changed(meter="usd", when_unpriced=True), f"{WHERE}.when_unpriced", "True: write allow or deny"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("hard", "word", "denies"),
+    [
+        (True, None, True),
+        (False, None, False),
+        (True, "allow", False),
+        (False, "deny", True),
+        (True, "deny", True),
+    ],
+)
+def test_a_hard_limit_in_dollars_denies_what_has_no_price_unless_it_says_otherwise(
+    hard: bool, word: str | None, denies: bool
+) -> None:
+    definition = {"meter": "cost_usd", "window": "1h", "max": 5, "hard": hard, "when_unpriced": word}
+    found = parse_limit(definition, BERLIN, WHERE)
+    assert (found.when_unpriced, found.denies_unpriced) == (word, denies)
+    assert parse_limit(spelled(found, BERLIN), BERLIN, WHERE) == found
+    assert parse_limit_words(limit_words(found), BERLIN, WHERE) == found
+    assert ("when_unpriced" in spelled(found, BERLIN)) == (word is not None)
+    tokens = replace(found, meter=Meter.TOTAL_TOKENS, when_unpriced=None)
+    assert not tokens.denies_unpriced
 
 
 @pytest.mark.parametrize(("definition", "where", "problem"), REFUSED)

@@ -7,12 +7,12 @@ import pytest
 from bedrock_meter.errors import UnknownCost
 from bedrock_meter.limits.costs import Costs
 from bedrock_meter.limits.estimates import Estimate
-from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.limits.gauge import Gauge, bucket_name
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import Reservation
-from bedrock_meter.limits.reserving import Reservations
+from bedrock_meter.limits.reserving import REMEMBER_MS, Reservations
 from bedrock_meter.limits.scope import Scope
 from tests.doubles.memory import MemoryInstallationStore
 from tests.doubles.rater import UNPRICED_MODEL, TestPrices
@@ -121,3 +121,29 @@ def test_a_changed_maximum_keeps_what_is_held() -> None:
         model = "anthropic.claude-opus-4-8"
         assert (bench.process().reserve("acme", Estimate(model=model)).reservation is None) == (maximum == 1)
     assert bench.reserved == 1
+
+
+def test_a_call_without_a_price_denies_also_whoever_remembers_the_gauge_from_before() -> None:
+    bench = Bench()
+    money = InstalledLimit(limit("1h", 10_000, hard=True, meter=Meter.COST_USD), "0", 1)
+    bench.tables.gauges["acme"] = Gauge("acme", 1, Layout(1, (money,)), {})
+    estimate = Estimate(cost_nano_usd=100)
+    assert bench.reservations.reserve("acme", estimate).reservation is not None
+    bench.tables.change_gauge("acme", adds={bucket_name("0", money.window, bench.now_ms) + "-": 1})
+    denied = bench.reservations.reserve("acme", estimate)
+    assert denied.denied_by is not None
+    assert denied.denied_by.is_denied_by_unpriced
+    assert denied.decision is not None
+    bench.now_ms += denied.decision.retry_after_ms or 0
+    assert bench.reservations.reserve("acme", estimate).reservation is not None
+
+
+def test_once_it_is_rated_it_denies_no_longer() -> None:
+    bench = Bench()
+    money = InstalledLimit(limit("1h", 10_000, hard=True, meter=Meter.COST_USD), "0", 1)
+    mark = bucket_name("0", money.window, bench.now_ms) + "-"
+    bench.tables.gauges["acme"] = Gauge("acme", 1, Layout(1, (money,)), {mark: 1})
+    assert bench.reservations.reserve("acme", Estimate(cost_nano_usd=1)).reservation is None
+    bench.tables.change_gauge("acme", adds={mark: -1, mark[:-1]: 500})
+    bench.now_ms += REMEMBER_MS + 1
+    assert bench.reservations.reserve("acme", Estimate(cost_nano_usd=9_500)).reservation is not None

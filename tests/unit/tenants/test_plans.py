@@ -163,3 +163,9 @@ def test_the_strictest_word_decides_what_is_answered_in_an_outage(
     limits = [{**HOUR, "name": f"l{number}", "fail": word} for number, word in enumerate(of_limits)]
     definition = tenant(*limits, fail=own)
     assert effective_fail_policy(definition, effective_limits(definition, {})) == policy
+
+
+def test_a_shadow_limit_has_no_word_in_an_outage() -> None:
+    limits = [{**HOUR, "name": "real", "fail": "open"}, {**HOUR, "name": "tried", "fail": "closed", "shadow": True}]
+    definition = tenant(*limits)
+    assert effective_fail_policy(definition, effective_limits(definition, {})) == "open"

@@ -254,7 +254,7 @@ def _schemas() -> dict[str, Schema]:
         "fail": {"enum": [*FAIL_POLICIES, None]},
         "when_unpriced": {
             "enum": [*UNPRICED_POLICIES, None],
-            "description": "of cost_usd alone: whether usage without a price denies; default: deny where hard, else allow",
+            "description": "of cost_usd: whether usage without a price denies; default: deny where hard, else allow",
         },
     }
     change: dict[str, Schema] = {

@@ -15,7 +15,7 @@ from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api import estimates
 from bedrock_meter.api.answers import json_answer, no_content
-from bedrock_meter.api.outage import FailPolicies, tenant_busy
+from bedrock_meter.api.outage import FailPolicies, storage_failed, tenant_busy
 from bedrock_meter.api.problems import Problem, foreign_profile, invalid, tenant_not_found, unavailable
 from bedrock_meter.api.quota import quota_unknown
 from bedrock_meter.api.requests import body_bytes, json_object, matching, query, refuse_unknown, whole_number
@@ -150,10 +150,10 @@ class Desk:
             raise invalid(wrong.where, wrong.problem) from wrong
         except (Contended, *AWS_ERRORS) as error:
             cause = _cause(error)
+            busy = tenant_busy(cause)
+            if busy is not None:
+                raise busy from error
             self._failed(failure_name(cause))
-            problem = tenant_busy(cause)
-            if problem is not None:
-                raise problem from error
             if isinstance(cause, Contended):
                 raise unavailable("Many others reserve for this tenant at the moment. Try again.") from error
             if not self._policies.allows(tenant, cause):
@@ -179,12 +179,8 @@ class Desk:
         except UnknownReservation as unknown:
             raise not_found() from unknown
         except (Contended, *AWS_ERRORS) as error:
-            cause = _cause(error)
-            self._failed(failure_name(cause))
-            problem = tenant_busy(cause)
-            if problem is not None:
-                raise problem from error
-            raise unavailable("The reservation cannot be read or changed at the moment. Try again.") from error
+            detail = "The reservation cannot be read or changed at the moment. Try again."
+            raise storage_failed(_cause(error), self._failed, detail) from error
 
     def key_used(self, tenant: str, reservation: str) -> Problem:
         """Return the answer for a key that leads to another reservation."""

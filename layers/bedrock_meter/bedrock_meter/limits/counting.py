@@ -9,9 +9,9 @@ the mark is written only where there is something uncounted, so that it costs no
 from typing import NamedTuple
 
 from bedrock_meter.invocations.record import TokenCounts
-from bedrock_meter.limits.gauge import LATE, bucket_for
-from bedrock_meter.limits.holds import UNCOUNTED
+from bedrock_meter.limits.gauge import LATE, bucket_for, unmarked_at
 from bedrock_meter.limits.limit import InstalledLimit, Limit
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import NO_MODEL
 from bedrock_meter.pricing.weights import Weights, weights_of
@@ -91,9 +91,8 @@ def adds(
     if not amount and not uncounted:
         return {}
     bucket = bucket_for(installed, event_ms, now_ms)
-    if bucket is None:
-        return {}
-    found = {bucket: amount} if amount else {}
-    if uncounted and not bucket.endswith(LATE):
-        found[bucket + UNCOUNTED] = uncounted
+    found = {bucket: amount} if amount and bucket is not None else {}
+    beside = bucket if uncounted > 0 else unmarked_at(installed, event_ms, now_ms)
+    if uncounted and beside is not None and not beside.endswith(LATE):
+        found[beside + UNCOUNTED] = uncounted
     return found

@@ -11,8 +11,18 @@ from bedrock_meter.limits.scope import parse_scope
 from bedrock_meter.limits.windows import CalendarWindow, parse_window
 from bedrock_meter.money import NANO, parse_usd
 
-_KEYS = tuple(
-    ["name", "meter", "window", "max", "hard", "thresholds", "models", "profiles", "shadow", "fail", "when_unpriced"]
+_KEYS = (
+    "name",
+    "meter",
+    "window",
+    "max",
+    "hard",
+    "thresholds",
+    "models",
+    "profiles",
+    "shadow",
+    "fail",
+    "when_unpriced",
 )
 _METER_ALIASES = (
     {"calls": Meter.REQUESTS, "invocations": Meter.REQUESTS, "usd": Meter.COST_USD}

@@ -3,8 +3,8 @@
 Four facts: a calendar window is a whole number of quarter-hours, so what the rows say of it is exact; of a rolling
 window the rows begin where ``used`` begins, with the whole oldest sub-bucket and the whole quarter-hour in which that
 starts, and end after the last call that may be dated ahead, so that they never say less than ``used`` but up to a
-twelfth of the window and fifteen minutes more; the limit's own ``used`` decides, this only explains it; rows outside the
-limit's scope are left out, and calls of which it is not known what they add are counted beside the amounts.
+twelfth of the window and fifteen minutes more; the limit's own ``used`` decides, this only explains it; rows outside
+the limit's scope are left out, and calls of which it is not known what they add are counted beside the amounts.
 """
 
 from collections.abc import Iterable

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bedrock_meter.limits.boosts import least_maximum, next_boundary_ms
-from bedrock_meter.limits.holds import NO_HOLDS, UNCOUNTED, hold_key, reserved
+from bedrock_meter.limits.holds import NO_HOLDS, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
+from bedrock_meter.limits.marks import UNCOUNTED, marked_in_window, moved_to, unmarked_from_ms
 from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window, base36
 
@@ -25,8 +26,6 @@ CLOSING_GRACE_MS = 3_600_000
 
 LATE = "+"
 """Ends the name of a late bucket."""
-
-_APART = (LATE, UNCOUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +123,16 @@ class Reading:
 
 
 class SlotSums(NamedTuple):
-    """What the buckets of one limit hold, by the number of the bucket; nothing that is 0 or less.
+    """What the buckets of one limit hold, by the number of the bucket.
 
     Attributes:
-        amounts: In the limit's meter.
-        marks: Calls of which the amount is not known.
+        amounts: In the limit's meter; nothing that is 0 or less.
+        marks: Calls of which the amount is not known. Below 0 where a call was rated whose mark seeding had put into a
+            later bucket.
     """
 
-    amounts: Mapping[int, int]
-    marks: Mapping[int, int]
+    amounts: dict[int, int]
+    marks: dict[int, int]
 
 
 NO_SUMS = SlotSums({}, {})
@@ -189,6 +189,18 @@ def bucket_for(installed: InstalledLimit, event_ms: int, now_ms: int) -> str | N
     return name + LATE if now_ms >= end_ms + CLOSING_GRACE_MS else name
 
 
+def unmarked_at(installed: InstalledLimit, event_ms: int, now_ms: int) -> str | None:
+    """Return the bucket at which the mark of a call of ``event_ms`` is taken away at ``now_ms``.
+
+    That of ``bucket_for``, or one that has left the window while a mark that seeding moved may still be in it.
+    """
+    window = installed.window
+    if isinstance(window, RollingWindow):
+        is_stale = _is_stale(moved_to(event_ms // window.sub_ms, window), window, now_ms)
+        return None if is_stale else bucket_name(installed.slot, window, event_ms)
+    return bucket_for(installed, event_ms, now_ms)
+
+
 def read(gauge: Gauge, now_ms: int) -> tuple[Reading, ...]:
     """Return the reading of each limit at ``now_ms``, in the layout's order. Late buckets do not count."""
     return read_buckets(gauge.layout, gauge.buckets, now_ms, gauge.holds)
@@ -224,16 +236,23 @@ def allows_from_ms(installed: InstalledLimit, sums: SlotSums, need: int, now_ms:
         fits_ms = _has_room_from(installed, sums.amounts, need, now_ms, ahead_ms)
         if fits_ms is None:
             return None
-        now_ms = _all_priced_from(installed, sums.marks, fits_ms)
+        now_ms = unmarked_from_ms(installed.window, sums.marks, fits_ms) if installed.denies_unpriced else fits_ms
         if now_ms == fits_ms:
             return fits_ms
 
 
 def sums_by_slot(buckets: Mapping[str, int]) -> dict[str, SlotSums]:
     """Return what buckets hold, by slot; without late buckets."""
-    amounts = _by_slot(buckets)
-    marks = _by_slot({name[:-1]: count for name, count in buckets.items() if name[-1] == UNCOUNTED})
-    return {slot: SlotSums(amounts.get(slot, {}), marks.get(slot, {})) for slot in amounts.keys() | marks.keys()}
+    sums: dict[str, SlotSums] = {}
+    for name, amount in buckets.items():
+        if name[-1] == LATE or not amount:
+            continue
+        found = sums.setdefault(name[0], SlotSums({}, {}))
+        if name[-1] == UNCOUNTED:
+            found.marks[int(name[1:-1], 36)] = amount
+        elif amount > 0:
+            found.amounts[int(name[1:], 36)] = amount
+    return sums
 
 
 def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[str, ...]:
@@ -241,7 +260,8 @@ def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[
 
     These are rolling buckets out of their window by more than one sub-bucket (``bucket_for`` names no such bucket
     either), calendar buckets whose window closed more than the grace ago, and all buckets of slots that the layout does
-    not use. A mark goes with its bucket. A late bucket of an installed limit stays: whoever reports it removes it.
+    not use. A mark goes up to a quarter-hour later than its bucket: it may cancel one of a seed. A late bucket of an
+    installed limit stays: whoever reports it removes it.
     """
     windows = {installed.slot: installed.window for installed in layout.limits}
     stale = []
@@ -252,7 +272,8 @@ def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[
         elif not name.endswith(LATE):
             number = number_of(name)
             if isinstance(window, RollingWindow):
-                if _is_stale(number, window, now_ms):
+                last = moved_to(number, window) if name.endswith(UNCOUNTED) else number
+                if _is_stale(last, window, now_ms):
                     stale.append(name)
             elif now_ms > _calendar_bounds(window, number)[1] + CLOSING_GRACE_MS:
                 stale.append(name)
@@ -277,7 +298,7 @@ def _read_limit(installed: InstalledLimit, sums: SlotSums, now_ms: int, held: in
     else:
         start_ms, end_ms = window.bounds(now_ms)
     used = _used(installed, sums.amounts, now_ms)
-    uncounted = _in_window(window, sums.marks, now_ms)
+    uncounted = marked_in_window(window, sums.marks, now_ms)
     is_denied = used >= maximum or (installed.denies_unpriced and uncounted > 0)
     return Reading(
         limit=installed,
@@ -293,26 +314,6 @@ def _read_limit(installed: InstalledLimit, sums: SlotSums, now_ms: int, held: in
         reserved=held,
         uncounted=uncounted,
     )
-
-
-def _in_window(window: Window, marks: Mapping[int, int], now_ms: int) -> int:
-    """Return what is marked in the window; a sub-bucket that is partly inside counts whole."""
-    if isinstance(window, CalendarWindow):
-        return marks.get(window.bounds(now_ms)[0] // QUARTER_MS, 0)
-    oldest = now_ms // window.sub_ms - SUB_BUCKETS
-    return sum(count for number, count in marks.items() if number >= oldest)
-
-
-def _all_priced_from(installed: InstalledLimit, marks: Mapping[int, int], now_ms: int) -> int:
-    """Return the first instant, not before ``now_ms``, at which no mark is in a window that marks deny."""
-    window = installed.window
-    if not installed.denies_unpriced:
-        return now_ms
-    if isinstance(window, CalendarWindow):
-        while _in_window(window, marks, now_ms):
-            now_ms = window.bounds(now_ms)[1]
-        return now_ms
-    return max((now_ms, *((number + SUB_BUCKETS + 1) * window.sub_ms for number in marks)))
 
 
 def _used(installed: InstalledLimit, sums: Mapping[int, int], now_ms: int) -> int:
@@ -366,15 +367,6 @@ def _has_room_from(
         if changes_ms is None or (found_ms is not None and found_ms < changes_ms):
             return found_ms
         now_ms = changes_ms
-
-
-def _by_slot(buckets: Mapping[str, int]) -> dict[str, dict[int, int]]:
-    """Return amounts by slot and bucket number; without late buckets, marks and what holds nothing (or less)."""
-    sums: dict[str, dict[int, int]] = {}
-    for name, amount in buckets.items():
-        if amount > 0 and name[-1] not in _APART:
-            sums.setdefault(name[0], {})[int(name[1:], 36)] = amount
-    return sums
 
 
 def _is_stale(number: int, window: RollingWindow, now_ms: int) -> bool:

@@ -4,7 +4,8 @@ Three facts. A reservation's amount lies under the name of its meter and its *ex
 gauge does not grow with open reservations, and an expiry needs no event, a bucket that has passed is not counted any
 more. Each limit has a *charge*, a running total of everything that was ever used or held under it; nothing lowers it.
 A reservation is admitted on condition of the charges: since the image that it was decided on, no more was charged than
-still fits, and where usage without a price denies, none was marked. So neither recorders nor other reservations disturb it, only the limit itself does.
+still fits, and no mark was set where usage without a price denies. So neither recorders nor other reservations disturb
+it, only the limit itself does.
 
 Names outlive limits. A reservation gives back under the name it was held under, for up to an hour after its limit went,
 so a limit on some models or profiles names its holds by its slot *and* the layout version at which it got the slot: the
@@ -21,6 +22,7 @@ from itertools import islice
 from types import MappingProxyType
 
 from bedrock_meter.limits.limit import InstalledLimit, meter_code
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.scope import WHOLE
 from bedrock_meter.limits.windows import base36
 
@@ -31,10 +33,6 @@ MARGIN_MS = 30_000
 """A hold counts for at least this long after its reservation expired: clocks differ, and a renewal takes time."""
 
 _MOST_PASSED = 100
-UNCOUNTED = "-"
-"""Ends the name of the mark beside a bucket, how many calls of it have an unknown amount (``counting.py``), and the
-name of the running total of all marks of a limit."""
-
 _HELD = "x"
 _CHARGED = "c"
 _APART = "."

@@ -118,7 +118,7 @@ class InstalledLimit:
         slot: First character of the names of its buckets: one of ``0-9A-Z``.
         version: Layout version at which this limit was installed or last changed.
         since_ms: Usage before this instant may be missing from the buckets; None when they are complete.
-        slot_version: Layout version at which it got its slot: a pair that is never used again. Left out: ``version``.
+        slot_version: Layout version at which it got its slot: no other limit has both. Left out: ``version``.
     """
 
     limit: Limit

@@ -13,8 +13,8 @@ from dataclasses import replace
 from bedrock_meter.invocations.admission import MAX_FUTURE_MS
 from bedrock_meter.limits.counting import counted
 from bedrock_meter.limits.gauge import bucket_name
-from bedrock_meter.limits.holds import UNCOUNTED
 from bedrock_meter.limits.limit import InstalledLimit, LayoutChange
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.windows import QUARTER_MS, RollingWindow, Window
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
@@ -23,10 +23,7 @@ def first_quarter_ms(window: Window, now_ms: int) -> int | None:
     """Return the start of the first quarter-hour whose rows matter to ``window`` at ``now_ms``; None when none do."""
     if _counts_from_now(window):
         return None
-    if isinstance(window, RollingWindow):
-        start_ms = window.counted_from_ms(now_ms)
-    else:
-        start_ms = window.bounds(now_ms)[0]
+    start_ms = window.counted_from_ms(now_ms) if isinstance(window, RollingWindow) else window.bounds(now_ms)[0]
     return start_ms // QUARTER_MS * QUARTER_MS
 
 

@@ -16,8 +16,8 @@ from bedrock_meter.limits.suspension import suspension_document
 def limit_document(installed: InstalledLimit, reading: Reading | None = None) -> dict[str, Any]:
     """Return a limit as events and the API show it.
 
-    With a reading, ``max`` is the ceiling at its instant; where boosts raise it, ``base_max`` is the limit's own. What a
-    limit in US dollars does about calls without a price is always said, also where that is its default.
+    With a reading, ``max`` is the ceiling at its instant; where boosts raise it, ``base_max`` is the limit's own. A
+    limit in US dollars always says what it does about calls without a price, also where that is its default.
     """
     shown = installed.meter.shown
     maximum = installed.maximum if reading is None else reading.maximum

@@ -38,11 +38,12 @@ from bedrock_meter.storage.dynamodb import (
     get_text,
     number,
     text,
+    throttled_keys,
 )
 from bedrock_meter.storage.keys import GAUGE, RESERVATION_PREFIX, reservation_sort_key
 
 RESERVATION_SCHEMA = 1
-_BUSY = THROTTLED_CODES | {gauges.CONFLICT, "TransactionInProgressException"}
+_BUSY = THROTTLED_CODES | {gauges.CONFLICT, "TransactionCanceledException", "TransactionInProgressException"}
 
 
 def reservation_item(reservation: Reservation) -> Item:
@@ -224,13 +225,14 @@ class DynamoDBReservationStore:
         raise Busy
 
     def _transact(self, *updates: dict[str, Any]) -> list[dict[str, Any]]:
-        """Send a transaction; returns why it was cancelled, nothing if it is done."""
+        """Send a transaction; returns why conditions of it were not met, nothing if it is done."""
         try:
             self._client.transact_write_items(TransactItems=[{"Update": one} for one in updates])
         except AWS_ERRORS as error:
-            if error_code(error) == "TransactionCanceledException":
-                response = getattr(error, "response", {})
-                return cast("list[dict[str, Any]]", response.get("CancellationReasons", [])) or [{}]
+            response = getattr(error, "response", {})
+            reasons = cast("list[dict[str, Any]]", response.get("CancellationReasons", []))
+            if any(one.get("Code") == "ConditionalCheckFailed" for one in reasons):
+                return reasons
             raise _busy(error) from error
         return []
 
@@ -281,5 +283,9 @@ def _held_item(error: Exception) -> Item | None:
 
 
 def _busy(error: Exception) -> Exception:
-    """What to raise: ``Busy`` where another writer or a throttle is in the way, the error itself in an outage."""
-    return Busy() if error_code(error) in _BUSY else error
+    """What to raise: ``Busy`` where another writer or a throttle is in the way, the error itself in an outage.
+
+    A throttle of the tenant's own keys is the error itself: asking again at once would only make it last.
+    """
+    is_in_the_way = error_code(error) in _BUSY and throttled_keys(error) is not True
+    return Busy() if is_in_the_way else error

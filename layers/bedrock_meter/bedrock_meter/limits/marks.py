@@ -1,0 +1,52 @@
+"""Marks: how many calls of a bucket have an amount that is not known (``counting.py``), and until when they count.
+
+A mark that is below 0 stands for a call that was rated after a limit had been seeded: the seed had put its mark into
+the bucket of the end of its quarter-hour (``seeding.py``), the rating takes it away at the call's own instant. So what
+is below 0 takes away marks of later buckets, up to that one; of earlier or later calls it takes nothing.
+"""
+
+from collections.abc import Mapping
+
+from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window
+
+UNCOUNTED = "-"
+"""Ends the name of the mark beside a bucket, and of the running total of all marks of a limit."""
+
+Marks = Mapping[int, int]
+"""Marks of one limit by the number of their bucket."""
+
+
+def marked_in_window(window: Window, marks: Marks, now_ms: int) -> int:
+    """Return what is marked in the window; a sub-bucket that is partly inside counts whole."""
+    if isinstance(window, CalendarWindow):
+        return max(0, marks.get(window.bounds(now_ms)[0] // QUARTER_MS, 0))
+    oldest = now_ms // window.sub_ms - SUB_BUCKETS
+    return sum(count for number, count in _left(window, marks).items() if number >= oldest)
+
+
+def unmarked_from_ms(window: Window, marks: Marks, now_ms: int) -> int:
+    """Return the first instant, not before ``now_ms``, at which no mark is in the window if none is set any more."""
+    if isinstance(window, CalendarWindow):
+        while marked_in_window(window, marks, now_ms):
+            now_ms = window.bounds(now_ms)[1]
+        return now_ms
+    return max((now_ms, *((number + SUB_BUCKETS + 1) * window.sub_ms for number in _left(window, marks))))
+
+
+def moved_to(number: int, window: RollingWindow) -> int:
+    """Return the last bucket in which seeding may have put what belongs to this one: that of its quarter-hour's end."""
+    if window.length_ms < QUARTER_MS:
+        return number
+    return (-(-(number + 1) * window.sub_ms // QUARTER_MS) * QUARTER_MS - 1) // window.sub_ms
+
+
+def _left(window: RollingWindow, marks: Marks) -> dict[int, int]:
+    """Return the marks that are left, by bucket: what is below 0 takes away what seeding had moved to a later one."""
+    left = {number: marks[number] for number in sorted(marks) if marks[number] > 0}
+    for number, count in marks.items():
+        for later in left:
+            if number < later <= moved_to(number, window):
+                taken = min(max(0, -count), left[later])
+                left[later] -= taken
+                count += taken
+    return {number: count for number, count in left.items() if count}
