@@ -322,7 +322,7 @@ def test_a_throttle_that_lasts_is_an_outage() -> None:
     desk.store.is_blocked, desk.store.reason = True, THROTTLED
     degraded = desk.reserve(key="k2")
     assert (degraded.status, degraded.document["degraded"], degraded.document["id"]) == (201, True, None)
-    assert desk.world.told == ["ThrottlingException", "degraded"]
+    assert desk.world.told == ["ThrottlingException", "unexplained", "degraded"]
     assert desk.ask("/x").status == 503
 
 

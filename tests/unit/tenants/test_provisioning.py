@@ -82,7 +82,7 @@ def test_a_tenant_gets_limits_and_a_tagged_profile_for_each_model() -> None:
     for one in added.profiles:
         assert scene.control.tags_by_arn[one.arn] == {"tenantId": "acme", "stage": "test"}
         (period,) = scene.tenants.periods(one.arn.rpartition("/")[2])[1]
-        assert period == MappingPeriod("acme", 0, None, one.model, one.routing, BY_PERSON)
+        assert period == MappingPeriod("acme", 0, None, one.model, one.routing, BY_PERSON, one.geography)
     definition = scene.tenants.tenant("acme")
     assert definition is not None
     assert definition.timezone == "Europe/Berlin"
