@@ -93,6 +93,14 @@ class Findings:
         answer = self._handler(function)(event, _context())
         return answer["statusCode"], json.loads(answer["body"] or "null")
 
+    def http(
+        self, method: str, path: str, query: str, text: str, headers: Mapping[str, str]
+    ) -> tuple[int, dict[str, str], str]:
+        """Answer a request to the admin API that came over the wire; returns status, headers and text."""
+        event = request(method, path, query=query, body=text or None, authorizer=SIGNED, headers=headers)
+        answer = self._handler("admin_api")(event, _context())
+        return answer["statusCode"], dict(answer.get("headers") or {}), answer["body"] or ""
+
     def tenant(self, tenant: str, definition: Mapping[str, Any]) -> None:
         """Define a tenant, or define it anew, over the admin API; its mappings hold from then on."""
         path = f"/v1/admin/tenants/{tenant}"
