@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bedrock_meter.alerts.contracts import Event
-from bedrock_meter.alerts.evaluator import TenantState
+from bedrock_meter.alerts.evaluator import MOST_EVENTS, TenantState
 from bedrock_meter.alerts.outbox import MAXIMUM_REFUSALS, Pending, PublishOutcome
 from bedrock_meter.limits.gauge import Lease, read
 from bedrock_meter.limits.installation import install_limits
@@ -157,3 +157,16 @@ def test_eighteen_limits_install_whatever_marks_there_are(acme: Stores) -> None:
     assert gauge.lease is None
     assert sum(name.endswith("-") for name in gauge.buckets) == len(gauge.buckets) / 2 > 200
     assert {one.uncounted for one in read(gauge, NOW_MS)} == {25, 26}
+
+
+def test_the_largest_verdict_there_can_be_is_one_write(acme: Stores) -> None:
+    late = {f"0{number:03}+": 1 for number in range(MOST_EVENTS)}
+    acme.installation.begin("acme", Layout(1, ()), Lease("x", NOW_MS), None)
+    acme.installation.finish("acme", Layout(1, ()), Lease("x", NOW_MS), {**late, "0abd": 2})
+    events = [
+        Event(f"e{number}", "Usage Adjusted", {"evaluated_at": "2026-11-24T01:00:00.000Z"})
+        for number in range(2 * MOST_EVENTS + 2)
+    ]
+    assert save(acme, FIRST, TenantState(), *events, **late)
+    assert len(load(acme).pending) == len(events)
+    assert acme.gauge("acme").buckets == {"0abd": 2}

@@ -1,6 +1,6 @@
 """From gauge to events: once, under one id, and never overtaken by an older verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,10 +14,17 @@ from bedrock_meter.alerts.contracts import (
     USAGE_ADJUSTED,
     Event,
 )
-from bedrock_meter.alerts.evaluator import REPUBLISH_AFTER_MS, Evaluated, Evaluator, TenantState
+from bedrock_meter.alerts.evaluator import (
+    MOST_EVENTS,
+    REPUBLISH_AFTER_MS,
+    Evaluated,
+    Evaluator,
+    TenantState,
+    is_unjudged,
+)
 from bedrock_meter.alerts.outbox import MAXIMUM_REFUSALS, Pending, PublishOutcome
 from bedrock_meter.errors import DeliverAgain
-from bedrock_meter.limits.gauge import Gauge, bucket_for, bucket_name
+from bedrock_meter.limits.gauge import Gauge, bucket_for, bucket_name, late_buckets
 from bedrock_meter.limits.limit import NO_LIMITS, Limit, plan_change
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.suspension import resume, suspend
@@ -322,3 +329,74 @@ def test_a_suspension_that_the_bus_did_not_take_is_published_again_under_the_sam
     scene.bus.fail = None
     scene.now_ms += REPUBLISH_AFTER_MS
     assert [event.id for event in scene.evaluate()] == [waiting.event.id]
+
+
+class Sizes(MemoryEvaluationStore):
+    """Notes how much each write carries."""
+
+    def __init__(self, tables: MemoryTables) -> None:
+        super().__init__(tables)
+        self.sizes: list[tuple[int, int]] = []
+
+    def save(
+        self, tenant: str, state: TenantState, *, before: TenantState, events: Sequence[Event], late: Mapping[str, int]
+    ) -> bool:
+        self.sizes.append((len(events), len(late)))
+        return super().save(tenant, state, before=before, events=events, late=late)
+
+
+def sized(*limits: Limit) -> tuple[Scene, Sizes]:
+    scene = Scene(*limits)
+    store = Sizes(scene.tables)
+    scene.evaluator = Evaluator(store, scene.bus, clock=lambda: scene.now_ms)
+    return scene, store
+
+
+def test_all_levels_of_all_limits_at_once_are_published_once_in_writes_that_are_not_too_large() -> None:
+    levels = tuple(range(5, 105, 5))
+    scene, store = sized(*(limit(f"{hours}h", 1000, thresholds=levels) for hours in range(1, 19)))
+    scene.use(1000)
+    report = Evaluated()
+    scene.evaluator.evaluate("acme", report)
+    assert len({event.id for event in scene.bus.received}) == len(scene.bus.received) == 18 * 20
+    assert report.tenants == 1
+    assert max(events for events, _ in store.sizes) <= MOST_EVENTS
+    assert scene.state.next_due_ms is not None
+    assert scene.state.next_due_ms > NOW_MS
+    assert scene.evaluate() == []
+
+
+def test_a_part_that_was_written_is_due_at_once_for_the_rest() -> None:
+    class Dies(Sizes):
+        def save(
+            self,
+            tenant: str,
+            state: TenantState,
+            *,
+            before: TenantState,
+            events: Sequence[Event],
+            late: Mapping[str, int],
+        ) -> bool:
+            if self.sizes:
+                raise ConnectionError
+            return super().save(tenant, state, before=before, events=events, late=late)
+
+    scene, _ = sized(*(limit(f"{hours}h", 1000, thresholds=tuple(range(5, 105, 5))) for hours in range(1, 19)))
+    scene.use(1000)
+    with pytest.raises(ConnectionError):
+        Evaluator(Dies(scene.tables), scene.bus, clock=lambda: NOW_MS).evaluate("acme", Evaluated())
+    assert scene.state.next_due_ms == NOW_MS
+    assert is_unjudged(scene.tables.gauges["acme"], scene.state, NOW_MS)
+    scene.evaluate()
+    assert len({event.id for event in scene.bus.received}) == len(scene.bus.received) == 18 * 20
+
+
+def test_a_year_of_closed_days_is_adjusted_in_writes_that_are_not_too_large() -> None:
+    scene, store = sized(limit("day", 1000))
+    for days in range(2, 302):
+        scene.use(7, event_ms=NOW_MS - days * DAY_MS)
+    events = scene.evaluate()
+    assert [event.detail_type for event in events] == [USAGE_ADJUSTED] * 300
+    assert len({event.detail["window_start"] for event in events}) == 300
+    assert max(late for _, late in store.sizes) <= MOST_EVENTS
+    assert not late_buckets(scene.tables.gauges["acme"].layout, scene.tables.gauges["acme"].buckets)

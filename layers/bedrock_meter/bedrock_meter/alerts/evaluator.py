@@ -13,19 +13,22 @@ looks again at the latest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from bedrock_meter.alerts.contracts import Event, adjustment_event, suspension_event, transition_event
 from bedrock_meter.alerts.outbox import Pending, PublishOutcome, settle
 from bedrock_meter.errors import DeliverAgain
 from bedrock_meter.limits.gauge import Gauge, late_buckets, stale_buckets
-from bedrock_meter.limits.levels import States, Verdict, judge
+from bedrock_meter.limits.levels import States, Transition, Verdict, judge
 from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.suspension import SuspensionTransition, unannounced
 
 ATTEMPTS = 5
 REPUBLISH_AFTER_MS = 60_000
+MOST_EVENTS = 50
+"""Transitions, and late buckets, that one write takes; those of a limit stay together. What is left is judged next."""
+
 PRUNE_FROM = 6
 """Stale buckets that are worth a write of their own; below that they wait, and the gauge stays under a kilobyte."""
 
@@ -137,16 +140,25 @@ class Evaluator:
         Raises:
             DeliverAgain: Others changed the tenant's state each time; try again.
         """
+        while self._evaluate_part(tenant, report):
+            pass
+
+    def _evaluate_part(self, tenant: str, report: Evaluated) -> bool:
+        """Judge a tenant as far as one write goes; returns whether something is left, which is due at once."""
         for _ in range(ATTEMPTS):
             loaded = self._store.load(tenant)
             if loaded is None:
-                return
+                return False
             gauge, before = loaded
             if gauge.rev < before.evaluated_rev:
                 continue
             now_ms = self._clock()
-            verdict = judge(gauge.layout, gauge.buckets, before.levels, now_ms)
-            late = late_buckets(gauge.layout, gauge.buckets)
+            whole = judge(gauge.layout, gauge.buckets, before.levels, now_ms)
+            verdict = _part(whole, before.levels)
+            all_late = late_buckets(gauge.layout, gauge.buckets)
+            late = all_late[:MOST_EVENTS]
+            is_part = verdict is not whole or len(late) < len(all_late)
+            next_due_ms = now_ms if is_part else verdict.next_due_ms
             stopped = unannounced(before.suspension, gauge.suspension)
             if late or stopped or _is_news(gauge, before, verdict, now_ms):
                 events = self._events(gauge, verdict, late, stopped, now_ms)
@@ -157,7 +169,7 @@ class Evaluator:
                     layout_version=gauge.layout.version,
                     levels=verdict.states,
                     pending=pending,
-                    next_due_ms=_earliest(verdict.next_due_ms, now_ms + REPUBLISH_AFTER_MS if pending else None),
+                    next_due_ms=_earliest(next_due_ms, now_ms + REPUBLISH_AFTER_MS if pending else None),
                     suspension=stopped[-1].ordinal if stopped else before.suspension,
                 )
                 seen = {name: amount for _, name, _, amount in late}
@@ -165,12 +177,14 @@ class Evaluator:
                     continue
             else:
                 state = before
+            self._publish(tenant, state, next_due_ms, now_ms, report)
+            if is_part:
+                return True
             report.tenants += 1
-            self._publish(tenant, state, verdict.next_due_ms, now_ms, report)
             stale = stale_buckets(gauge.layout, gauge.buckets, now_ms)
             if len(stale) >= PRUNE_FROM:
                 self._store.prune(tenant, gauge.layout.version, stale)
-            return
+            return False
         raise DeliverAgain(f"the state of tenant {tenant} was changed by others {ATTEMPTS} times meanwhile")
 
     def _events(
@@ -212,6 +226,23 @@ class Evaluator:
         waiting = report.note(outcome, pending)
         due_ms = _earliest(next_due_ms, now_ms + REPUBLISH_AFTER_MS if waiting else None)
         self._store.cleared(tenant, state, outcome, pending, due_ms)
+
+
+def _part(verdict: Verdict, before: States) -> Verdict:
+    """Return what of a verdict one write takes: transitions and states of some limits, of others the states before."""
+    if len(verdict.transitions) <= MOST_EVENTS:
+        return verdict
+    transitions: list[Transition] = []
+    chosen: set[str] = set()
+    for name in dict.fromkeys(one.name for one in verdict.transitions):
+        more = [one for one in verdict.transitions if one.name == name]
+        if transitions and len(transitions) + len(more) > MOST_EVENTS:
+            break
+        transitions += more
+        chosen.add(name)
+    states = {name: state for name, state in before.items() if name not in chosen}
+    states |= {name: state for name, state in verdict.states.items() if name in chosen}
+    return replace(verdict, states=states, transitions=tuple(transitions))
 
 
 def is_unjudged(gauge: Gauge, before: TenantState, now_ms: int) -> bool:
