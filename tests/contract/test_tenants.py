@@ -30,7 +30,7 @@ FULL = TenantDefinition(
     "acme",
     "Europe/Berlin",
     "gold",
-    (ProfileReference("p1", "arn:p1", "a.model", "geo", tagged=True), ProfileReference("p2", "p2")),
+    (ProfileReference("p1", "arn:p1", "a.model", "geo", tagged=True, geography="eu"), ProfileReference("p2", "p2")),
     name="Acme, Limited",
     removed_ms=NOW_MS,
 )

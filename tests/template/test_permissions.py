@@ -217,13 +217,13 @@ def test_recorders_write_mappings_of_profiles_only_and_only_where_they_look_them
     assert words(told) == "TenantTagKey if LooksUpProfiles else "
 
 
-def test_the_quota_api_reads_batches_of_prices_only() -> None:
+def test_the_quota_api_reads_batches_of_prices_and_of_mappings_of_profiles_only() -> None:
     (batch,) = (
         one
         for one in statements("QuotaApiRole")
         if words(one["Resource"]) == "TenantsTable.Arn" and "dynamodb:BatchGetItem" in as_list(one["Action"])
     )
-    assert batch["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PRICES]}}
+    assert batch["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [PRICES, "PROFILE#*"]}}
 
 
 def test_administrators_take_away_plans_and_principals_only_and_see_no_counts_in_the_ledger() -> None:

@@ -135,7 +135,10 @@ def test_a_step_of_another_tenant_or_of_one_that_came_back_is_refused(office: Of
 def test_an_overview_is_what_the_document_promises(office: Office) -> None:
     office.ask(f"{ACME}/suspension", "PUT", body={"reason": "unpaid"})
     definition = office.tenants.definitions["acme"]
-    profiles = (definition[0].profiles[0], replace(definition[0].profiles[1], tagged=True, routing="geo"))
+    profiles = (
+        definition[0].profiles[0],
+        replace(definition[0].profiles[1], tagged=True, routing="geo", geography="eu"),
+    )
     office.tenants.definitions["acme"] = replace(definition[0], profiles=profiles), definition[1]
     answer = office.ask(f"{ACME}/overview")
     assert answer.status == 200
@@ -143,8 +146,10 @@ def test_an_overview_is_what_the_document_promises(office: Office) -> None:
     assert (answer.document["tenant"], answer.document["allowed"]) == ("acme", False)
     assert answer.document["suspended"]["reason"] == "unpaid"
     assert [one["by"] for one in answer.document["profiles"]] == ["person", "tag"]
+    assert [one["geography"] for one in answer.document["profiles"]] == [None, "eu"]
     assert answer.document["profiles"][1]["routing"] == "geo"
-    assert office.ask(ACME).document["profiles"][1] == {"id": "p2", "model": "a.model", "routing": "geo"}
+    shown = office.ask(ACME).document["profiles"][1]
+    assert shown == {"id": "p2", "model": "a.model", "routing": "geo", "geography": "eu"}
     assert office.ask(f"{TENANTS}/nobody/overview").status == 404
 
 

@@ -89,14 +89,17 @@ def test_it_says_and_does_what_the_tables_would() -> None:
     added = scene.add("acme", HAIKU, SONNET, **wanted)
     expected = over_the_tables(HAIKU, SONNET, **wanted)
     assert (added.changed, added.profiles) == (expected.changed, expected.profiles)
-    assert [(one.model, one.routing) for one in added.profiles] == [(HAIKU_ID, "in-region"), (SONNET_ID, "geo")]
+    assert [(one.model, one.routing, one.geography) for one in added.profiles] == [
+        (HAIKU_ID, "in-region", None),
+        (SONNET_ID, "geo", "us"),
+    ]
     definition = scene.office.tenants.tenant("acme")
     assert definition is not None
     assert (definition.name, definition.timezone, scene.limits) == ("Acme", "Europe/Berlin", list(definition.limits))
     assert definition.profiles == tuple(one.reference for one in added.profiles)
     for one in added.profiles:
         assert scene.control.tags_by_arn[one.arn] == {"tenantId": "acme", "stage": "test"}
-        period = MappingPeriod("acme", 0, None, one.model, one.routing, BY_PERSON)
+        period = MappingPeriod("acme", 0, None, one.model, one.routing, BY_PERSON, one.geography)
         assert scene.office.tenants.periods(one.reference.id)[1] == (period,), "its price depends on the routing"
     again = scene.add("acme", HAIKU, SONNET, **wanted)
     assert (again.changed, [one.how for one in again.profiles]) == ((), [HAD, HAD])

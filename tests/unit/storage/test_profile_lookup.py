@@ -40,6 +40,18 @@ def test_a_profile_is_found_with_its_tags_and_model(bedrock: Any) -> None:
     assert found == FoundProfile({"tenantId": "acme", "team": "x"}, "anthropic.claude-sonnet-4-6", "in-region")
 
 
+def test_a_profile_of_several_regions_is_found_with_its_geography(bedrock: Any) -> None:
+    reached = [
+        {"modelArn": f"arn:aws:bedrock:eu-{place}-1::foundation-model/anthropic.claude-sonnet-4-6"}
+        for place in ("central", "north", "west")
+    ]
+    with Stubber(bedrock) as answers:
+        answers.add_response("get_inference_profile", {**PROFILE, "models": reached})
+        answers.add_response("list_tags_for_resource", {"tags": [{"key": "tenantId", "value": "acme"}]})
+        found = BedrockProfileLookup(lambda: bedrock).look_up("a1c3m5e7k9q2")
+    assert found == FoundProfile({"tenantId": "acme"}, "anthropic.claude-sonnet-4-6", "geo", "eu")
+
+
 def test_a_system_profile_is_nobodys_and_its_tags_are_not_asked_for(bedrock: Any) -> None:
     with Stubber(bedrock) as answers:
         answers.add_response(

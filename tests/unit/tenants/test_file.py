@@ -21,7 +21,12 @@ tenants:
     plan: gold
     name: Acme, Limited
     fail: closed
-    profiles: [053a3ulue40l, "{profile_arn("44suuwn3n98t")}", {{id: 9xy, model: a.model}}]
+    profiles:
+      - 053a3ulue40l
+      - "{profile_arn("44suuwn3n98t")}"
+      - {{id: 9xy, model: a.model}}
+      - {{id: geo1, model: a.model, routing: geo, geography: eu}}
+      - {{id: geo2, geography: us-gov}}
     limits:
       - {{meter: total_tokens, window: 1h, max: 200k, hard: true}}
       - {{name: calls, meter: requests, window: month@15, max: 1000, thresholds: [90]}}
@@ -36,6 +41,8 @@ tenants:
         ProfileReference("053a3ulue40l", "053a3ulue40l"),
         ProfileReference("44suuwn3n98t", profile_arn("44suuwn3n98t")),
         ProfileReference("9xy", "9xy", "a.model"),
+        ProfileReference("geo1", "geo1", "a.model", "geo", geography="eu"),
+        ProfileReference("geo2", "geo2", routing="geo", geography="us-gov"),
     )
     assert [(limit.name, limit.maximum, limit.hard) for limit in acme.limits] == [
         ("total_tokens-1h", 200_000, True),
@@ -69,6 +76,19 @@ tenants:
         ({"tenants": [{"id": "a", "profiles": "p1"}]}, r"tenants\[0\]\.profiles: must be a list"),
         ({"tenants": [{"id": "a", "profiles": [12]}]}, r"profiles\[0\]: .*quote"),
         ({"tenants": [{"id": "a", "profiles": [{"id": "p1", "arn": "x"}]}]}, "unknown key 'arn'"),
+        *(
+            (
+                {"tenants": [{"id": "a", "profiles": [{"id": "p1", **wrong}]}]},
+                r"profiles\[0\]\.geography: must be one of",
+            )
+            for wrong in (
+                {"geography": "mars"},
+                {"geography": "global"},
+                {"geography": ["eu"]},
+                {"geography": "eu", "routing": "global"},
+                {"geography": "eu", "routing": "in-region"},
+            )
+        ),
         (
             {"tenants": [{"id": "a", "profiles": ["arn:aws:bedrock:us-east-1::foundation-model/x"]}]},
             "not the id or ARN of an application inference profile",

@@ -21,7 +21,7 @@ from bedrock_meter.tenants.lookup import (
 from bedrock_meter.tenants.trust import NO_TRUST
 from tests.doubles.records import NOW_MS, invocation, profile_arn
 
-ACME = FoundProfile({"tenantId": "acme", "team": "x"}, "a.model", "geo")
+ACME = FoundProfile({"tenantId": "acme", "team": "x"}, "a.model", "geo", "eu")
 
 
 class Scene:
@@ -74,7 +74,7 @@ def test_a_tagged_profile_is_found_once_and_written_so_that_nobody_asks_again(sc
     records = [invocation("r1", profile="p1"), invocation("r2", profile="p1")]
     (first, _) = scene.directory.attribute(records, scene.now_ms)
     assert (first.tenant, first.rule, first.model, first.routing) == ("acme", "profile", "a.model", "geo")
-    assert scene.mappings == {"p1": (MappingPeriod("acme", 0, None, "a.model", "geo", BY_TAG),)}
+    assert scene.mappings == {"p1": (MappingPeriod("acme", 0, None, "a.model", "geo", BY_TAG, "eu"),)}
     scene.now_ms += 10 * USELESS_FOR_MS
     assert scene.tenants_of(*records) == ["acme", "acme"]
     assert scene.asked == ["p1"]

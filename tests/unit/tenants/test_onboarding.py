@@ -244,15 +244,22 @@ def test_a_looked_up_mapping_is_written_where_there_is_none_and_people_can_chang
 
 def test_what_a_file_does_not_say_of_a_profile_stays_as_it_is_known(scene: Scene) -> None:
     scene.apply(definition("acme", "p1", model="-"))
-    known = MappingPeriod("acme", 0, None, "a.model", "geo")
+    known = MappingPeriod("acme", 0, None, "a.model", "geo", geography="eu")
     scene.tenants.put_periods("p1", 1, [known])
     held = scene.tenants.tenant("acme")
     assert held is not None
-    references = (ProfileReference("p1", "arn:p1", "a.model", "geo"),)
+    references = (ProfileReference("p1", "arn:p1", "a.model", "geo", geography="eu"),)
     scene.tenants.put_tenant(TenantDefinition("acme", profiles=references, revision=held.revision), NOW_MS)
     (applied,) = scene.apply(definition("acme", "p1", model="-"))
     assert applied.changed == ()
     assert scene.periods("p1") == [known]
+    # Another routing is not within that geography.
+    other = replace(definition("acme", "p1"), profiles=(ProfileReference("p1", "p1", "a.model", "global"),))
+    scene.apply(other)
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    assert [(one.routing, one.geography) for one in held.profiles] == [("global", None)]
+    assert [(one.routing, one.geography) for one in scene.periods("p1")] == [("global", None)]
 
 
 def test_a_file_leaves_alone_what_is_the_tenants_by_a_tag_only(scene: Scene) -> None:

@@ -1,5 +1,7 @@
 """How a profile changes hands: dates ahead of the caches, and people before tags."""
 
+from dataclasses import replace
+
 import pytest
 
 from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, MappingPeriod
@@ -34,6 +36,31 @@ def test_what_is_so_already_is_left_alone() -> None:
 def test_a_person_who_says_what_a_tag_said_takes_it_over_and_not_the_other_way_round() -> None:
     assert given((TAGGED,), "acme") == ((MINE,), NOW_MS)
     assert given((MINE,), "acme", by=BY_TAG) is None
+
+
+GEOGRAPHY_IS_KNOWN = replace(MINE, geography="eu")
+
+
+@pytest.mark.parametrize(
+    ("held", "routing", "geography", "kept"),
+    [
+        (MINE, "geo", "eu", "eu"),
+        (MINE, None, "eu", "eu"),
+        (GEOGRAPHY_IS_KNOWN, "geo", None, "eu"),
+        (GEOGRAPHY_IS_KNOWN, None, None, "eu"),
+        (GEOGRAPHY_IS_KNOWN, "geo", "us", "us"),
+        # Another routing has no geography, or another one.
+        (GEOGRAPHY_IS_KNOWN, "global", None, None),
+        (GEOGRAPHY_IS_KNOWN, "in-region", None, None),
+    ],
+)
+@pytest.mark.parametrize("tenant", ["acme", "globex"])
+def test_a_geography_that_is_known_is_kept_with_its_routing(
+    held: MappingPeriod, routing: str | None, geography: str | None, kept: str | None, tenant: str
+) -> None:
+    found = give((held,), tenant, NOW_MS, model="-", routing=routing, by=BY_PERSON, geography=geography)
+    periods = (held,) if found is None else found[0]
+    assert (periods[-1].tenant, periods[-1].routing, periods[-1].geography) == (tenant, routing or "geo", kept)
 
 
 def test_another_owner_begins_where_the_first_ends() -> None:

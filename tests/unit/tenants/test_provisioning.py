@@ -73,10 +73,10 @@ def test_a_tenant_gets_limits_and_a_tagged_profile_for_each_model() -> None:
     scene = Scene()
     added = scene.add("acme", HAIKU, SONNET, GLOBAL_SONNET, timezone="Europe/Berlin", limits=(limit("1h"),))
     assert hows(added) == [CREATED] * 3
-    assert [(one.model, one.routing) for one in added.profiles] == [
-        (HAIKU_ID, "in-region"),
-        (SONNET_ID, "geo"),
-        (SONNET_ID, "global"),
+    assert [(one.model, one.routing, one.geography) for one in added.profiles] == [
+        (HAIKU_ID, "in-region", None),
+        (SONNET_ID, "geo", "us"),
+        (SONNET_ID, "global", None),
     ]
     assert scene.limits == [limit("1h")]
     for one in added.profiles:
@@ -87,6 +87,7 @@ def test_a_tenant_gets_limits_and_a_tagged_profile_for_each_model() -> None:
     assert definition is not None
     assert definition.timezone == "Europe/Berlin"
     assert [one.arn for one in definition.profiles] == [one.arn for one in added.profiles]
+    assert [one.geography for one in definition.profiles] == [None, "us", None]
 
 
 def test_adding_twice_changes_nothing_and_asks_for_no_tags() -> None:

@@ -234,7 +234,7 @@ def test_a_profile_whose_arn_is_not_known_is_called_from_anywhere() -> None:
     ],
 )
 def test_names_that_contradict_each_other_are_refused(called: Called) -> None:
-    with pytest.raises(InvalidDefinition, match="model: .*leave one of them out"):
+    with pytest.raises(InvalidDefinition, match=r"model: .*leave one of them out"):
         select("acme", called, (EU, GLOBAL, IN_REGION), {}, NOW_MS)
 
 

@@ -25,7 +25,16 @@ from bedrock_meter.tenants.synchronisation import (
 )
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.doubles.records import NOW_MS
-from tests.doubles.tenants import HAIKU, HAIKU_ID, HERE, MemoryAudit, MemoryControlPlane, MemoryTenantStore
+from tests.doubles.tenants import (
+    GLOBAL_SONNET,
+    HAIKU,
+    HAIKU_ID,
+    HERE,
+    SONNET,
+    MemoryAudit,
+    MemoryControlPlane,
+    MemoryTenantStore,
+)
 
 ROUTE = Route(HAIKU_ID, "in-region")
 
@@ -88,6 +97,42 @@ def test_a_new_profile_is_the_tenants_whom_its_tag_names() -> None:
     definition = scene.tenants.tenant("acme")
     assert definition is not None
     assert definition.profiles == (ProfileReference("p1", profile.arn, HAIKU_ID, "in-region", tagged=True),)
+
+
+@pytest.mark.parametrize(
+    ("source", "routing", "geography"),
+    [(HAIKU, "in-region", None), (SONNET, "geo", "us"), (GLOBAL_SONNET, "global", None)],
+)
+def test_routing_and_geography_are_those_of_the_models_that_it_reaches(
+    source: str, routing: str, geography: str | None
+) -> None:
+    scene = Scene()
+    scene.control.add("p1", source, tenantId="acme")
+    scene.run()
+    (period,) = scene.tenants.periods("p1")[1]
+    definition = scene.tenants.tenant("acme")
+    assert definition is not None
+    assert (period.routing, period.geography) == (routing, geography)
+    assert [(one.routing, one.geography) for one in definition.profiles] == [(routing, geography)]
+
+
+@pytest.mark.parametrize("by", [BY_TAG, BY_PERSON])
+def test_a_geography_that_was_not_known_is_filled_in_and_one_that_a_person_said_stays(by: str) -> None:
+    scene = Scene()
+    scene.control.add("p1", SONNET, tenantId="acme")
+    scene.control.add("p2", SONNET, tenantId="acme")
+    scene.control.add("p3", SONNET, tenantId="acme")
+    model = "anthropic.claude-sonnet-4-6"
+    scene.tenants.put_periods("p1", 0, [MappingPeriod("acme", 0, None, model, "geo", by)])
+    scene.tenants.put_periods("p2", 0, [MappingPeriod("acme", 0, None, model, "geo", BY_PERSON, "eu")])
+    scene.tenants.put_periods("p3", 0, [MappingPeriod("acme", 0, None, model, "global", BY_PERSON)])
+    scene.run()
+    found = [scene.tenants.periods(name)[1][-1] for name in ("p1", "p2", "p3")]
+    assert [(one.routing, one.geography) for one in found] == [("geo", "us"), ("geo", "eu"), ("global", None)]
+    assert {one.to_ms for one in found} == {None}
+    writes = scene.tenants.writes
+    scene.run()
+    assert scene.tenants.writes == writes
 
 
 def test_a_second_run_changes_nothing() -> None:

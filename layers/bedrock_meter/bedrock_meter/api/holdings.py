@@ -37,6 +37,7 @@ def reservation_document(
         answer: That answer: it says which profiles there are where none was found.
         fail: The tenant's effective policy, in the answer to the request that asks for it.
     """
+    is_without_profile = held.called.names_something and not held.through
     return {
         "id": held.id,
         "tenant": held.tenant,
@@ -45,7 +46,7 @@ def reservation_document(
         "status": held.status_at(now_ms),
         "model": None if held.estimate.model == NO_MODEL else held.estimate.model,
         "profile": _profile(held.through),
-        **(_available(answer.destination) if answer is not None and not held.through else {}),
+        **(_available(answer.destination) if answer is not None and is_without_profile else {}),
         "estimate": _amounts(held.estimate),
         **({} if source is None else {"estimate_source": source}),
         "amounts": [

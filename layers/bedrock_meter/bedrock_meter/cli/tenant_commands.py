@@ -137,7 +137,8 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         names = ("id", "limit", "amount", "factor", "from", "to", "reason", "by")
         print_rows([{name: one.get(name) for name in names} for one in document["boosts"]], "boosts")
     print_rows(
-        [{name: one[name] for name in ("arn", "model", "routing", "by")} for one in document["profiles"]], "profiles"
+        [{name: one[name] for name in ("arn", "model", "routing", "geography", "by")} for one in document["profiles"]],
+        "profiles",
     )
 
 

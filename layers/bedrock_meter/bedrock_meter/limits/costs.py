@@ -15,6 +15,7 @@ from typing import Protocol
 from msgspec.structs import replace as replace_struct
 
 from bedrock_meter.errors import UnknownCost
+from bedrock_meter.invocations.record import NO_TOKENS
 from bedrock_meter.limits.estimates import Estimate, is_touched
 from bedrock_meter.limits.limit import Layout
 from bedrock_meter.limits.meters import Meter
@@ -42,7 +43,8 @@ class Costs:
     def rated(self, estimate: Estimate, tenant: str, now_ms: int) -> Estimate:
         """Return it with what it costs at most; unchanged where it says so itself or has no price.
 
-        Each call is rounded by itself later: half a nano-dollar for each is added here.
+        Each call is rounded by itself later: half a nano-dollar for each is added here. What is billed by the request
+        is added for each further call.
         """
         if estimate.cost_nano_usd is not None or self._rater is None:
             return estimate
@@ -50,7 +52,17 @@ class Costs:
         if first is None:
             return estimate
         cost = max(first, *(cost or 0 for cost in others), 0)
+        if estimate.requests > 1:
+            empty = replace_struct(self._stated(estimate, tenant, now_ms), tokens=NO_TOKENS, images=0)
+            cost += (estimate.requests - 1) * (self._rater.rate(empty).cost_nano_usd or 0)
         return replace(estimate, cost_nano_usd=cost + estimate.requests // 2)
+
+    def _stated(self, estimate: Estimate, tenant: str, now_ms: int) -> Call:
+        region = estimate.region or self._region
+        return Call(
+            tenant, estimate.profile_id, estimate.model, region, estimate.routing, now_ms, estimate.tokens,
+            tier=estimate.tier, images=estimate.images,
+        )  # fmt: skip
 
     def _ways(self, estimate: Estimate, tenant: str, now_ms: int) -> Iterator[Call]:
         """Yield the calls that it may turn out to be: first as it is stated, then what else it leaves open."""
@@ -62,11 +74,7 @@ class Costs:
             yield from self._ways(replace(way, model=base_model(estimate.model).model), tenant, now_ms)
 
     def _kinds(self, estimate: Estimate, tenant: str, now_ms: int) -> Iterator[Call]:
-        tokens, region = estimate.tokens, estimate.region or self._region
-        stated = Call(
-            tenant, estimate.profile_id, estimate.model, region, estimate.routing, now_ms, tokens,
-            tier=estimate.tier, images=estimate.images,
-        )  # fmt: skip
+        tokens, stated = estimate.tokens, self._stated(estimate, tenant, now_ms)
         yield stated
         hour = tokens.cache_write
         if estimate.may_cache:

@@ -208,7 +208,8 @@ def _profile(entry: object, where: str) -> ProfileReference:
         raise InvalidDefinition(f"{where}.model", "must be the id of the base model")
     if routing is not None and routing not in ROUTINGS:
         raise InvalidDefinition(f"{where}.routing", f"must be one of {', '.join(ROUTINGS)}")
-    if geography is not None and (geography not in GEOGRAPHIES or routing not in (None, GEO)):
+    is_fine = isinstance(geography, str) and geography in GEOGRAPHIES and routing in (None, GEO)
+    if geography is not None and not is_fine:
         raise InvalidDefinition(
             f"{where}.geography", f"must be one of {', '.join(sorted(GEOGRAPHIES))}, of a profile of geo routing"
         )
