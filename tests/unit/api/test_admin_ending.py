@@ -144,7 +144,12 @@ def test_an_overview_is_what_the_document_promises(office: Office) -> None:
     assert answer.document["suspended"]["reason"] == "unpaid"
     assert [one["by"] for one in answer.document["profiles"]] == ["person", "tag"]
     assert answer.document["profiles"][1]["routing"] == "geo"
-    assert office.ask(ACME).document["profiles"][1] == {"id": "p2", "model": "a.model", "routing": "geo"}
+    assert office.ask(ACME).document["profiles"][1] == {
+        "id": "p2",
+        "model": "a.model",
+        "routing": "geo",
+        "tagged": True,
+    }
     assert office.ask(f"{TENANTS}/nobody/overview").status == 404
 
 

@@ -228,7 +228,10 @@ def _plan_paths(path: str) -> dict[str, Any]:
 def _schemas() -> dict[str, Schema]:
     text, following = string(), nullable(string("cursor of the next page"))
     profile_id = string("id or ARN of an application inference profile")
-    profile = strict({"id": profile_id, "model": string(minLength=1), "routing": admin_contract.ROUTING}, ["id"])
+    tagged = {"type": "boolean", "description": "a tag in Bedrock gives and takes it; a change does neither"}
+    profile = strict(
+        {"id": profile_id, "model": string(minLength=1), "routing": admin_contract.ROUTING, "tagged": tagged}, ["id"]
+    )
     window: Schema = {
         "description": "1h, 7d (rolling), day, week@3, month@15 (calendar, in the tenant's zone), or an object",
         "type": ["string", "object"],

@@ -58,7 +58,7 @@ class ApiProvisioner:
         addition = plan_addition(wanted, Standing(known, installed, self._stack_plans()), self._catalog)
         profiles = dict(addition.profiles)
         if dry_run or not addition.changed:
-            return Added(wanted.tenant, addition.changed, tuple(profiles.values()), now_ms())
+            return addition.added(profiles.values(), now_ms())
         definition = addition.definition
         is_made = any(one.how == CREATED for one in profiles.values())
         # Also for a new tenant: its limits are counted before the first call through its profile.
@@ -73,7 +73,7 @@ class ApiProvisioner:
         _, effective_ms = self._put(replace(definition, profiles=tuple(references.values())), version)
         for source, one in profiles.items():
             self._catalog.gave(InferenceProfile(one.reference.id, one.arn, "", (source,)), wanted.tenant)
-        return Added(wanted.tenant, addition.changed, tuple(profiles.values()), effective_ms)
+        return addition.added(profiles.values(), effective_ms)
 
     def _standing(self, tenant: str) -> tuple[TenantDefinition | None, tuple[Limit, ...] | None, str | None]:
         """Return what is known of a tenant, the limits on its gauge, and the version that a change names."""

@@ -1,8 +1,8 @@
 """The operator's command: ``bedrock-meter``.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done; 1 it did not work; 2 wrong arguments or unreadable
-files; 3 records that are unaccounted for; 130 and 143 interrupted. Whatever needs time to be imported is imported by
-the command that needs it.
+files; 3 records that are unaccounted for, or none at all; 4 it was not agreed to, and not done; 130 and 143
+interrupted. Whatever needs time to be imported is imported by the command that needs it.
 """
 
 import json

@@ -7,7 +7,10 @@
         timezone: Europe/Berlin            # optional, UTC by default
         name: Acme Limited                 # optional, for lists only
         fail: closed                       # optional: what the API answers while the tables are down
-        profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6, routing: geo}]
+        profiles:
+          - 053a3ulue40l
+          - {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6, routing: geo}
+          - {id: 6hxh2nu2q6l4, tagged: true}   # its own by a tag in Bedrock: nothing here gives it or takes it
         principals: [arn:aws:iam::123456789012:role/acme-worker]
         limits:
           - {meter: total_tokens, window: 1h, max: 200k, hard: true}
@@ -50,7 +53,7 @@ _FILE_KEYS = ("tenants", "plans", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
 TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
 MAXIMUM_NAME = 200
-_PROFILE_KEYS = ("id", "model", "routing")
+_PROFILE_KEYS = ("id", "model", "routing", "tagged")
 
 
 def load(path: Path) -> tuple[TenantDefinition, ...]:
@@ -191,11 +194,13 @@ def _profile(entry: object, where: str) -> ProfileReference:
     identifier: object = entry
     model: object = UNKNOWN_MODEL
     routing: object = None
+    tagged: object = False
     if isinstance(entry, Mapping):
         refuse_unknown_keys(where, entry, _PROFILE_KEYS)
         identifier = entry.get("id")
         model = entry.get("model", UNKNOWN_MODEL)
         routing = entry.get("routing")
+        tagged = entry.get("tagged", False)
     # An id of digits only, or one like 12e4, is a number to YAML and would lose its zeros: it has to be quoted.
     if not isinstance(identifier, str):
         raise InvalidDefinition(where, "must be a profile's id or ARN as text; quote an id that looks like a number")
@@ -206,7 +211,11 @@ def _profile(entry: object, where: str) -> ProfileReference:
         raise InvalidDefinition(f"{where}.model", "must be the id of the base model")
     if routing is not None and routing not in ROUTINGS:
         raise InvalidDefinition(f"{where}.routing", f"must be one of {', '.join(ROUTINGS)}")
-    return ProfileReference(profile, identifier, model, routing if isinstance(routing, str) else None)
+    if not isinstance(tagged, bool):
+        raise InvalidDefinition(
+            f"{where}.tagged", f"{tagged!r}: write true where a tag in Bedrock gives it, or nothing"
+        )
+    return ProfileReference(profile, identifier, model, routing if isinstance(routing, str) else None, tagged)
 
 
 def _list(entry: Mapping[object, object], key: str) -> list[object]:
