@@ -61,8 +61,8 @@ def register(tenants: typer.Typer) -> None:
         help="Add a tenant: its limits, and an application inference profile with the tenant's tag for each model. "
         "What is there already is found and adopted; a profile that is tagged for another tenant is refused. Can be "
         "repeated: only what is missing is done. Asks before a limit of a known tenant goes or becomes another one; "
-        "without a terminal that needs --yes (exit code 4).\n\nWith --file many tenants from a CSV or YAML file, checked whole "
-        "before anything is changed.",
+        "without a terminal that needs --yes (exit code 4).\n\nWith --file many tenants from a CSV or YAML file, "
+        "checked whole before anything is changed.",
         epilog="Example: bedrock-meter tenants add acme --model us.anthropic.claude-sonnet-4-6 --stack bedrock-meter",
     )(add)
 

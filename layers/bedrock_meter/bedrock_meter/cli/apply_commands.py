@@ -57,22 +57,23 @@ def apply_file(
         no_author(by)
         document = _apply_over(AdminApi(api), desired, agreement, done)
     else:
-        document = _apply(stack, desired, agreement, caller(by).by if not dry_run else "", done)
+        document = _apply(stack, desired, agreement, by, done)
     if output == "json":
         print(document_text(document, results))
     if any(_gives(what) for one in results for what in one["changed"]):
         point_to_reattribution(stack if api is None else "NAME")
 
 
-def _apply(stack: str, desired: "Desired", agreement: "Agreement", by: str, done: Any) -> dict[str, Any]:
+def _apply(stack: str, desired: "Desired", agreement: "Agreement", name: str | None, done: Any) -> dict[str, Any]:
     from bedrock_meter.cli.applying import agreed, put_plans, put_tenants
     from bedrock_meter.cli.tenants import apply_gateways, planning
-    from bedrock_meter.cli.ways import TableWay
+    from bedrock_meter.cli.ways import table_way
     from bedrock_meter.clock import iso, now_ms
     from bedrock_meter.errors import LeaseLost
 
     outputs = outputs_of_stack(stack)
-    way = TableWay(outputs, by)
+    by = caller(name).by
+    way = table_way(outputs, by)
     held, document = agreed(way, desired, agreement)
     if desired.gateways is not None:
         apply_gateways(desired.gateways, outputs, seen=held.gateways)

@@ -37,9 +37,9 @@ def export(
 
     import yaml
 
-    from bedrock_meter.cli.ways import ApiWay, TableWay
+    from bedrock_meter.cli.ways import ApiWay, table_way
 
-    way = ApiWay(AdminApi(api)) if api is not None else TableWay(outputs_of_stack(stack))
+    way = ApiWay(AdminApi(api)) if api is not None else table_way(outputs_of_stack(stack))
     document = exported(way, tenants or ())
     if not tenants and api is not None:
         print("gateways are not part of it: no route of the admin API shows them", file=sys.stderr)

@@ -131,7 +131,7 @@ def apply_file(
     """Load plans and install them."""
     from bedrock_meter.cli.applying import Agreement, agreed, put_plans
     from bedrock_meter.cli.tenants import load_plans, planning
-    from bedrock_meter.cli.ways import ApiWay, TableWay
+    from bedrock_meter.cli.ways import ApiWay, table_way
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.tenants.difference import Desired
 
@@ -146,8 +146,8 @@ def apply_file(
         _finish(apply_over(over, wanted, held.plans, output=output), document, output)
         return
     outputs = outputs_of_stack(stack)
-    author = caller(by).by if not dry_run else ""
-    held, document = agreed(TableWay(outputs, author), desired, agreement)
+    author = caller(by).by
+    held, document = agreed(table_way(outputs, author), desired, agreement)
     work = planning(outputs, author)
     changed = put_plans(work, desired, held)
     settled = settle(work, {*changed, *(plan.name for plan in wanted)})
@@ -239,11 +239,12 @@ def remove(name: Name, stack: Stack = "local", api: Api = None, yes: Yes = False
     from bedrock_meter.cli.confirming import confirm
     from bedrock_meter.cli.tenants import planning
 
+    if api is not None:
+        no_author(by)
     found = AdminApi(api).plan(name) if api is not None else _stored(name, outputs_of_stack(stack)).document()
     is_default = " and is what tenants without a plan have" if found["default"] else ""
     confirm(f"Plan {name} has {len(found['limits'])} limits{is_default}. Remove it?", yes=yes)
     if api is not None:
-        no_author(by)
         AdminApi(api).remove_plan(name)
     else:
         planning(outputs_of_stack(stack), caller(by).by).remove(name)

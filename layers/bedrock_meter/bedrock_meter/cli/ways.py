@@ -14,13 +14,14 @@ from bedrock_meter.cli.deployed import tables_of
 from bedrock_meter.cli.office import office_of
 from bedrock_meter.clock import iso
 from bedrock_meter.local.failures import BadInput, NotAgreed
-from bedrock_meter.tenants.administration import Changed, definition_of, document_of
+from bedrock_meter.tenants.administration import Administration, Changed, definition_of, document_of
 from bedrock_meter.tenants.difference import NO_GATEWAYS, Desired, Held
+from bedrock_meter.tenants.onboarding import TenantStore
 from bedrock_meter.tenants.ownership import owner_of
 from bedrock_meter.tenants.planning import plan_changes
 from bedrock_meter.tenants.plans import Plan, Plans, by_name, parse_plan
 from bedrock_meter.tenants.tenant import TenantDefinition
-from bedrock_meter.tenants.trust import GatewayDefinition
+from bedrock_meter.tenants.trust import GatewayDefinition, Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,19 @@ class Way(Protocol):
         """
 
 
+class TrustingStore(TenantStore, Protocol):
+    """The Tenants table with what the stack trusts."""
+
+    def trust(self) -> Trust:
+        """Read it."""
+
+
 class TableWay:
-    """Straight on the tables of the stack with these outputs, in the name of ``by``."""
+    """Straight on the tables, in the name of ``by``."""
 
-    def __init__(self, outputs: Mapping[str, str], by: str = "") -> None:
-        from bedrock_meter.storage.tenants import PynamoDBTenantStore
-
-        self._tenants = PynamoDBTenantStore(tables_of(outputs))
-        self._office = office_of(outputs)
+    def __init__(self, office: Administration, tenants: TrustingStore, by: str = "") -> None:
+        self._office = office
+        self._tenants = tenants
         self._by = by
 
     def tenant(self, tenant: str) -> Standing:
@@ -114,6 +120,13 @@ class TableWay:
         if made.applied is None:
             raise outdated(definition.id)
         return made.applied.changed, str(iso(made.applied.effective_ms))
+
+
+def table_way(outputs: Mapping[str, str], by: str = "") -> TableWay:
+    """Return the way to the tables of the stack with these outputs."""
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
+
+    return TableWay(office_of(outputs), PynamoDBTenantStore(tables_of(outputs)), by)
 
 
 class ApiWay:
@@ -206,11 +219,6 @@ def _owners(way: Way, definitions: Iterable[TenantDefinition | None]) -> Mapping
     profiles = sorted({profile.id for one in known for profile in one.profiles})
     principals = sorted({principal for one in known for principal in one.principals})
     return way.owners(profiles, principals)
-
-
-def plan_documents(plans: Plans) -> dict[str, Mapping[str, Any]]:
-    """Return plans as people write them, by name."""
-    return {name: plan.document() for name, plan in plans.items()}
 
 
 def same_plan(name: str, seen: Plans, present: Mapping[str, Any] | Plan | None) -> bool:

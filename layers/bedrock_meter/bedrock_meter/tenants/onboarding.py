@@ -16,6 +16,7 @@ from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingP
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.ownership import ProfileMapping, end, give
 from bedrock_meter.tenants.plans import Plan, Plans, by_name, completed, effective_fail_policy, effective_limits
+from bedrock_meter.tenants.seen import in_stored_order, is_as_seen
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 ATTEMPTS = 5
@@ -234,19 +235,9 @@ def _over(
     Raises:
         LeaseLost: A person changed it since.
     """
-    if held is not None and (seen is None or not _is_as_seen(held, seen)):
+    if held is not None and (seen is None or not is_as_seen(held, seen)):
         raise LeaseLost(f"the definition of {definition.id} was changed by another writer meanwhile: run it again")
     return _completed(definition, held)
-
-
-def _is_as_seen(held: TenantDefinition, seen: TenantDefinition) -> bool:
-    """Whether a person says the same of a tenant. Limits are compared where both definitions hold them."""
-    sides = []
-    for one in (held, seen):
-        by_person = tuple(profile for profile in one.profiles if not profile.tagged)
-        one = replace(one, profiles=by_person, boosts=())
-        sides.append(one if held.is_whole and seen.is_whole else replace(one, limits=(), removes=(), is_whole=False))
-    return sides[0] == sides[1]
 
 
 def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> TenantDefinition:
@@ -276,16 +267,12 @@ def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> 
     return replace(
         definition,
         profiles=known.profiles if same else tuple(profiles),
-        principals=_in_stored_order(definition.principals, known.principals),
-        removes=_in_stored_order(definition.removes, known.removes),
+        principals=in_stored_order(definition.principals, known.principals),
+        removes=in_stored_order(definition.removes, known.removes),
         name=name,
         boosts=known.boosts,
         reserves=False,
     )
-
-
-def _in_stored_order(wanted: tuple[str, ...], stored: tuple[str, ...]) -> tuple[str, ...]:
-    return stored if set(wanted) == set(stored) else wanted
 
 
 def installed_limits(installation: InstallationStore, tenant: str) -> tuple[Limit, ...]:
