@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from pathlib import Path
+from contextlib import nullcontext
 
 import pytest
 
@@ -115,13 +115,29 @@ def test_arguments_that_cannot_be_are_told_before_anything_is_asked_of_aws(
     assert complaint in capsys.readouterr().err
 
 
-def test_erasing_and_deleting_ask_and_without_anybody_to_ask_refuse(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("answer", "is_agreed"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
+def test_a_question_on_a_terminal_is_answered_no_by_default(
+    answer: str, is_agreed: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bedrock_meter.cli.confirming import confirm
-    from bedrock_meter.local.failures import BadInput
+    from bedrock_meter.local.failures import NotAgreed
 
-    assert confirm("Really?", yes=True)
-    with pytest.raises(BadInput, match="say --yes"):
+    terminal = io.StringIO(answer)
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin", terminal)
+    with nullcontext() if is_agreed else pytest.raises(NotAgreed, match="nothing was changed"):
+        confirm("Really?", yes=False)
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "Really? [y/N] ")
+
+
+def test_erasing_and_deleting_ask_and_without_anybody_to_ask_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    from bedrock_meter.cli.confirming import confirm
+    from bedrock_meter.local.failures import NotAgreed
+
+    confirm("Really?", yes=True)
+    with pytest.raises(NotAgreed, match="say --yes"):
         confirm("Really?", yes=False)
     assert capsys.readouterr().out == ""

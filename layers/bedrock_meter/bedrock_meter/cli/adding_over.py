@@ -82,12 +82,13 @@ class ApiProvisioner:
             return None, None, None
         document, version = found
         overview = self._api.overview(tenant)
-        known = definition_of(document)
+        known = definition_of(document, is_stored=True)
         tagged = {one["id"] for one in overview["profiles"] if one["by"] == "tag"}
         profiles = tuple(replace(one, tagged=one.id in tagged) for one in known.profiles)
         removed_ms = None if overview["removed"] is None else _instant_ms(overview["removed"])
         installed = definition_of(
-            {"id": tenant, "timezone": known.timezone, "profiles": document["profiles"], "limits": _plain(document)}
+            {"id": tenant, "timezone": known.timezone, "profiles": document["profiles"], "limits": _plain(document)},
+            is_stored=True,
         ).limits
         is_counted = overview["allowed"] is not None
         return replace(known, profiles=profiles, removed_ms=removed_ms), installed if is_counted else None, version

@@ -142,7 +142,7 @@ class ApiWay:
             return Standing()
         document, version = found
         is_removed = self.api.overview(tenant)["removed"] is not None
-        definition = definition_of(document)
+        definition = definition_of(document, is_stored=True)
         # When it was removed is nobody's question here; that it was, is.
         return Standing(replace(definition, removed_ms=0 if is_removed else None), version)
 

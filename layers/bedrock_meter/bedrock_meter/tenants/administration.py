@@ -276,13 +276,18 @@ def document_of(definition: TenantDefinition) -> dict[str, Any]:
     }
 
 
-def definition_of(document: Mapping[str, Any]) -> TenantDefinition:
+def definition_of(document: Mapping[str, Any], *, is_stored: bool = False) -> TenantDefinition:
     """Return the definition that a document holds; what else an answer says beside it is left out.
+
+    Args:
+        document: As an answer or a change has it.
+        is_stored: It is an answer, see ``file.parse``.
 
     Raises:
         InvalidDefinition: Something in it is wrong.
     """
-    (definition,) = parse({"tenants": [{name: one for name, one in document.items() if name in TENANT_KEYS}]})
+    entry = {name: one for name, one in document.items() if name in TENANT_KEYS}
+    (definition,) = parse({"tenants": [entry]}, is_stored=is_stored)
     return definition
 
 

@@ -70,8 +70,14 @@ def load_gateways(path: Path) -> GatewayDefinition | None:
     return read_definitions(path, parse_gateways)
 
 
-def parse(document: object) -> tuple[TenantDefinition, ...]:
-    """Read the parsed content of a tenants file; see ``load``."""
+def parse(document: object, *, is_stored: bool = False) -> tuple[TenantDefinition, ...]:
+    """Read the parsed content of a tenants file; see ``load``.
+
+    Args:
+        document: The content.
+        is_stored: It is what a stack holds, and not what a person wants: a limit may be left there of a profile that
+            the tenant has no more.
+    """
     if not isinstance(document, Mapping) or not isinstance(document.get("tenants"), list):
         raise InvalidDefinition("", "must be a mapping with a list 'tenants', for example: tenants: [{id: acme}]")
     refuse_unknown_keys("", document, _FILE_KEYS)
@@ -81,7 +87,7 @@ def parse(document: object) -> tuple[TenantDefinition, ...]:
     owners: dict[str, str] = {}
     for index, entry in enumerate(document["tenants"]):
         try:
-            definition = _tenant(entry)
+            definition = _tenant(entry, is_stored=is_stored)
             for profile in definition.profiles:
                 if profile.id in owners:
                     raise InvalidDefinition("profiles", f"{profile.id} belongs to tenant {owners[profile.id]} already")
@@ -144,7 +150,7 @@ def _principals(entry: Mapping[object, object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(listed))
 
 
-def _tenant(entry: object) -> TenantDefinition:
+def _tenant(entry: object, *, is_stored: bool) -> TenantDefinition:
     if not isinstance(entry, Mapping):
         raise InvalidDefinition("", "must be a mapping with at least an 'id'")
     refuse_unknown_keys("", entry, TENANT_KEYS)
@@ -158,7 +164,8 @@ def _tenant(entry: object) -> TenantDefinition:
         check_name(name)
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits, removes = parse_own_limits(_list(entry, "limits"), timezone)
-    _check_scopes(profiles, limits)
+    if not is_stored:
+        _check_scopes(profiles, limits)
     fail_policy = entry.get("fail")
     if fail_policy is not None and fail_policy not in FAIL_POLICIES:
         raise InvalidDefinition("fail", "must be open or closed: what the API answers while the tables are down")
