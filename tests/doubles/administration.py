@@ -68,6 +68,7 @@ class MemoryTenants(MemoryPlans):
         return True
 
     def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
+        self._fail()
         return self.periods(principal)
 
     def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
