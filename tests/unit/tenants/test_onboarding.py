@@ -303,12 +303,12 @@ def test_what_a_person_changes_while_a_definition_is_applied_is_not_overwritten(
     scene.apply(definition("acme", "p1"))
     put, others = scene.tenants.put_tenant, [replace(definition("acme", "p1"), name="Others were here")]
 
-    def late(wanted: TenantDefinition, now_ms: int) -> bool:
+    def late(definition: TenantDefinition, now_ms: int) -> bool:
         if others:
             held = scene.tenants.tenant("acme")
             assert held is not None
             assert put(replace(others.pop(), revision=held.revision), now_ms)
-        return put(wanted, now_ms)
+        return put(definition, now_ms)
 
     scene.tenants.put_tenant = late  # type: ignore[method-assign]
     with pytest.raises(LeaseLost, match="was changed by another writer meanwhile"):

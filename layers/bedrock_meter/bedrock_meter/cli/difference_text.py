@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
+
 WIDTH = 80
 _SIGNS = {"added": "+", "removed": "-"}
 _DEFAULTS = {"timezone": "UTC", "plan": None, "fail": None, "reserves": False, "metadata_key": "tenantId"}
@@ -72,7 +74,7 @@ def _words(change: Mapping[str, Any]) -> str:
 def _owned(change: Mapping[str, Any]) -> str:
     """Say what becomes of a profile or a principal."""
     when = f" {change['in_seconds']} s later" if "in_seconds" in change else ""
-    details = _details(change["before"], change["after"])
+    details = _details(change["name"], change["before"], change["after"])
     if change["change"] == "removed":
         return f" goes{when}{details}" if when else f": no longer listed, another tenant has it already{details}"
     if "taken_from" in change:
@@ -82,14 +84,15 @@ def _owned(change: Mapping[str, Any]) -> str:
     return details
 
 
-def _details(before: Any, after: Any) -> str:
+def _details(name: str, before: Any, after: Any) -> str:
     """Say what is known of a profile, or what of that changes; principals have nothing to say."""
+    nothing = (None, False, UNKNOWN_MODEL, name)
     sides = [one if isinstance(one, Mapping) else {} for one in (before, after)]
     if all(sides):
-        changed = [name for name in sides[1] if sides[0].get(name) != sides[1][name]]
-        said = [f"{name} {_value(sides[0].get(name))} -> {_value(sides[1][name])}" for name in changed]
+        changed = [key for key in sides[1] if sides[0].get(key) != sides[1][key]]
+        said = [f"{key} {_value(sides[0].get(key))} -> {_value(sides[1][key])}" for key in changed]
     else:
-        said = [f"{name} {value}" for side in sides for name, value in side.items() if value not in (None, False, "-")]
+        said = [f"{key} {_value(value)}" for side in sides for key, value in side.items() if value not in nothing]
     return f" ({', '.join(said)})" if said else ""
 
 
