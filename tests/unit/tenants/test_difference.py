@@ -13,7 +13,7 @@ from bedrock_meter.tenants.difference import (
     difference_document,
     is_empty,
 )
-from bedrock_meter.tenants.file import parse, parse_gateways, parse_plans
+from bedrock_meter.tenants.file import TENANT_KEYS, parse, parse_gateways, parse_plans
 from bedrock_meter.tenants.plans import Plan, by_name
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import GatewayDefinition
@@ -71,6 +71,15 @@ def test_what_an_entry_leaves_out_is_a_change_of_each_field() -> None:
     leave = {one["in_seconds"] for key, one in found.items() if key[0] in ("profile", "principal")}
     assert leave == {HANDOVER_SECONDS} == {70}
     assert ("field", "name") not in found, "a name that is left out stays"
+
+
+@pytest.mark.parametrize("key", [one for one in TENANT_KEYS if one not in ("id", "name")])
+def test_no_key_of_the_file_can_be_left_out_silently(key: str) -> None:
+    plans = [{"name": "gold", "limits": [{**DAY, "name": "shared"}]}]
+    whole = {**FULL, "plan": "gold"}
+    assert set(whole) == set(TENANT_KEYS), "this test knows every key"
+    wanted = desired({name: value for name, value in whole.items() if name != key})
+    assert changes(difference_document(wanted, held(whole, plans=plans)))
 
 
 def test_limits_are_added_changed_and_removed() -> None:
