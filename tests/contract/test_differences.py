@@ -37,7 +37,7 @@ tenants:
     profiles: ["012345678901", {{id: p2, model: a.model, routing: geo}}]
     principals: ["{ROLE}a", "{ROLE}teams-*"]
     limits:
-      - {{meter: cost_usd, window: month@15, max: $12.50, models: [anthropic.*], profiles: [p2], thresholds: [7]}}
+      - {{meter: cost_usd, window: month@15, max: $12.50, profiles: ["012345678901"], thresholds: [7]}}
       - {{meter: requests, window: {{calendar: day, timezone: Asia/Tokyo}}, max: 0, shadow: true, fail: open}}
       - {{name: hour, remove: true}}
   - {{id: globex, profiles: [g1]}}
@@ -122,6 +122,20 @@ def test_what_goes_is_named_and_whose_it_was(scene: tuple[Administration, Any]) 
     # The former owner still lists them: that is a difference, until one of them gives way.
     (back,) = difference(way, desired(FILE))["tenants"][:1]
     assert {one["taken_from"] for one in back["changes"]} == {"globex"}
+    # An export lists what is a tenant's own, once, and so takes nothing back.
+    text = yaml.safe_dump(exported(way, ()))
+    assert [[each["id"] for each in one["profiles"]] for one in yaml.safe_load(text)["tenants"]] == [
+        ["012345678901"],
+        ["p2"],
+    ]
+    again = desired(text)
+    assert is_empty(difference(way, again))
+    load(administration, way, again)
+    assert way.owners(["012345678901", "p2"], [f"{ROLE}a"]) == {
+        "012345678901": "acme",
+        "p2": "globex",
+        f"{ROLE}a": "globex",
+    }
     plans = desired("plans: [{name: gold}]\ntenants: []")
     (plan,) = difference(way, plans)["plans"]
     assert (plan["tenants"], [(one["name"], one["change"]) for one in plan["changes"]]) == (

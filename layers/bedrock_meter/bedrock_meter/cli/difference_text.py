@@ -76,7 +76,7 @@ def _owned(change: Mapping[str, Any]) -> str:
     when = f" {change['in_seconds']} s later" if "in_seconds" in change else ""
     details = _details(change["name"], change["before"], change["after"])
     if change["change"] == "removed":
-        return f" goes{when}{details}" if when else f": no longer listed, another tenant has it already{details}"
+        return f" goes{when}{details}"
     if "taken_from" in change:
         return f": taken from {change['taken_from']}{when}{details}"
     if change["change"] == "given again":

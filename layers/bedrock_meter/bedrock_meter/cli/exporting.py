@@ -1,6 +1,7 @@
 """``tenants export``: what a stack holds of its tenants, as a file that ``tenants apply`` finds unchanged."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from bedrock_meter.cli.options import Stack
 
 if TYPE_CHECKING:
     from bedrock_meter.cli.ways import Way
+    from bedrock_meter.tenants.tenant import TenantDefinition
 
 
 def register(tenants: typer.Typer) -> None:
@@ -66,7 +68,7 @@ def exported(way: "Way", ids: Sequence[str]) -> dict[str, Any]:
             raise BadInput(f"there is no tenant {tenant}")
         if definition.removed_ms is not None:
             raise BadInput(f"{tenant} was removed: applying its entry would bring it back")
-        entry = document_of(definition)
+        entry = document_of(_owned(way, definition))
         try:
             parse({"tenants": [entry]})
         except InvalidDefinition as problem:
@@ -82,3 +84,14 @@ def exported(way: "Way", ids: Sequence[str]) -> dict[str, Any]:
     if gateways is not None and (gateways.principals or gateways.metadata_key != DEFAULT_METADATA_KEY):
         document["gateways"] = {"principals": list(gateways.principals), "metadata_key": gateways.metadata_key}
     return document
+
+
+def _owned(way: "Way", definition: "TenantDefinition") -> "TenantDefinition":
+    """Return a definition without what another tenant got since: listed in a file, it would be taken back."""
+    profiles = {one.id: one for one in definition.profiles}
+    owners = way.owners(sorted(profiles), sorted(definition.principals))
+    return replace(
+        definition,
+        profiles=tuple(one for name, one in profiles.items() if owners.get(name) == definition.id),
+        principals=tuple(one for one in definition.principals if owners.get(one) == definition.id),
+    )

@@ -196,7 +196,10 @@ def _owned(
     given: set[str],
     owners: Mapping[str, str],
 ) -> list[Document]:
-    """Compare what can change hands; ``given`` = what the file gives to the tenant, whoever has it now."""
+    """Compare what can change hands; ``given`` = what the file gives to the tenant, whoever has it now.
+
+    That a definition lists no longer what is not the tenant's anyway, since another tenant got it, is no change.
+    """
     changes = {one["name"]: one for one in _compared(kind, before, after)}
     for name in given:
         owner = owners.get(name)
@@ -207,9 +210,11 @@ def _owned(
         elif owner is None and is_known:
             again = {"kind": kind, "name": name, "before": before[name], "after": after[name]}
             changes[name] = {**again, "change": GIVEN_AGAIN, "in_seconds": HANDOVER_SECONDS}
-    for name, one in changes.items():
+    for name, one in list(changes.items()):
         if one["change"] == REMOVED and owners.get(name) == tenant:
             changes[name] = {**one, "in_seconds": HANDOVER_SECONDS}
+        elif one["change"] == REMOVED:
+            del changes[name]
     return list(changes.values())
 
 
