@@ -42,11 +42,11 @@ def create_profile(stack: LocalStack, name: str) -> str:
 
 
 def apply_tenants(text: str) -> None:
-    """Load a tenants file into the stack, with the operator's command."""
+    """Load a tenants file into the stack, with the operator's command; `--yes` because a program cannot be asked."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tenants.yaml"
         file.write_text(text, encoding="utf-8")
-        words = [sys.executable, "-m", "bedrock_meter.cli", "tenants", "apply", str(file)]
+        words = [sys.executable, "-m", "bedrock_meter.cli", "tenants", "apply", str(file), "--yes"]
         subprocess.run(words, check=True, stdout=sys.stderr)
 
 

@@ -10,6 +10,7 @@ from bedrock_meter.tenants.directory import Answer, Question
 from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.plans import Plan
 from bedrock_meter.tenants.tenant import TenantDefinition
+from bedrock_meter.tenants.trust import NO_TRUST, Trust
 from tests.doubles.tenants import MemoryAudit, MemoryPlans
 
 
@@ -22,6 +23,7 @@ class MemoryTenants(MemoryPlans):
     audit: MemoryAudit = field(default_factory=MemoryAudit)
     plans_by_name: dict[str, Plan] = field(default_factory=dict)
     error: Exception | None = None
+    trusted: Trust = NO_TRUST
 
     @property
     def notes(self) -> list[AuditEntry]:
@@ -66,10 +68,14 @@ class MemoryTenants(MemoryPlans):
         return True
 
     def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
+        self._fail()
         return self.periods(principal)
 
     def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
         return self.put_periods(principal, version, periods)
+
+    def trust(self) -> Trust:
+        return self.trusted
 
     def page(self, after: tuple[str, ...] | None, limit: int) -> tuple[Sequence[Listed], tuple[str, ...] | None]:
         self._fail()

@@ -46,7 +46,7 @@ class Office:
         self.ledger = MemoryPrincipals({})
         self.passing_ms = self.clock_step_ms = 0
         self._ticks = ticks
-        administration = Administration(
+        self.administration = administration = Administration(
             self.tenants,
             self.tenants,
             installation,

@@ -67,7 +67,7 @@ tenants:
 def test_a_call_is_reserved_made_and_settled_by_its_record(api: ApiAccess, served: Command, tmp_path: Path) -> None:
     path, file = "/v1/tenants/holder/reservations", tmp_path / "tenants.yaml"
     file.write_text(HOLDING, encoding="utf-8")
-    applied = served("tenants", "apply", file)
+    applied = served("tenants", "apply", file, "--yes")
     assert applied.returncode == 0, applied.stderr
 
     estimate = {"input_tokens": 500, "output_tokens": 300}

@@ -99,7 +99,7 @@ def applied(way: Way, folder: Path) -> str:
     """Apply a way's own tenants from a file; returns what it says."""
     file = folder / f"{way.name}.yaml"
     file.write_text(TENANTS.replace("NAME", way.name), encoding="utf-8")
-    return way("tenants", "apply", file)[0]
+    return way("tenants", "apply", file, "--yes")[0].rpartition("taken from other tenants\n")[2]
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def standing(ways: tuple[Way, Way], tmp_path: Path) -> None:
     """The plan and both ways' tenants, whichever test is the first one here."""
     plans = tmp_path / "plans.yaml"
     plans.write_text(PLANS, encoding="utf-8")
-    ways[0]("plans", "apply", plans)
+    ways[0]("plans", "apply", plans, "--yes")
     for way in ways:
         applied(way, tmp_path)
 
@@ -117,13 +117,13 @@ def test_plans_and_tenants_from_files(up: Up, ways: tuple[Way, Way], served: Com
     plans = tmp_path / "plans.yaml"
     plans.write_text(PLANS, encoding="utf-8")
     for one, other in ((stack, api), (api, stack)):
-        assert one("plans", "apply", plans)[0].startswith("twins: changed")
+        assert "\ntwins: changed" in one("plans", "apply", plans, "--yes")[0]
         assert other("plans", "apply", plans)[0].startswith("twins: as it was")
         assert "twins" in [plan["name"] for plan in other.document("plans", "list")]
         assert one("plans", "list")[0] == other("plans", "list")[0]
         assert one("plans", "apply", tmp_path / "missing.yaml", code=2)[0] == ""
         if one is stack:
-            assert other("plans", "remove", "twins")[0] == "twins: removed\n"
+            assert other("plans", "remove", "twins", "--yes")[0] == "twins: removed\n"
             both(ways, lambda way: way("plans", "remove", "twins", code=2)[0])
             both(ways, lambda way: way("plans", "show", "twins", code=2)[0])
 
@@ -142,7 +142,7 @@ def test_plans_and_tenants_from_files(up: Up, ways: tuple[Way, Way], served: Com
     assert shown[0].pop("tenants") == ["wap-acme", "wst-acme"]
     assert shown[0] == shown[1]
     assert [one["what"] for one in shown[0]["history"]] == ["apply", "remove", "apply"]
-    assert all("-acme" in way("plans", "remove", "twins", code=2)[1] for way in ways), "somebody has it"
+    assert all("-acme" in way("plans", "remove", "twins", "--yes", code=2)[1] for way in ways), "somebody has it"
 
     # A call through each one's profile; a global profile's price is known although only the file named the routing.
     calls = tmp_path / "calls.jsonl"
@@ -265,6 +265,42 @@ def test_tenants_with_profiles_of_their_own_come_and_go(up: Up, ways: tuple[Way,
     both(ways, lambda way: way("tenants", "show", f"{way.name}-new")[0])
 
 
+def test_what_a_file_changes_is_shown_alike_and_an_export_changes_nothing(
+    ways: tuple[Way, Way], standing: None, tmp_path: Path
+) -> None:
+    def shown(way: Way) -> str:
+        """What a file that leaves nearly everything out would change, which is not done."""
+        file = tmp_path / f"{way.name}-short.yaml"
+        limit = "{meter: requests, window: day, max: 5}"
+        text = f"tenants: [{{id: NAME-acme, limits: [{limit}]}}, {{id: NAME-z, profiles: [NAMEacmeprof1]}}]"
+        file.write_text(text.replace("NAME", way.name), encoding="utf-8")
+        said, told = way("tenants", "apply", file, code=4)
+        assert way("tenants", "apply", file, "--dry-run")[0] == said
+        assert "nothing was changed" in told
+        return said
+
+    told = both(ways, shown)
+    lines = told[0].splitlines()
+    assert "  - profile wstacmeprof1 goes 70 s later" in told[0]
+    assert "  + profile wstacmeprof1: taken from wst-acme 70 s later" in told[0]
+    assert "  - limit hour: 20000 total_tokens in 1h, of its plan" in lines
+    assert max(map(len, lines)) <= 80
+
+    def exported(way: Way) -> str:
+        text = way("tenants", "export", f"{way.name}-acme", f"{way.name}-plain")[0]
+        for each in ways:
+            file = tmp_path / f"{way.name}-{each.name}-exported.yaml"
+            file.write_text(text, encoding="utf-8")
+            assert each("tenants", "apply", file, "--dry-run")[0] == "as it was: nothing would change\n"
+        return text
+
+    both(ways, exported)
+    both(ways, lambda way: re.sub(r" --stack \S+", "", way("tenants", "remove", f"{way.name}-acme", code=4)[1]))
+    everything = tmp_path / "everything.yaml"
+    everything.write_text(ways[0]("tenants", "export")[0], encoding="utf-8")
+    assert ways[0]("tenants", "apply", everything, "--dry-run")[0] == "as it was: nothing would change\n"
+
+
 @dataclass(frozen=True)
 class Callers:
     """Entries that nobody recorded, in the ledger of a stack: of tenants that will be erased, and of another one."""
@@ -312,8 +348,8 @@ def test_a_tenant_is_erased_in_steps(ways: tuple[Way, Way], callers: Callers) ->
         tenant = f"{way.name}-gone"
         way("tenants", "add", tenant, "--name", "Jane Doe")
         assert "still there" in way("tenants", "erase", tenant, "--yes", code=2)[1]
-        way("tenants", "remove", tenant)
-        assert "say --yes" in way("tenants", "erase", tenant, code=2)[1]
+        way("tenants", "remove", tenant, "--yes")
+        assert "say --yes" in way("tenants", "erase", tenant, code=4)[1]
         assert callers.named(tenant) == 75
         erased = way.document("tenants", "erase", tenant, "--yes")
         assert (erased["principals_forgotten"], erased["history_entries_changed"]) == (75, 1)

@@ -163,6 +163,21 @@ def test_recorded_times_are_judged_as_they_are(served: Command, tmp_path: Path) 
     assert served.replay("--time", "flat", file)["recorded"] == 2
 
 
+def test_all_recorded_is_said_only_of_what_was_and_no_log_is_no_success(served: Command, tmp_path: Path) -> None:
+    good = write_lines(tmp_path / "good.jsonl", [record(f"told-{number}", "told00000001") for number in range(2)])
+    assert "all 2 records are recorded" in served("replay", good).stderr
+    assert "2 records read: 0 recorded, 2 known already" in served("replay", good).stderr
+    mixed = write_lines(tmp_path / "mixed.jsonl", ["no JSON", record("told-9", "told00000001")])
+    told = served("replay", mixed)
+    assert (told.returncode, "are recorded" in told.stderr) == (0, False), told.stderr
+    assert "2 records read: 1 recorded, 1 in quarantine" in told.stderr
+    table = tmp_path / "bill.csv"
+    table.write_text("tenant,usd\nacme,5\n")
+    refused = served("replay", table)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (3, "", 1), refused.stderr
+    assert "is no invocation log" in refused.stderr
+
+
 def test_a_very_long_identifier_appears_whole(served: Command, tmp_path: Path) -> None:
     name = "model." + "x" * 1_500
     document = served.replay(write_lines(tmp_path / "x.jsonl", [record("long-1", "-", modelId=name)]))

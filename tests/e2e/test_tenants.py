@@ -138,9 +138,16 @@ def test_a_tenant_that_goes_takes_its_profiles_along_and_is_erased_later(up: Up,
     added = document(served, "tenants", "add", "leaving", "--model", MODEL, "--tag-key", "customer")
     arn = added["tenants"][0]["profiles"][0]["arn"]
     assert added["policy_statements"][0]["Resource"] == arn
-    asked = served("tenants", "remove", "leaving", "--delete-profiles", "--tag-key", "customer")
-    assert (asked.returncode, asked.stdout) == (2, "")
-    assert "say --yes" in asked.stderr
+    assert (
+        "leaving is metered only"
+        in served("tenants", "add", "leaving", "--model", MODEL, "--tag-key", "customer").stderr
+    )
+    for words in ((), ("--delete-profiles", "--tag-key", "customer")):
+        asked = served("tenants", "remove", "leaving", *words)
+        assert (asked.returncode, asked.stdout) == (4, "")
+        assert f"calls through {arn.rpartition('/')[2]}" in asked.stderr or f"calls through {arn}" in asked.stderr
+        assert "say --yes" in asked.stderr
+    assert [one["arn"] for one in document(served, "tenants", "show", "leaving")["profiles"]] == [arn]
     removed = document(served, "tenants", "remove", "leaving", "--delete-profiles", "--yes", "--tag-key", "customer")
     assert removed["deleted_profiles"] == [arn]
     listed = bedrock.list_inference_profiles(typeEquals="APPLICATION")["inferenceProfileSummaries"]

@@ -96,7 +96,7 @@ def test_usage_of_a_profile_that_is_mapped_later_is_moved_once_to_the_nano_dolla
     assert (left["moved"], left["left"]) == ([], {PROFILE: 6})
     file = tmp_path / "tenants.yaml"
     file.write_text(TENANTS, encoding="utf-8")
-    applied = served("tenants", "apply", file)
+    applied = served("tenants", "apply", file, "--yes")
     assert applied.returncode == 0, applied.stderr
     assert "bedrock-meter reattribute --all --dry-run --stack local" in applied.stderr
     assert "reattribute" not in served("tenants", "apply", file).stderr, "nothing was mapped"

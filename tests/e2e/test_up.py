@@ -118,7 +118,11 @@ def test_tenants_can_be_applied_to_a_served_stack_again_and_again(
     file.write_text(
         "tenants: [{id: later, profiles: [later0000001], limits: [{meter: requests, window: 1h, max: 0}]}]\n"
     )
-    first = served("tenants", "apply", file)
+    refused = served("tenants", "apply", file)
+    assert refused.returncode == 4, refused.stderr
+    assert "  + profile later0000001" in refused.stdout.splitlines()[2]
+    digest = refused.stdout.splitlines()[-1].removeprefix("difference ").partition(":")[0]
+    first = served("tenants", "apply", file, "--accept", digest)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("later: limits, profile later0000001")
     status, answer = ask_quota(api, "later")
@@ -135,10 +139,11 @@ def test_tenants_can_be_applied_to_any_stack_by_name(up: Up, tmp_path: Path) -> 
     file.write_text("tenants: [{id: by-name, limits: [{meter: requests, window: day, max: 5}]}]\n")
     elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     by_name = Command({**elsewhere, **Endpoint(up.state["endpoint"]).environment()})
-    done = by_name("tenants", "apply", file, "--stack", up.state["stack_name"])
-    assert (done.returncode, done.stdout.partition(";")[0]) == (0, "by-name: limits, tenant"), done.stderr
+    done = by_name("tenants", "apply", file, "--yes", "--stack", up.state["stack_name"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("by-name: limits, tenant;")
     for stack in ("nonexistent", "-"):
-        refused = by_name("tenants", "apply", file, "--stack", stack)
+        refused = by_name("tenants", "apply", file, "--yes", "--stack", stack)
         assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1), refused.stderr
 
 

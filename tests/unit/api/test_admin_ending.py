@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import jsonschema
 import pytest
@@ -9,6 +10,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from bedrock_meter.api import admin_openapi
 from bedrock_meter.api.admin_ending import MOST_PROFILES
+from bedrock_meter.api.admin_overview import MOST_PRINCIPALS
 from bedrock_meter.api.callers import ADMIN_SCOPE
 from bedrock_meter.clock import iso
 from bedrock_meter.tenants.leaving import STEP_MS
@@ -19,6 +21,7 @@ from tests.doubles.records import NOW_MS
 
 CALLER = "arn:aws:iam::123456789012:role/acme-worker"
 PROFILES = "/v1/admin/profiles"
+PRINCIPALS = "/v1/admin/principals"
 
 
 @pytest.fixture
@@ -149,7 +152,7 @@ def test_an_overview_is_what_the_document_promises(office: Office) -> None:
     assert [one["geography"] for one in answer.document["profiles"]] == [None, "eu"]
     assert answer.document["profiles"][1]["routing"] == "geo"
     shown = office.ask(ACME).document["profiles"][1]
-    assert shown == {"id": "p2", "model": "a.model", "routing": "geo", "geography": "eu"}
+    assert shown == {"id": "p2", "model": "a.model", "routing": "geo", "geography": "eu", "tagged": True}
     assert office.ask(f"{TENANTS}/nobody/overview").status == 404
 
 
@@ -163,9 +166,39 @@ def test_who_owned_profiles_is_one_answer_for_many(office: Office) -> None:
         assert office.ask(PROFILES, query=wrong).status == 400, wrong
 
 
+def test_whom_principals_call_for_is_one_answer_for_many(office: Office) -> None:
+    pattern = "arn:aws:iam::123456789012:role/with,comma-*"
+    office.put({"principals": [pattern]}, NEW, f"{TENANTS}/globex")
+    unknown = "arn:aws:iam::123456789012:user/unknown"
+    answer = office.ask(PRINCIPALS, query=urlencode({"arns": f"{pattern} {unknown} {CALLER}"}))
+    assert answer.status == 200
+    check("Principals", answer.document)
+    found = {one["principal"]: [period["tenant"] for period in one["periods"]] for one in answer.document["principals"]}
+    assert found == {pattern: ["globex"], CALLER: ["acme"]}
+    many = " ".join(f"{CALLER}{number}" for number in range(MOST_PRINCIPALS + 1))
+    for wrong in ("", "arns=", "arns=acme", urlencode({"arns": many}), urlencode({"ids": CALLER})):
+        assert office.ask(PRINCIPALS, query=wrong).status == 400, wrong
+
+
+def test_what_was_read_can_be_sent_back_and_a_tags_profile_stays_the_tags(office: Office) -> None:
+    definition, at_ms = office.tenants.definitions["acme"]
+    by_tag = replace(definition, profiles=(definition.profiles[0], replace(definition.profiles[1], tagged=True)))
+    office.tenants.definitions["acme"] = by_tag, at_ms
+    read = office.ask(ACME)
+    check("TenantChange", read.document)
+    assert office.put(read.document, {"if-match": read.headers["ETag"]}).status == 200
+    assert office.tenants.definitions["acme"][0].profiles == by_tag.profiles
+
+
 @pytest.mark.parametrize(
     ("path", "method"),
-    [(ACME, "DELETE"), (f"{ACME}/erasure", "POST"), (f"{ACME}/overview", "GET"), (f"{PROFILES}?ids=p1", "GET")],
+    [
+        (ACME, "DELETE"),
+        (f"{ACME}/erasure", "POST"),
+        (f"{ACME}/overview", "GET"),
+        (f"{PROFILES}?ids=p1", "GET"),
+        (f"{PRINCIPALS}?arns={CALLER}", "GET"),
+    ],
 )
 def test_only_administrators_come_in_and_an_outage_is_said(office: Office, path: str, method: str) -> None:
     path, _, query = path.partition("?")

@@ -43,8 +43,11 @@ def test_plans_are_applied_in_parts_with_progress_and_again_change_nothing(
     for number in range(4):
         office.put({"plan": "gold"}, NEW, f"{TENANTS}/t{number}")
     monkeypatch.setattr(admin_plans, "MARGIN_MS", 10**9)  # one tenant a request
-    out, told = run(capsys, "plans", "apply", file)
-    assert out == "gold: changed; 4 tenants: 4 changed, 0 failed\nfree: changed; 0 tenants: 0 changed, 0 failed\n"
+    out, told = run(capsys, "plans", "apply", file, "--yes")
+    assert (
+        out.partition("removed, 0 taken from other tenants\n")[2]
+        == "gold: changed; 4 tenants: 4 changed, 0 failed\nfree: changed; 0 tenants: 0 changed, 0 failed\n"
+    )
     assert "settled 1 of 4 tenants: gold" in told
     assert [one.layout.limits[0].maximum for one in office.gauges.gauges.values()] == [2000] * 4
     assert run(capsys, "plans", "apply", file)[0].startswith("gold: as it was; 4 tenants: 0 changed")
@@ -57,13 +60,13 @@ def test_a_tenant_that_could_not_be_changed_is_told_and_counts(
     for tenant in ("acme", "globex"):
         office.put({"plan": "gold"}, NEW, f"{TENANTS}/{tenant}")
     office.gauges.change_gauge("acme", lease=Lease("somebody", NOW_MS + 10**9))
-    out, told = run(capsys, "plans", "apply", file, code=1)
-    assert out.splitlines()[0] == "gold: changed; 2 tenants: 1 changed, 1 failed"
+    out, told = run(capsys, "plans", "apply", file, "--yes", code=1)
+    assert out.splitlines()[-2] == "gold: changed; 2 tenants: 1 changed, 1 failed"
     assert "acme: the limits of acme are being changed by somebody else" in told
 
 
 def test_plans_are_listed_shown_and_removed(office: Office, capsys: pytest.CaptureFixture[str], file: str) -> None:
-    run(capsys, "plans", "apply", file)
+    run(capsys, "plans", "apply", file, "--yes")
     office.put({"plan": "gold"}, NEW)
     listed = json.loads(run(capsys, "plans", "list", "--output", "json")[0])
     assert [(one["name"], one["default"]) for one in listed] == [("free", True), ("gold", False)]
@@ -71,9 +74,11 @@ def test_plans_are_listed_shown_and_removed(office: Office, capsys: pytest.Captu
     shown: dict[str, Any] = json.loads(run(capsys, "plans", "show", "gold", "--output", "json")[0])
     assert (shown["limits"][0]["max"], [one["what"] for one in shown["history"]]) == (2000, ["apply"])
     assert all(word in run(capsys, "plans", "show", "free")[0] for word in ("plan: free (default)", "1 changes"))
-    assert "gold is the plan of acme: it stays" in run(capsys, "plans", "remove", "gold", code=2)[1]
+    assert "gold is the plan of acme: it stays" in run(capsys, "plans", "remove", "gold", "--yes", code=2)[1]
     office.put({}, {"if-match": "*"})
-    assert run(capsys, "plans", "remove", "gold")[0] == "gold: removed\n"
+    assert "Plan gold has 1 limits. Remove it? Nothing was changed" in run(capsys, "plans", "remove", "gold", code=4)[1]
+    assert "what tenants without a plan have" in run(capsys, "plans", "remove", "free", code=4)[1]
+    assert run(capsys, "plans", "remove", "gold", "--yes")[0] == "gold: removed\n"
     assert "404" in run(capsys, "plans", "remove", "gold", code=2)[1]
     assert "404" in run(capsys, "plans", "show", "gold", code=2)[1]
 
@@ -85,7 +90,7 @@ def test_a_plan_that_is_wrong_is_refused_by_name(
     office.put({**FULL, "plan": "gold"}, NEW)
     path = tmp_path / "plans.yaml"
     path.write_text(f"plans: [{{name: gold, limits: [{many}]}}]", encoding="utf-8")
-    assert "tenant acme: limits: 20 limits" in run(capsys, "plans", "apply", str(path), code=2)[1]
+    assert "tenant acme: limits: 20 limits" in run(capsys, "plans", "apply", str(path), "--yes", code=2)[1]
     assert office.tenants.plans_by_name == {}
 
 

@@ -1,5 +1,6 @@
 """What a person who mistypes sees: one line, and the right exit code."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,10 @@ from bedrock_meter.cli import main
 from bedrock_meter.errors import ConfigurationError
 from bedrock_meter.local.failures import LocalStackFailed, Unaccounted
 from bedrock_meter.local.project import STACK_PYTHON_VARIABLE, STATE_VARIABLE
+from tests.doubles.records import invocation
+from tests.doubles.subscription import record_of
+
+RECORD = json.dumps(record_of(invocation("x")))
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +56,7 @@ def test_wrong_arguments_end_in_one_line_and_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     contents = {
-        "records": "{}",
+        "records": RECORD,
         "broken": "tenants: [",
         "wrong": "tenants: [{id: acme, limits: [{meter: requests, window: 1h}]}]",
         "tenants": "tenants: [{id: acme}]",
@@ -65,10 +70,55 @@ def test_wrong_arguments_end_in_one_line_and_2(
 
 
 def test_a_missing_local_stack_is_no_fault_of_the_arguments(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text("{}")
+    (tmp_path / "x.json").write_text(RECORD)
     code, complaint = outcome(capsys, "replay", tmp_path / "x.json")
     assert (code, complaint.count("\n")) == (1, 1)
     assert "make run" in complaint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b" \n[ ]\n",
+        b"id,name,timezone\nacme,Acme,UTC\n",
+        b"# A file about ModelInvocationLog\n\nand more\n",
+        b'{"name": "package", "version": "1.0"}',
+        b'[{"schemaType": "Another"}, 17, "a message"]',
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    ],
+)
+def test_what_holds_no_record_is_no_log_and_is_never_sent(
+    content: bytes, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_bytes(content)
+    code, complaint = outcome(capsys, "replay", file)
+    assert (code, complaint.count("\n")) == (3, 1)
+    assert f"{file}: is " in complaint
+    assert "no invocation log" in complaint
+    assert "nothing was sent" in complaint
+    # Beside a log it is the wrong file all the same.
+    good = tmp_path / "good.jsonl"
+    good.write_text(RECORD)
+    assert outcome(capsys, "replay", good, file)[0] == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        RECORD,
+        f"a line\n{RECORD}",
+        RECORD[:-20],
+        "Permissions are correctly set for Amazon Bedrock logs.",
+        json.dumps([RECORD]),
+    ],
+)
+def test_a_log_with_damaged_or_strange_lines_is_a_log(
+    content: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "x.jsonl").write_text(content)
+    assert outcome(capsys, "replay", tmp_path)[0] == 1, "it went on to the stack, which is not there"
 
 
 @pytest.mark.parametrize(

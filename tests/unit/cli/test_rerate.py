@@ -11,7 +11,7 @@ from bedrock_meter.cli.confirming import confirm
 from bedrock_meter.cli.progress import Progress
 from bedrock_meter.cli.rerate import _run, document_of
 from bedrock_meter.cli.rerate_position import Position, Question, load, position_file, report_of, save
-from bedrock_meter.local.failures import BadInput
+from bedrock_meter.local.failures import BadInput, NotAgreed
 from bedrock_meter.local.project import STATE_VARIABLE
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import entry_for
@@ -117,8 +117,8 @@ def test_a_report_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_without_anybody_to_ask_the_price_is_told_and_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-    assert confirm("It costs 5.", yes=True)
-    with pytest.raises(BadInput, match=r"It costs 5\. .*--yes"):
+    confirm("It costs 5.", yes=True)
+    with pytest.raises(NotAgreed, match=r"It costs 5\. .*--yes"):
         confirm("It costs 5.", yes=False)
 
 

@@ -1,12 +1,12 @@
 """Applying definitions, over moto's DynamoDB and the real tenant store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
 from moto import mock_aws
 
-from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.storage.tables import MappingModel, bound
@@ -34,7 +34,7 @@ class Scene:
         self.now_ms = NOW_MS
         self.audit = MemoryAudit()
 
-    def apply(self, *definitions: TenantDefinition) -> list[Applied]:
+    def apply(self, *definitions: TenantDefinition, revisions: Mapping[str, int] | None = None) -> list[Applied]:
         return list(
             apply(
                 definitions,
@@ -44,6 +44,7 @@ class Scene:
                 new_id=lambda: "x",
                 audit=self.audit,
                 by="somebody",
+                revisions=revisions,
             )
         )
 
@@ -276,6 +277,59 @@ def test_a_file_leaves_alone_what_is_the_tenants_by_a_tag_only(scene: Scene) -> 
     assert held is not None
     assert [one.tagged for one in held.profiles] == [False, False]
     assert scene.apply(definition("acme", "p1", "p9"))[0].changed == ()
+
+
+def test_an_entry_that_says_by_a_tag_gives_nothing_and_takes_nothing(scene: Scene) -> None:
+    scene.tenants.put_periods("p9", 0, [MappingPeriod("acme", by=BY_TAG)])
+    tagged = ProfileReference("p9", "arn:p9", "a.model", "geo", tagged=True)
+    scene.tenants.put_tenant(TenantDefinition("acme", profiles=(tagged,)), NOW_MS)
+    listed = TenantDefinition("acme", profiles=(ProfileReference("p8", "p8", tagged=True), replace(tagged, model="-")))
+    assert scene.apply(listed)[0].changed == ()
+    assert scene.tenants.tenant("acme") == TenantDefinition("acme", profiles=(tagged,))
+    assert scene.periods("p9") == [MappingPeriod("acme", by=BY_TAG)]
+    assert scene.periods("p8") == []
+
+
+def test_a_definition_of_another_revision_is_refused_before_anything_of_it_changes(scene: Scene) -> None:
+    scene.apply(definition("acme", "p1", limits=(limit("1h"),)))
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    scene.apply(definition("acme", "p1", "p2", limits=(limit("1h"),)))
+    entries, layout = len(scene.audit.entries), scene.gauges.gauges["acme"].layout
+    with pytest.raises(LeaseLost, match="acme was changed by another writer"):
+        scene.apply(definition("acme"), revisions={"acme": held.revision})
+    with pytest.raises(LeaseLost, match="acme was changed"):
+        scene.apply(definition("acme"), revisions={})
+    assert (len(scene.audit.entries), scene.gauges.gauges["acme"].layout) == (entries, layout)
+    assert [one.tenant for one in scene.periods("p1") + scene.periods("p2") if one.to_ms is None] == ["acme"] * 2
+    scene.apply(definition("acme"), revisions={"acme": held.revision + 1})
+    assert scene.tenants.tenant("acme") == definition("acme")
+
+
+def test_what_a_person_changes_while_a_definition_is_applied_is_not_overwritten(scene: Scene) -> None:
+    scene.apply(definition("acme", "p1"))
+    put, others = scene.tenants.put_tenant, [replace(definition("acme", "p1"), name="Others were here")]
+
+    def late(definition: TenantDefinition, now_ms: int) -> bool:
+        if others:
+            held = scene.tenants.tenant("acme")
+            assert held is not None
+            assert put(replace(others.pop(), revision=held.revision), now_ms)
+        return put(definition, now_ms)
+
+    scene.tenants.put_tenant = late  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost, match="was changed by another writer meanwhile"):
+        scene.apply(definition("acme", "p1", plan="gold"))
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    assert (held.name, held.plan) == ("Others were here", None)
+    # What a tag brings meanwhile is kept, and no reason to refuse.
+    tagged = ProfileReference("p9", "p9", tagged=True)
+    others.append(replace(held, profiles=(*held.profiles, tagged)))
+    scene.apply(definition("acme", "p1", plan="gold"))
+    held = scene.tenants.tenant("acme")
+    assert held is not None
+    assert (held.plan, [one.id for one in held.profiles]) == ("gold", ["p1", "p9"])
 
 
 def test_each_change_is_noted_once(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from bedrock_meter.api.admin_ending import MOST_PROFILES
+from bedrock_meter.api.admin_overview import MOST_PRINCIPALS
 from bedrock_meter.api.contract import (
     AMOUNT,
     COMMON,
@@ -37,6 +38,12 @@ _IDS: Schema = {
     "pattern": f"^{_ID}(,{_ID}){{0,{MOST_PROFILES - 1}}}$",
     "maxLength": MAX_QUERY_CHARACTERS,
     "description": f"1 to {MOST_PROFILES} ids, apart by commas",
+}
+_ARNS: Schema = {
+    "type": "string",
+    "pattern": f"^[!-~]+( [!-~]+){{0,{MOST_PRINCIPALS - 1}}}$",
+    "maxLength": MAX_QUERY_CHARACTERS,
+    "description": f"1 to {MOST_PRINCIPALS} IAM principals or patterns, apart by spaces",
 }
 
 
@@ -86,6 +93,15 @@ def paths() -> dict[str, Any]:
                 statuses=tuple(status for status in COMMON if status != 404),
             )
         },
+        "/v1/admin/principals": {
+            "get": operation(
+                "readPrincipals",
+                "Whom principals called for when; one that was never anybody's is missing in the answer",
+                {200: answer("Those that are known", reference("Principals"))},
+                parameters=[{**parameter("arns", "query", _ARNS, "Which"), "required": True}],
+                statuses=tuple(status for status in COMMON if status != 404),
+            )
+        },
     }
 
 
@@ -123,6 +139,7 @@ def schemas() -> dict[str, Schema]:
             }
         ),
         "Profiles": answered({"profiles": array(answered({"id": text, "periods": periods}))}),
+        "Principals": answered({"principals": array(answered({"principal": text, "periods": periods}))}),
         "Removed": answered(
             {
                 "tenant": TENANT,

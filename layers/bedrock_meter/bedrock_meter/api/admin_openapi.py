@@ -228,12 +228,14 @@ def _plan_paths(path: str) -> dict[str, Any]:
 def _schemas() -> dict[str, Schema]:
     text, following = string(), nullable(string("cursor of the next page"))
     profile_id = string("id or ARN of an application inference profile")
+    tagged = {"type": "boolean", "description": "a tag in Bedrock gives and takes it; a change does neither"}
     profile = strict(
         {
             "id": profile_id,
             "model": string(minLength=1),
             "routing": admin_contract.ROUTING,
             "geography": admin_contract.GEOGRAPHY,
+            "tagged": tagged,
         },
         ["id"],
     )

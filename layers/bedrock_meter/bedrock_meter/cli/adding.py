@@ -13,6 +13,7 @@ import typer
 
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, Caller, caller, outputs_of_stack, tables_of
+from bedrock_meter.cli.options import Yes
 
 if TYPE_CHECKING:
     from bedrock_meter.cli.progress import Progress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bedrock_meter.tenants.provisioning import Added, Wanted
 
 CHANGED, UNCHANGED, FAILED, NOT_TRIED = "changed", "unchanged", "failed", "not_tried"
+_WARNINGS = 20
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
@@ -58,8 +60,9 @@ def register(tenants: typer.Typer) -> None:
         short_help="Add a tenant with its profiles in Bedrock, or many from a file.",
         help="Add a tenant: its limits, and an application inference profile with the tenant's tag for each model. "
         "What is there already is found and adopted; a profile that is tagged for another tenant is refused. Can be "
-        "repeated: only what is missing is done.\n\nWith --file many tenants from a CSV or YAML file, checked whole "
-        "before anything is changed.",
+        "repeated: only what is missing is done. Asks before a limit of a known tenant goes or becomes another one; "
+        "without a terminal that needs --yes (exit code 4).\n\nWith --file many tenants from a CSV or YAML file, "
+        "checked whole before anything is changed.",
         epilog="Example: bedrock-meter tenants add acme --model us.anthropic.claude-sonnet-4-6 --stack bedrock-meter",
     )(add)
 
@@ -97,6 +100,7 @@ def add(
     ] = LOCAL,
     api: Api = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    yes: Yes = False,
     by: Annotated[
         str | None,
         typer.Option("--by", metavar="NAME", help="Who does it.  [default: your ARN, from STS]", show_default=False),
@@ -133,6 +137,8 @@ def add(
         catalog, provisioner = (
             _parts_over(AdminApi(api), who, tag_key, tags) if api is not None else _parts(outputs, who, tag_key, tags)
         )
+        if not dry_run and not yes:
+            _ask(provisioner, lines, progress)
         if file is not None:
             _look_ahead(catalog, lines, progress)
         results, verb = [], "checked" if dry_run else "added"
@@ -144,6 +150,10 @@ def add(
         profiles = _described(catalog, results) if file is None and not dry_run else []
         progress.pause()
     _print(results, profiles, output, dry_run=dry_run)
+    for warning in [one for result in results for one in warnings(result, stack if api is None else "NAME")][
+        :_WARNINGS
+    ]:
+        print(warning, file=sys.stderr)
     added = [result.added for result in results if result.added is not None]
     # A profile that was created just now has no usage yet.
     if not dry_run and any(profile.how == ADOPTED for one in added for profile in one.profiles):
@@ -177,6 +187,46 @@ def provide(provisioner: Adds, lines: "Sequence[Line]", *, dry_run: bool) -> Ite
             if type(problem).__module__.partition(".")[0] != "pynamodb":
                 raise
             yield Result(number, line.wanted.tenant, FAILED, problem=f"AWS: {problem}")
+
+
+def _ask(provisioner: Adds, lines: "Sequence[Line]", progress: "Progress") -> None:
+    """Ask before limits go. What cannot be looked at beforehand is refused when it is added, not here.
+
+    Raises:
+        NotAgreed: It was not agreed to; nothing was changed.
+    """
+    from bedrock_meter.cli.confirming import confirm
+
+    touched = [line for line in lines if (line.wanted.limits, line.wanted.plan, line.wanted.timezone) != (None,) * 3]
+    looked = list(provide(provisioner, touched, dry_run=True))
+    lost = [f"{one.tenant}: {words}" for one in looked if one.added is not None for words in one.added.lost]
+    if lost:
+        progress.pause()
+        more = f" and {len(lost) - _WARNINGS:,} more" if len(lost) > _WARNINGS else ""
+        confirm(
+            f"These limits go, or become others: {'; '.join(lost[:_WARNINGS])}{more}. Go on?",
+            yes=False,
+            instead="--dry-run shows what would be done, --yes does it",
+        )
+
+
+def warnings(result: Result, stack: str) -> list[str]:
+    """Return what a person who adds a tenant may not expect of it, a line each."""
+    added = result.added
+    if added is None:
+        return []
+    found, add = [], f"bedrock-meter tenants add {added.tenant}"
+    if not added.can_deny:
+        found.append(
+            f"{added.tenant} is metered only: it has no limit that denies. Give it one: {add} --limit"
+            f" meter=total_tokens,window=1h,max=200k --stack {stack}"
+        )
+    if not added.is_attributed:
+        found.append(
+            f"{added.tenant} has no profile and no principal: no call will be attributed to it, but for those that a"
+            f" gateway names it for. Give it a profile: {add} --model MODEL --stack {stack}"
+        )
+    return found
 
 
 def _tags(tag_key: str, tags: Sequence[str]) -> dict[str, str]:
@@ -270,6 +320,9 @@ def result_document(result: Result) -> dict[str, Any]:
         "profiles": [asdict(one) for one in added.profiles] if added is not None else [],
         "effective": iso(added.effective_ms) if added is not None else None,
         "problem": result.problem or None,
+        "lost_limits": list(added.lost) if added is not None else [],
+        "can_deny": added.can_deny if added is not None else None,
+        "is_attributed": added.is_attributed if added is not None else None,
     }
 
 

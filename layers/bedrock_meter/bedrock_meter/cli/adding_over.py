@@ -58,7 +58,7 @@ class ApiProvisioner:
         addition = plan_addition(wanted, Standing(known, installed, self._stack_plans()), self._catalog)
         profiles = dict(addition.profiles)
         if dry_run or not addition.changed:
-            return Added(wanted.tenant, addition.changed, tuple(profiles.values()), now_ms())
+            return addition.added(profiles.values(), now_ms())
         definition = addition.definition
         is_made = any(one.how == CREATED for one in profiles.values())
         # Also for a new tenant: its limits are counted before the first call through its profile.
@@ -73,7 +73,7 @@ class ApiProvisioner:
         _, effective_ms = self._put(replace(definition, profiles=tuple(references.values())), version)
         for source, one in profiles.items():
             self._catalog.gave(InferenceProfile(one.reference.id, one.arn, "", (source,)), wanted.tenant)
-        return Added(wanted.tenant, addition.changed, tuple(profiles.values()), effective_ms)
+        return addition.added(profiles.values(), effective_ms)
 
     def _standing(self, tenant: str) -> tuple[TenantDefinition | None, tuple[Limit, ...] | None, str | None]:
         """Return what is known of a tenant, the limits on its gauge, and the version that a change names."""
@@ -82,12 +82,13 @@ class ApiProvisioner:
             return None, None, None
         document, version = found
         overview = self._api.overview(tenant)
-        known = definition_of(document)
+        known = definition_of(document, is_stored=True)
         tagged = {one["id"] for one in overview["profiles"] if one["by"] == "tag"}
         profiles = tuple(replace(one, tagged=one.id in tagged) for one in known.profiles)
         removed_ms = None if overview["removed"] is None else _instant_ms(overview["removed"])
         installed = definition_of(
-            {"id": tenant, "timezone": known.timezone, "profiles": document["profiles"], "limits": _plain(document)}
+            {"id": tenant, "timezone": known.timezone, "profiles": document["profiles"], "limits": _plain(document)},
+            is_stored=True,
         ).limits
         is_counted = overview["allowed"] is not None
         return replace(known, profiles=profiles, removed_ms=removed_ms), installed if is_counted else None, version

@@ -4,9 +4,11 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
 import typer
+
+from bedrock_meter.local.failures import BadInput, CommandFailed
 
 Api = Annotated[
     str | None,
@@ -18,17 +20,24 @@ Api = Annotated[
 _BASE = "/v1/admin/tenants"
 _PLANS = "/v1/admin/plans"
 _PROFILES = "/v1/admin/profiles"
+_PRINCIPALS = "/v1/admin/principals"
 _IDS = 100
+_PRINCIPALS_AT_ONCE = 20
 _IDS_CHARACTERS = 1_500
 """Of profiles in one request: its query has 2,048 characters, and each comma takes three."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _REGION = re.compile(r"[a-z0-9]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 _PAGE = 200
 _WRONG = (400, 404, 413)
+_OUTDATED = 412
 _TIMEOUT_S = 30
 
 Send = Callable[[str, str, bytes | None, Mapping[str, str]], tuple[int, Mapping[str, str], str]]
 """Method, address, body, headers -> status, headers, text."""
+
+
+class Outdated(CommandFailed):
+    """What is to be changed is not, or no longer, what the change was made from. Nothing of it was changed."""
 
 
 class AdminApi:
@@ -44,8 +53,6 @@ class AdminApi:
     """
 
     def __init__(self, url: str, send: Send | None = None) -> None:
-        from bedrock_meter.local.failures import BadInput
-
         parts = urlsplit(url)
         if not parts.hostname or (
             parts.scheme != "https" and (parts.scheme, parts.hostname in _LOOPBACK) != ("http", True)
@@ -130,6 +137,14 @@ class AdminApi:
             found |= {one["id"]: one["periods"] for one in page["profiles"]}
         return found
 
+    def principal_periods(self, principals: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return whom principals and patterns called for when; those that were never anybody's are missing."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for arns in chunks(principals, _PRINCIPALS_AT_ONCE):
+            page = self._ask("GET", f"{_PRINCIPALS}?{urlencode({'arns': ' '.join(arns)})}")[2]
+            found |= {one["principal"]: one["periods"] for one in page["principals"]}
+        return found
+
     def suspend(self, tenant: str, reason: str) -> dict[str, Any]:
         """Suspend a tenant; returns reason, instant and author of the suspension that holds now."""
         suspended: dict[str, Any] = self._ask("PUT", f"{_path(tenant)}/suspension", {"reason": reason})[2]["suspended"]
@@ -167,13 +182,26 @@ class AdminApi:
         """Yield the changes of a plan, newest first."""
         yield from self._pages(f"{_plan_path(name)}/audit", "changes")
 
-    def put_plan(self, document: Mapping[str, Any]) -> Iterator[tuple[bool, Mapping[str, Any]]]:
+    def put_plan(
+        self,
+        document: Mapping[str, Any],
+        is_expected: Callable[[Mapping[str, Any] | None], bool] = lambda before: True,
+    ) -> Iterator[tuple[bool, Mapping[str, Any]]]:
         """Make a plan what ``document`` says and install it; yields after each part (whether it changed, how far).
 
         Read and changed under the version that was read, as ``put`` does. Ends when all its tenants were reached.
+
+        Args:
+            document: The plan.
+            is_expected: Whether the plan as it is read (None = there is none) may be changed.
+
+        Raises:
+            Outdated: It may not, or was changed since it was read.
         """
         path = _plan_path(str(document["name"]))
         status, headers, before = self._ask("GET", path, accepted=(200, 404))
+        if not is_expected(before if status == 200 else None):
+            raise Outdated(f"plan {document['name']} was changed by another writer meanwhile")
         condition = {"If-Match": _header(headers, "etag")} if status == 200 else {"If-None-Match": "*"}
         done = self._ask("PUT", path, document, condition, accepted=(200, 202))[2]
         is_changed = status != 200 or before != done["plan"]
@@ -185,8 +213,6 @@ class AdminApi:
 
     def remove_plan(self, name: str) -> None:
         """Take a plan away that no tenant has, in the version that is read; one that is used is bad input."""
-        from bedrock_meter.local.failures import BadInput
-
         path = _plan_path(name)
         condition = {"If-Match": _header(self._ask("GET", path)[1], "etag")}
         status, _, said = self._ask("DELETE", path, None, condition, accepted=(204, 409))
@@ -210,8 +236,6 @@ class AdminApi:
         headers: Mapping[str, str] | None = None,
         accepted: tuple[int, ...] = (200,),
     ) -> tuple[int, Mapping[str, str], Any]:
-        from bedrock_meter.local.failures import BadInput, CommandFailed
-
         data = None if body is None else json.dumps(body).encode()
         named = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
         status, answered, text = self._send(method, self._base + path, data, named)
@@ -222,27 +246,27 @@ class AdminApi:
         said = document.get("detail") or document.get("message") or text[:200]
         # A conflict that waiting cannot solve is the caller's to solve.
         is_wrong = status in _WRONG or (status == 409 and not _header(answered, "retry-after"))
-        raise (BadInput if is_wrong else CommandFailed)(f"the admin API answers {status}: {said}")
+        failure = Outdated if status == _OUTDATED else BadInput if is_wrong else CommandFailed
+        raise failure(f"the admin API answers {status}: {said}")
 
 
 def no_author(by: str | None) -> None:
     """Refuse ``--by`` beside ``--api``: the API notes who signed."""
-    from bedrock_meter.local.failures import BadInput
-
     if by is not None:
         raise BadInput("--by cannot stand beside --api: the API notes whose signature it is")
 
 
-def chunks(profiles: Sequence[str]) -> list[list[str]]:
-    """Return ids of profiles in as many lists as they need requests."""
+def chunks(names: Sequence[str], most: int = _IDS) -> list[list[str]]:
+    """Return ids of profiles, or ARNs, in as many lists as they need requests."""
     found: list[list[str]] = []
     room = 0
-    for one in profiles:
-        if not found or len(found[-1]) == _IDS or room < len(one) + 3:
+    for one in names:
+        length = len(quote_plus(one)) + 3
+        if not found or len(found[-1]) == most or room < length:
             found.append([])
             room = _IDS_CHARACTERS
         found[-1].append(one)
-        room -= len(one) + 3
+        room -= length
     return found
 
 
@@ -267,7 +291,6 @@ def _signed(region: str | None) -> Send:
     from botocore.session import get_session
 
     from bedrock_meter.errors import ConfigurationError
-    from bedrock_meter.local.failures import CommandFailed
     from bedrock_meter.storage.connection import SOCKET_OPTIONS
 
     session = get_session()

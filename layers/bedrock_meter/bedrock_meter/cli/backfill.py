@@ -120,15 +120,19 @@ def _run(outputs: dict[str, str], position: Position, file: Path, tell: Any) -> 
     report = Ingested()
     begun = position
 
+    def quarantined() -> str:
+        number = begun.quarantined + report.quarantined
+        return f", {number:,} in quarantine" if number else ""
+
     def ingest(delivery: dict[str, Any]) -> None:
         ends_s = time.monotonic() + PAGE_MS / 1000
         meter.ingest(delivery, report, lambda: round((ends_s - time.monotonic()) * 1000))
-        tell(f"read {begun.read + report.read} records; all until {iso(begun.done_ms)} are recorded")
+        tell(f"read {begun.read + report.read} records{quarantined()}; done until {iso(begun.done_ms)}")
 
     def done(until_ms: int) -> None:
         begun.done_ms = until_ms
         save(file, begun.counted(report))
-        tell(f"read {begun.read + report.read} records; all until {iso(until_ms)} are recorded")
+        tell(f"read {begun.read + report.read} records{quarantined()}; done until {iso(until_ms)}")
 
     log = CloudWatchInvocationLog(client("logs"), position.log_group)
     reading.backfill(log, position.done_ms, position.to_ms, ingest=ingest, done=done)

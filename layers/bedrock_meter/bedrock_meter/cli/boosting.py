@@ -4,18 +4,16 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
-from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
+from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack
+from bedrock_meter.cli.office import office_of
 from bedrock_meter.cli.options import By, Output, Stack
 from bedrock_meter.cli.removing import Tenant
 from bedrock_meter.cli.terminal import print_rows
-
-if TYPE_CHECKING:
-    from bedrock_meter.tenants.administration import Administration
 
 
 def register(tenants: typer.Typer) -> None:
@@ -78,7 +76,7 @@ def boost(
     else:
         from bedrock_meter.tenants.boosting import WantedBoost
 
-        office = _office(stack)
+        office = office_of(outputs_of_stack(stack))
         with _known():
             made, is_new = office.boost(
                 tenant, WantedBoost(limit, to_ms, reason, caller(by).by, from_ms, amount=amount, factor=factor)
@@ -92,7 +90,7 @@ def list_boosts(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: O
     """List boosts."""
     from bedrock_meter.local.failures import BadInput
 
-    found = AdminApi(api).boosts(tenant) if api is not None else _office(stack).boosts(tenant)
+    found = AdminApi(api).boosts(tenant) if api is not None else office_of(outputs_of_stack(stack)).boosts(tenant)
     if found is None:
         raise BadInput(f"there is no tenant {tenant}")
     if output == "json":
@@ -114,38 +112,10 @@ def end_boost(
         no_author(by)
         AdminApi(api).end_boost(tenant, boost)
     else:
-        office = _office(stack)
+        office = office_of(outputs_of_stack(stack))
         with _known():
             office.end_boost(tenant, boost, caller(by).by)
     print(f"{tenant}: boost {boost} is over")
-
-
-def _office(stack: str) -> "Administration":
-    """Return what changes a stack's tenants, straight on its tables."""
-    from uuid import uuid4
-
-    from bedrock_meter.clock import now_ms
-    from bedrock_meter.storage.administration import DynamoDBAdministrationStore
-    from bedrock_meter.storage.audit import DynamoDBAuditTrail
-    from bedrock_meter.storage.dynamodb import client
-    from bedrock_meter.storage.installation import DynamoDBInstallationStore
-    from bedrock_meter.storage.keys import plan_key
-    from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
-    from bedrock_meter.storage.tenants import PynamoDBTenantStore
-    from bedrock_meter.tenants.administration import Administration
-
-    tables = tables_of(outputs_of_stack(stack))
-    dynamodb = client("dynamodb")
-    return Administration(
-        DynamoDBAdministrationStore(dynamodb, tables),
-        PynamoDBTenantStore(tables),
-        DynamoDBInstallationStore(dynamodb, tables),
-        DynamoDBSuspensionStore(dynamodb, tables),
-        DynamoDBAuditTrail(dynamodb, tables),
-        DynamoDBAuditTrail(dynamodb, tables, plan_key),
-        clock=now_ms,
-        new_id=lambda: uuid4().hex,
-    )
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The operator's command: ``bedrock-meter``.
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done; 1 it did not work; 2 wrong arguments or unreadable
-files; 3 records that are unaccounted for; 130 and 143 interrupted. Whatever needs time to be imported is imported by
-the command that needs it.
+files; 3 records that are unaccounted for, or none at all; 4 it was not agreed to, and not done; 130 and 143
+interrupted. Whatever needs time to be imported is imported by the command that needs it.
 """
 
 import json
@@ -80,7 +80,7 @@ def options(
     help="Send invocation log records through a local stack and show what they count for.\n\n"
     "PATH: files or folders of records (single JSON, JSON lines, JSON arrays, gzip of those) or of Lambda subscription "
     "events. Uses the stack that `bedrock-meter up` serves, else a fresh one. A folder's own tenants.yaml is used "
-    "unless --tenants names another.",
+    "unless --tenants names another. What holds no record at all is no log: nothing is sent (exit code 3).",
     epilog="Example: bedrock-meter replay --output json events/",
 )
 def replay(
@@ -97,14 +97,14 @@ def replay(
     """Send records through a local stack."""
     from bedrock_meter.cli.outcome import outcome_document, sums_document
     from bedrock_meter.cli.progress import Progress
-    from bedrock_meter.cli.records import read_paths, tenants_file_in
+    from bedrock_meter.cli.records import read_logs, tenants_file_in
     from bedrock_meter.cli.session import replay_lines, some_stack
     from bedrock_meter.cli.tenants import load_gateways, load_plans, load_tenants
     from bedrock_meter.cli.timeline import TimeMode
     from bedrock_meter.local.project import find_project
 
     with Progress() as progress:
-        lines = read_paths(paths)
+        lines = read_logs(paths)
         file = tenants
         if file is None and (file := tenants_file_in(paths)) is not None:
             progress.note(f"using tenants of {file}")

@@ -15,6 +15,11 @@ By = Annotated[
     typer.Option("--by", metavar="NAME", help="Who does it.  [default: your ARN, from STS]", show_default=False),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Accept = Annotated[
+    str | None,
+    typer.Option(metavar="DIGEST", help="Do exactly the difference of this digest, or nothing.", show_default=False),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the difference and change nothing; exit code 0.")]
 Resume = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Keep the position here.  [default: a file in .local]", show_default=False),

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +68,10 @@ def redrive_notes(stack: Stack = LOCAL, reason: Chosen = None, since: Since = No
         if outcome.is_settled:
             store.forget(outcome.note)
         outcomes.append(outcome)
-    _print([{**_document(one.note), "outcome": one.what, "now": one.reason} for one in outcomes], output)
+    counts = Counter(one.what for one in outcomes)
+    said = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
+    rows = [{**_document(one.note), "outcome": one.what, "now": one.reason} for one in outcomes]
+    _print(rows, output, f": {said}" if said else "")
 
 
 def _filters(reason: str | None, since: str | None) -> tuple[str | None, int | None]:
@@ -152,8 +156,8 @@ def _document(note: "Note") -> dict[str, Any]:
     }
 
 
-def _print(rows: Sequence[Mapping[str, Any]], output: str) -> None:
+def _print(rows: Sequence[Mapping[str, Any]], output: str, more: str = "") -> None:
     if output == "json":
         print(json.dumps(rows, indent=2))
     else:
-        print_table(rows, f"{len(rows):,} notes", _WIDTH_ELSEWHERE)
+        print_table(rows, f"{len(rows):,} notes{more}", _WIDTH_ELSEWHERE)

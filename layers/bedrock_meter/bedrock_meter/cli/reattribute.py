@@ -148,7 +148,8 @@ def _print_table(document: Mapping[str, Any]) -> None:
     out.print(
         f"{document['looked_at']:,} entries without a tenant: {entries:,} {would},"
         f" {sum(document['left'].values()):,} belong to nobody today either, {document['elsewhere']:,} were moved by"
-        f" others, {document['expired']:,} are past their retention, {document['refused']:,} still wait: run it again.",
+        f" others, {document['expired']:,} are past their retention, {document['refused']:,} still"
+        f" wait{': run it again' if document['refused'] else ''}.",
         soft_wrap=True,
     )
 

@@ -3,7 +3,7 @@
 Three facts: a record is passed on as the very text that was found (nothing is parsed and written again, so that big
 numbers, duplicate keys and broken lines reach the deployed code as they are); a string in a JSON array is a message by
 itself, which is how exports of a log group look; and what is no record is passed on too, because to judge it is the
-deployed code's business.
+deployed code's business. Only what holds no record at all is refused: a person who names it has the wrong file.
 """
 
 import base64
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bedrock_meter.local.failures import BadInput
+from bedrock_meter.local.failures import BadInput, NoLog
 from bedrock_meter.local.sending import MAXIMUM_MESSAGE_BYTES
 
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".log", ".gz")
@@ -35,6 +35,7 @@ MAXIMUM_RECORD_BYTES = MAXIMUM_MESSAGE_BYTES - 40
 MAXIMUM_INFLATED_BYTES = 1 << 30
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
+_SCHEMA = "ModelInvocationLog"
 _NOTHING = re.compile(r"\s*(\[\s*\]\s*)?")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -60,7 +61,8 @@ def read_paths(paths: Sequence[Path]) -> list[SourceLine]:
     Control messages of subscription events are left out: they carry no records.
 
     Raises:
-        BadInput: An argument does not exist, cannot be read, or holds nothing; or a record is larger than a log event.
+        BadInput: An argument does not exist or cannot be read; or a record is larger than a log event.
+        NoLog: An argument is empty, or is no text.
     """
     lines: list[SourceLine] = []
     for path in paths:
@@ -69,7 +71,7 @@ def read_paths(paths: Sequence[Path]) -> list[SourceLine]:
             raise BadInput(f"{path}: holds no record files ({' '.join(DATA_SUFFIXES)})")
         contents = [_read(file) for file in files]
         if all(_NOTHING.fullmatch(content) for content in contents):
-            raise BadInput(f"{path}: is empty")
+            raise NoLog(f"{path}: is empty, so it is no invocation log; nothing was sent")
         for file, content in zip(files, contents, strict=True):
             lines.extend(read_text(content, str(file)))
     for line in lines:
@@ -77,6 +79,40 @@ def read_paths(paths: Sequence[Path]) -> list[SourceLine]:
         if size > MAXIMUM_RECORD_BYTES:
             raise BadInput(f"{line.source}: {size:,} bytes; a log event holds at most {MAXIMUM_MESSAGE_BYTES:,}")
     return lines
+
+
+def read_logs(paths: Sequence[Path]) -> list[SourceLine]:
+    """Read all log lines as ``read_paths`` does, of arguments of which each holds a record.
+
+    Raises:
+        BadInput: As of ``read_paths``.
+        NoLog: An argument is empty, is no text, or holds no record at all, not even a damaged one.
+    """
+    lines: list[SourceLine] = []
+    for path in paths:
+        found = read_paths([path])
+        if found and not any(_is_of_a_log(line.text) for line in found):
+            raise NoLog(
+                f"{path}: is no invocation log: none of its lines ({len(found):,}) is a record of Bedrock; nothing was"
+                " sent"
+            )
+        lines += found
+    return lines
+
+
+def _is_of_a_log(text: str) -> bool:
+    """Whether a line is one that Bedrock writes, as it is or damaged."""
+    from bedrock_meter.invocations.parser import LogLine, read
+    from bedrock_meter.invocations.quarantine import Reason, Rejected
+
+    found = read(LogLine(message=text))
+    if not isinstance(found, Rejected) or found.reason not in (
+        Reason.NOT_JSON,
+        Reason.TOO_DEEP,
+        Reason.NOT_AN_INVOCATION_RECORD,
+    ):
+        return True
+    return found.reason is not Reason.NOT_AN_INVOCATION_RECORD and text.lstrip().startswith("{") and _SCHEMA in text
 
 
 def tenants_file_in(paths: Sequence[Path]) -> Path | None:
@@ -140,7 +176,7 @@ def _read(path: Path) -> str:
         except (OSError, EOFError, zlib.error) as problem:
             raise BadInput(f"{path}: is not a complete gzip file") from problem
     if b"\0" in content:
-        raise BadInput(f"{path}: is not text")
+        raise NoLog(f"{path}: is not text, so it is no invocation log; nothing was sent")
     # A log holds Unicode only: what is no UTF-8 cannot be passed on as it is, and a broken line stays a broken line.
     return content.decode("utf-8-sig", errors="replace")
 

@@ -10,6 +10,7 @@ import typer
 
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
+from bedrock_meter.cli.office import office_of
 from bedrock_meter.cli.options import By, Output, Resume, Stack, Yes
 from bedrock_meter.cli.positions import position_file, write_position
 
@@ -27,7 +28,8 @@ def register(tenants: typer.Typer) -> None:
     tenants.command(
         "remove",
         short_help="End a tenant's mappings; its usage stays.",
-        help="End a tenant's mappings, 70 s from now; its usage, limits and history stay. Can be repeated.",
+        help="End a tenant's mappings, 70 s from now; its usage, limits and history stay. Says what is lost, and asks; "
+        "without a terminal it needs --yes (exit code 4). Can be repeated.",
         epilog="Example: bedrock-meter tenants remove acme --delete-profiles --stack bedrock-meter",
     )(remove)
     tenants.command(
@@ -73,7 +75,10 @@ def remove(
 ) -> None:
     """Remove a tenant."""
     if api is not None:
-        document = _removed_over(AdminApi(api), tenant, tag_key if delete_profiles else None, by, yes=yes)
+        no_author(by)
+        over = AdminApi(api)
+        _ask_to_remove(over.overview(tenant), over.tenant(tenant)[0], yes=yes)
+        document = _removed_over(over, tenant, tag_key if delete_profiles else None, yes=yes)
     else:
         document = _removed(stack, tenant, tag_key if delete_profiles else None, by, yes=yes)
     if output == "json":
@@ -94,6 +99,9 @@ def _removed(stack: str, tenant: str, tag_key: str | None, by: str | None, *, ye
     from bedrock_meter.tenants.offboarding import remove_tenant
 
     outputs = outputs_of_stack(stack)
+    found = office_of(outputs).tenant(tenant)
+    if found is not None:
+        _ask_to_remove({"removed": found.definition.removed_ms}, found.document, yes=yes)
     who, tables = caller(by), tables_of(outputs)
     store = PynamoDBTenantStore(tables)
     deletion = None
@@ -110,11 +118,30 @@ def _removed(stack: str, tenant: str, tag_key: str | None, by: str | None, *, ye
     }
 
 
-def _removed_over(api: AdminApi, tenant: str, tag_key: str | None, by: str | None, *, yes: bool) -> dict[str, Any]:
+def _ask_to_remove(overview: Mapping[str, Any], document: Mapping[str, Any], *, yes: bool) -> None:
+    """Say what a removal takes away, and ask; not again where the tenant was removed already.
+
+    Raises:
+        NotAgreed: It was not agreed to.
+    """
+    from bedrock_meter.cli.confirming import confirm
+
+    if overview["removed"] is not None:
+        return
+    names = [str(one["id"]) for one in document["profiles"]] + list(document["principals"])
+    leave = f"calls through {', '.join(names)} belong to no tenant" if names else "no call can be its own"
+    limits, boosts = len(document["effective"]), len(document["boosts"])
+    confirm(
+        f"70 s from now {leave}; its limits ({limits}) and boosts that are not over ({boosts}) apply to no call that"
+        f" comes after. Remove {document['id']}?",
+        yes=yes,
+    )
+
+
+def _removed_over(api: AdminApi, tenant: str, tag_key: str | None, *, yes: bool) -> dict[str, Any]:
     """Remove a tenant over the admin API; with a tag's key its profiles in Bedrock with the caller's own rights."""
     from bedrock_meter.tenants.offboarding import delete_profiles
 
-    no_author(by)
     deletion = None
     if tag_key is not None:
         from bedrock_meter.cli.adding_over import ApiDirectory, check_region
@@ -135,7 +162,6 @@ def _removed_over(api: AdminApi, tenant: str, tag_key: str | None, by: str | Non
 
 def _deletion(directory: "DirectoryStore", tenant: str, tag_key: str, *, yes: bool) -> "Deletion | None":
     from bedrock_meter.cli.confirming import confirm
-    from bedrock_meter.local.failures import CommandFailed
     from bedrock_meter.storage.inference_profiles import BedrockControlPlane, Pace, control_plane_client
     from bedrock_meter.tenants.offboarding import Deletion, deletable
 
@@ -144,8 +170,7 @@ def _deletion(directory: "DirectoryStore", tenant: str, tag_key: str, *, yes: bo
     if not found:
         return None
     names = ", ".join(one.arn for one in found)
-    if not confirm(f"Calls through deleted profiles fail at once. Delete {names}?", yes=yes):
-        raise CommandFailed("nothing was changed")
+    confirm(f"Calls through deleted profiles fail at once. Delete {names}?", yes=yes)
     return Deletion(found, control, tag_key)
 
 
@@ -177,7 +202,6 @@ def _erased(stack: str, tenant: str, resume: Path | None, by: str | None, *, yes
     from bedrock_meter.cli.confirming import confirm
     from bedrock_meter.cli.progress import Progress
     from bedrock_meter.clock import now_ms
-    from bedrock_meter.local.failures import CommandFailed
     from bedrock_meter.storage.audit import DynamoDBAuditTrail
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.erasure import DynamoDBPrincipalStore
@@ -192,8 +216,7 @@ def _erased(stack: str, tenant: str, resume: Path | None, by: str | None, *, yes
     question = (
         f"This cannot be taken back, and reads about {ledger.read_units():,} read units of the ledger. Erase {tenant}?"
     )
-    if not confirm(question, yes=yes):
-        raise CommandFailed("nothing was changed")
+    confirm(question, yes=yes)
     trail = DynamoDBAuditTrail(dynamodb, tables)
     actor = actor_of(outputs, caller(by).by)
     words = erase_definition(store, DynamoDBSuspensionStore(dynamodb, tables), trail, tenant, actor)
@@ -213,13 +236,12 @@ def _erased_over(api: AdminApi, tenant: str, resume: Path | None, by: str | None
     """Erase in steps, each a request. The first one checks and notes, also where an earlier run has begun."""
     from bedrock_meter.cli.confirming import confirm
     from bedrock_meter.cli.progress import Progress
-    from bedrock_meter.local.failures import BadInput, CommandFailed
+    from bedrock_meter.local.failures import BadInput
 
     no_author(by)
     if api.overview(tenant)["removed"] is None:
         raise BadInput(f"{tenant} is still there: `bedrock-meter tenants remove {tenant}` first")
-    if not confirm(f"This cannot be taken back, and reads the whole ledger. Erase {tenant}?", yes=yes):
-        raise CommandFailed("nothing was changed")
+    confirm(f"This cannot be taken back, and reads the whole ledger. Erase {tenant}?", yes=yes)
     file = resume or position_file("erase", api.host, tenant)
     with Progress() as progress:
         erased, words = _load(file, tenant, progress), 0

@@ -83,8 +83,8 @@ def rerate(
         f" {size.read_units:,} read units, and writing about {UNITS_OF_A_COST} write units for each entry whose cost"
         " changes."
     )
-    if not dry_run and not confirm(f"{costs} `--dry-run` shows the difference first. Go on?", yes=yes):
-        raise typer.Exit(0)
+    if not dry_run:
+        confirm(f"{costs} `--dry-run` shows the difference first. Go on?", yes=yes)
     with Progress() as progress, repairing("rerate", dynamodb, tables, dry_run=dry_run) as check:
         if dry_run:
             progress.note(costs)
@@ -202,7 +202,8 @@ def _print_table(document: Mapping[str, Any]) -> None:
         f"{document['looked_at']:,} calls in the range: {entries:,} {would} from {document['old_cost_usd']} to"
         f" {document['new_cost_usd']} USD ({document['difference_usd']}), {document['same']:,} are right,"
         f" {document['failed']:,} failed and cost nothing, {document['expired']:,} are past their retention,"
-        f" {document['refused']:,} keep their cost: run it again. Prices {document['prices']};"
+        f" {document['refused']:,} keep their cost{': run it again' if document['refused'] else ''}."
+        f" Prices {document['prices']};"
         f" {document['scanned']:,} entries read, {document['read_units']:,} read units, about"
         f" {document['write_units']:,} write units.",
         soft_wrap=True,

@@ -1,36 +1,25 @@
 """``tenants``: what a stack knows of its tenants, and changes of it. Adding and removing have modules of their own."""
 
 import json
-from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bedrock_meter.cli import adding, boosting, plan_commands, removing
+from bedrock_meter.cli import adding, apply_commands, boosting, exporting, removing
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
-from bedrock_meter.cli.deployed import LOCAL, caller, outputs_of_stack, tables_of
+from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, tables_of
 from bedrock_meter.cli.options import By, Output, Stack
 from bedrock_meter.cli.removing import Tenant
 from bedrock_meter.cli.terminal import print_rows
-
-if TYPE_CHECKING:
-    from bedrock_meter.tenants.plans import Plan
-    from bedrock_meter.tenants.tenant import TenantDefinition
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     tenants = typer.Typer(help="Tenants, their profiles and their limits.", rich_markup_mode=None)
     adding.register(tenants)
-    tenants.command(
-        "apply",
-        short_help="Load a tenants file into a deployed stack.",
-        help="Load a tenants file into a deployed stack. Can be repeated: what is as wanted is left alone, tenants "
-        "that the file does not name stay as they are.",
-        epilog="Example: bedrock-meter tenants apply tenants.yaml --stack bedrock-meter",
-    )(apply_file)
+    apply_commands.register(tenants)
+    exporting.register(tenants)
     tenants.command(
         "show",
         short_help="Show a tenant: limits and what is used, profiles, suspension.",
@@ -65,54 +54,6 @@ def register(app: typer.Typer) -> None:
     boosting.register(tenants)
     removing.register(tenants)
     app.add_typer(tenants, name="tenants")
-
-
-def apply_file(
-    file: Annotated[Path, typer.Argument(help="Tenants, their profiles and limits (YAML).", show_default=False)],
-    stack: Stack = LOCAL,
-    api: Api = None,
-    by: By = None,
-) -> None:
-    """Load tenants into a stack."""
-    from bedrock_meter.cli.reattribute import point_to_reattribution
-    from bedrock_meter.cli.tenants import apply_gateways, apply_tenants, load_gateways, load_plans, load_tenants
-    from bedrock_meter.clock import iso
-    from bedrock_meter.local.failures import BadInput
-
-    definitions, gateways, plans = load_tenants(file), load_gateways(file), load_plans(file)
-    if api is not None:
-        no_author(by)
-        if gateways is not None:
-            raise BadInput("gateways are the stack's, and no route of the admin API changes them: use --stack")
-        _apply_over(AdminApi(api), definitions, plans)
-        return
-    outputs = outputs_of_stack(stack)
-    if gateways is not None:
-        apply_gateways(gateways, outputs)
-    has_more = False
-    for applied in apply_tenants(definitions, outputs, caller(by).by, plans):
-        has_more = _print_applied(applied.tenant, applied.changed, iso(applied.effective_ms)) or has_more
-    if has_more:
-        point_to_reattribution(stack)
-
-
-def _apply_over(api: AdminApi, definitions: Sequence["TenantDefinition"], plans: Sequence["Plan"]) -> None:
-    from bedrock_meter.cli.reattribute import point_to_reattribution
-    from bedrock_meter.tenants.administration import document_of
-
-    plan_commands.apply_over(api, plans)
-    has_more = False
-    for definition in definitions:
-        applied = api.put(definition.id, document_of(definition))
-        has_more = _print_applied(definition.id, applied["changed"], applied["effective"]) or has_more
-    if has_more:
-        point_to_reattribution("NAME")
-
-
-def _print_applied(tenant: str, changed: Sequence[str], effective: str) -> bool:
-    """Say what was changed; returns whether the tenant got something by which earlier usage may be its."""
-    print(f"{tenant}: {', '.join(changed) or 'as it was'}; holds from {effective}")
-    return any(one.startswith(("profile ", "principal ")) and not one.endswith(" removed") for one in changed)
 
 
 def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output = "table") -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 from bedrock_meter.cli.deployed import tables_of
 from bedrock_meter.clock import now_ms
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
-from bedrock_meter.local.failures import BadInput
+from bedrock_meter.local.failures import BadInput, NotAgreed
 from bedrock_meter.tenants.audit import AuditTrail
 from bedrock_meter.tenants.onboarding import Applied, apply
 from bedrock_meter.tenants.planning import Planning
@@ -78,22 +78,33 @@ def planning(outputs: Mapping[str, str], by: str) -> Planning:
     )
 
 
-def apply_gateways(gateways: GatewayDefinition, outputs: Mapping[str, str]) -> bool:
+def apply_gateways(
+    gateways: GatewayDefinition, outputs: Mapping[str, str], seen: GatewayDefinition | None = None
+) -> bool:
     """Make these the gateways of a stack, and no others. Doing it again changes nothing.
+
+    Args:
+        gateways: As they are to be.
+        outputs: Of the stack.
+        seen: As they were when this was agreed to; others that are there by now stay. None = whatever they are.
 
     Returns:
         Whether anything changed.
 
     Raises:
-        LeaseLost: Somebody else keeps changing them.
+        NotAgreed: They are others than those that were seen; nothing was changed.
+        LeaseLost: Another writer keeps changing them.
     """
     from bedrock_meter.storage.tenants import PynamoDBTenantStore
 
     tables = tables_of(outputs)
     store = PynamoDBTenantStore(tables)
     before = store.trust()
-    if (before.gateways, before.metadata_key) == (gateways.principals, gateways.metadata_key):
+    present = GatewayDefinition(before.gateways, before.metadata_key)
+    if present == gateways:
         return False
+    if seen is not None and present != seen:
+        raise NotAgreed("the gateways were changed by another writer meanwhile: run it again to see the difference")
     if not store.put_gateways(gateways):
         raise LeaseLost("the gateways were changed by others several times meanwhile; nothing was changed here")
     return True

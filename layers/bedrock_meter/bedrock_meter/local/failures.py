@@ -6,6 +6,8 @@
     └── CommandFailed       one line for the user, and an exit code
         ├── BadInput        2  an argument or a file cannot be used; nothing was sent
         ├── Unaccounted     3  what was sent did not come out in the counts, or two counts contradict each other
+        ├── NoLog           3  what was given to replay holds no record; nothing was sent
+        ├── NotAgreed       4  it would change or lose something, and that was not agreed to; it was not done
         └── LocalStackFailed  1  the local stack cannot be started, deployed or used
 """
 
@@ -29,6 +31,18 @@ class BadInput(CommandFailed):
 
 class LocalStackFailed(CommandFailed):
     """The local stack is missing, did not start, or refused the template."""
+
+
+class NoLog(CommandFailed):
+    """What was given is no invocation log: it holds no record at all. Nothing was sent."""
+
+    exit_code = 3
+
+
+class NotAgreed(CommandFailed):
+    """What the command would change or lose was not agreed to, or is something else by now. It was not done."""
+
+    exit_code = 4
 
 
 class Unaccounted(CommandFailed):

@@ -89,11 +89,11 @@ class Replay:
         total = sum(message.is_record for message in messages)
         sent = 0
         for batch in batches(messages, self._clock):
-            tell(f"recorded {sent} of {total} records")
+            tell(f"sent {sent} of {total} records")
             put(self._logs, self._outputs["InvocationLogGroup"], batch)
             sent += batch.records
             self._await_recorded(batch, sent)
-        tell(f"all {total} records are recorded; waiting for verdicts and events")
+        tell(f"{recorder_words(Counts.measured(self._recorder.sums))}; waiting for verdicts and events")
         return self._settle(sent)
 
     def _await_recorded(self, batch: Batch, expected: int) -> None:
@@ -170,6 +170,21 @@ class Replay:
             return ""
         document = payload if isinstance(payload, dict) else {}
         return f"{function} says: {document.get('errorType', 'error')}: {document.get('errorMessage', 'no reason')}"
+
+
+def recorder_words(counts: Counts) -> str:
+    """Say what became of all records, as the recorder measured it: "all recorded" only if all of them were."""
+    if counts.read and counts.recorded == counts.read:
+        return f"all {counts.read:,} records are recorded"
+    others = {
+        "known already": counts.duplicates,
+        "of failed calls": counts.errors,
+        "in quarantine": counts.quarantined,
+    }
+    said = ", ".join(
+        [f"{counts.recorded:,} recorded", *(f"{count:,} {what}" for what, count in others.items() if count)]
+    )
+    return f"{counts.read:,} records read: {said}"
 
 
 class _Patience:

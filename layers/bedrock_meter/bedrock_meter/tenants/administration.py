@@ -52,12 +52,14 @@ class Described:
         document: As an entry of a tenants file.
         version: Names this state of it; another one after each change.
         updated_ms: When its definition was last changed.
+        definition: The same as ``document``, with its own limits and whether it was removed.
         applied: What the change that led here changed, and from when on it holds; None where it was only read.
     """
 
     document: Mapping[str, Any]
     version: str
     updated_ms: int
+    definition: TenantDefinition
     applied: Applied | None = None
 
 
@@ -135,7 +137,12 @@ class Administration:
         return end_boost(*stores, tenant, identity, by, clock=self._clock, new_id=self._new_id)
 
     def put(
-        self, tenant: str, document: Mapping[str, Any], is_expected: Callable[[str | None], bool], by: str
+        self,
+        tenant: str,
+        document: Mapping[str, Any],
+        is_expected: Callable[[str | None], bool],
+        by: str,
+        what: str = "put",
     ) -> Described:
         """Make a tenant what ``document`` says; what it leaves out gets its default, but a name stays. Twice is once.
 
@@ -144,6 +151,7 @@ class Administration:
             document: An entry of a tenants file; its ``id`` may be missing. What is ``READ_ONLY`` means nothing here.
             is_expected: Whether the present version (None = no such tenant) is one that the caller made this from.
             by: Who changes it.
+            what: The change in a word, for the history.
 
         Raises:
             InvalidDefinition: Something in the document is wrong.
@@ -151,7 +159,7 @@ class Administration:
             LeaseLost: Somebody else keeps changing the limits; sending it again finishes the change.
         """
         definition = definition_of({"id": tenant, **document})
-        return self._put(definition, is_expected, by, "put")
+        return self._put(definition, is_expected, by, what)
 
     def put_limits(
         self, tenant: str, limits: Sequence[Any], is_expected: Callable[[str | None], bool], by: str
@@ -182,7 +190,14 @@ class Administration:
             if not self.store.claim(seen_ms, definition.timezone, entry):
                 raise Changed
         # Also where nothing differs: an earlier attempt may have stopped before its profiles were mapped.
-        (applied,) = apply([definition], self._tenants, self._installation, clock=self._clock, new_id=self._new_id)
+        (applied,) = apply(
+            [definition],
+            self._tenants,
+            self._installation,
+            clock=self._clock,
+            new_id=self._new_id,
+            revisions={definition.id: 0 if known is None else known.revision},
+        )
         if state is None and "tenant" not in applied.changed:
             # The claim had made all of it that there is.
             applied = replace(applied, changed=(*applied.changed, "tenant"))
@@ -234,7 +249,7 @@ class Administration:
         effective = [{**spelled(one, whole.timezone), "source": source_of(whole, one.name)} for one in installed]
         boosts = boosts_not_over(whole, installed, self._clock())
         document = {**document_of(whole), EFFECTIVE: effective, BOOSTS: boosts}
-        return _State(definition, layout, Described(document, f"{updated_ms}-{layout.version}", updated_ms))
+        return _State(definition, layout, Described(document, f"{updated_ms}-{layout.version}", updated_ms, whole))
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,17 +276,23 @@ def document_of(definition: TenantDefinition) -> dict[str, Any]:
     }
 
 
-def definition_of(document: Mapping[str, Any]) -> TenantDefinition:
+def definition_of(document: Mapping[str, Any], *, is_stored: bool = False) -> TenantDefinition:
     """Return the definition that a document holds; what else an answer says beside it is left out.
+
+    Args:
+        document: As an answer or a change has it.
+        is_stored: It is an answer, see ``file.parse``.
 
     Raises:
         InvalidDefinition: Something in it is wrong.
     """
-    (definition,) = parse({"tenants": [{name: one for name, one in document.items() if name in TENANT_KEYS}]})
+    entry = {name: one for name, one in document.items() if name in TENANT_KEYS}
+    (definition,) = parse({"tenants": [entry]}, is_stored=is_stored)
     return definition
 
 
-def _profile(profile: ProfileReference) -> dict[str, str]:
+def _profile(profile: ProfileReference) -> dict[str, Any]:
     model = None if profile.model == UNKNOWN_MODEL else profile.model
-    facts = {"model": model, "routing": profile.routing, "geography": profile.geography}
+    tagged = True if profile.tagged else None
+    facts = {"model": model, "routing": profile.routing, "geography": profile.geography, "tagged": tagged}
     return {"id": profile.arn, **{name: value for name, value in facts.items() if value is not None}}

@@ -7,7 +7,10 @@
         timezone: Europe/Berlin            # optional, UTC by default
         name: Acme Limited                 # optional, for lists only
         fail: closed                       # optional: what the API answers while the tables are down
-        profiles: [053a3ulue40l, {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6, routing: geo}]
+        profiles:
+          - 053a3ulue40l
+          - {id: 44suuwn3n98t, model: anthropic.claude-sonnet-4-6, routing: geo}
+          - {id: 6hxh2nu2q6l4, tagged: true}   # its own by a tag in Bedrock: nothing here gives it or takes it
         principals: [arn:aws:iam::123456789012:role/acme-worker]
         limits:
           - {meter: total_tokens, window: 1h, max: 200k, hard: true}
@@ -50,7 +53,7 @@ _FILE_KEYS = ("tenants", "plans", "gateways")
 _GATEWAY_KEYS = ("principals", "metadata_key")
 TENANT_KEYS = ("id", "name", "timezone", "plan", "profiles", "principals", "limits", "fail", "reserves")
 MAXIMUM_NAME = 200
-_PROFILE_KEYS = ("id", "model", "routing", "geography")
+_PROFILE_KEYS = ("id", "model", "routing", "geography", "tagged")
 
 
 def load(path: Path) -> tuple[TenantDefinition, ...]:
@@ -67,8 +70,14 @@ def load_gateways(path: Path) -> GatewayDefinition | None:
     return read_definitions(path, parse_gateways)
 
 
-def parse(document: object) -> tuple[TenantDefinition, ...]:
-    """Read the parsed content of a tenants file; see ``load``."""
+def parse(document: object, *, is_stored: bool = False) -> tuple[TenantDefinition, ...]:
+    """Read the parsed content of a tenants file; see ``load``.
+
+    Args:
+        document: The content.
+        is_stored: It is what a stack holds, and not what a person wants: a limit may be left there of a profile that
+            the tenant has no more.
+    """
     if not isinstance(document, Mapping) or not isinstance(document.get("tenants"), list):
         raise InvalidDefinition("", "must be a mapping with a list 'tenants', for example: tenants: [{id: acme}]")
     refuse_unknown_keys("", document, _FILE_KEYS)
@@ -78,7 +87,7 @@ def parse(document: object) -> tuple[TenantDefinition, ...]:
     owners: dict[str, str] = {}
     for index, entry in enumerate(document["tenants"]):
         try:
-            definition = _tenant(entry)
+            definition = _tenant(entry, is_stored=is_stored)
             for profile in definition.profiles:
                 if profile.id in owners:
                     raise InvalidDefinition("profiles", f"{profile.id} belongs to tenant {owners[profile.id]} already")
@@ -141,7 +150,7 @@ def _principals(entry: Mapping[object, object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(listed))
 
 
-def _tenant(entry: object) -> TenantDefinition:
+def _tenant(entry: object, *, is_stored: bool) -> TenantDefinition:
     if not isinstance(entry, Mapping):
         raise InvalidDefinition("", "must be a mapping with at least an 'id'")
     refuse_unknown_keys("", entry, TENANT_KEYS)
@@ -155,7 +164,8 @@ def _tenant(entry: object) -> TenantDefinition:
         check_name(name)
     profiles = tuple(_profile(one, f"profiles[{index}]") for index, one in enumerate(_list(entry, "profiles")))
     limits, removes = parse_own_limits(_list(entry, "limits"), timezone)
-    _check_scopes(profiles, limits)
+    if not is_stored:
+        _check_scopes(profiles, limits)
     fail_policy = entry.get("fail")
     if fail_policy is not None and fail_policy not in FAIL_POLICIES:
         raise InvalidDefinition("fail", "must be open or closed: what the API answers while the tables are down")
@@ -192,12 +202,14 @@ def _profile(entry: object, where: str) -> ProfileReference:
     model: object = UNKNOWN_MODEL
     routing: object = None
     geography: object = None
+    tagged: object = False
     if isinstance(entry, Mapping):
         refuse_unknown_keys(where, entry, _PROFILE_KEYS)
         identifier = entry.get("id")
         model = entry.get("model", UNKNOWN_MODEL)
         routing = entry.get("routing")
         geography = entry.get("geography")
+        tagged = entry.get("tagged", False)
     # An id of digits only, or one like 12e4, is a number to YAML and would lose its zeros: it has to be quoted.
     if not isinstance(identifier, str):
         raise InvalidDefinition(where, "must be a profile's id or ARN as text; quote an id that looks like a number")
@@ -213,12 +225,17 @@ def _profile(entry: object, where: str) -> ProfileReference:
         raise InvalidDefinition(
             f"{where}.geography", f"must be one of {', '.join(sorted(GEOGRAPHIES))}, of a profile of geo routing"
         )
+    if not isinstance(tagged, bool):
+        raise InvalidDefinition(
+            f"{where}.tagged", f"{tagged!r}: write true where a tag in Bedrock gives it, or nothing"
+        )
     return ProfileReference(
         profile,
         identifier,
         model,
         routing if isinstance(routing, str) else None if geography is None else GEO,
-        geography=geography if isinstance(geography, str) else None,
+        tagged,
+        geography if isinstance(geography, str) else None,
     )
 
 

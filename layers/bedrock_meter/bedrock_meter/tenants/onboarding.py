@@ -16,6 +16,7 @@ from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingP
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
 from bedrock_meter.tenants.ownership import ProfileMapping, end, give
 from bedrock_meter.tenants.plans import Plan, Plans, by_name, completed, effective_fail_policy, effective_limits
+from bedrock_meter.tenants.seen import in_stored_order, is_as_seen
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 ATTEMPTS = 5
@@ -102,6 +103,7 @@ def apply(
     new_id: Callable[[], str],
     audit: AuditTrail | None = None,
     by: str = "",
+    revisions: Mapping[str, int] | None = None,
 ) -> Iterator[Applied]:
     """Apply definitions one by one, yielding what each changed. Applying them again changes nothing.
 
@@ -118,10 +120,12 @@ def apply(
         new_id: Makes ids of leases.
         audit: Where each change is noted first; None = nowhere.
         by: Who applies.
+        revisions: Of the stored definitions that the caller looked at, by tenant; 0 = there was none. A tenant that
+            has another one by now is refused before anything of it changes. None = apply over whatever there is.
 
     Raises:
         InvalidDefinition: A plan is not defined, or limits of plan and tenant cannot stand together.
-        LeaseLost: Somebody else keeps changing the same tenant.
+        LeaseLost: Another writer keeps changing the same tenant, or changed its definition since it was looked at.
     """
     plans = by_name(tenants.plans())
     for definition in definitions:
@@ -134,6 +138,8 @@ def apply(
         changed: list[str] = []
         effective_ms = now_ms
         known = tenants.tenant(definition.id)
+        if revisions is not None and revisions.get(definition.id, 0) != (known.revision if known is not None else 0):
+            raise LeaseLost(f"{definition.id} was changed by another writer meanwhile; nothing of it was changed here")
         wanted = _completed(definition, known)
         limits = effective_limits(wanted, plans)
         if audit is not None:
@@ -155,7 +161,7 @@ def apply(
             changed.append(f"{kind} {name} removed")
             effective_ms = max(effective_ms, to_ms)
         if known != wanted:
-            update_definition(tenants, definition.id, now_ms, partial(_completed, definition))
+            update_definition(tenants, definition.id, now_ms, partial(_over, definition, known))
             changed.append("tenant")
         if changed:
             settle_limits(tenants, installation, definition.id, clock=clock, new_id=new_id)
@@ -188,7 +194,7 @@ def _given(
     tenants: TenantStore, definition: TenantDefinition, wanted: TenantDefinition, now_ms: int
 ) -> Iterator[tuple[str, str, int]]:
     """Give the tenant what its definition names; yields kind, name and from when on of each change."""
-    named = {profile.id for profile in definition.profiles}
+    named = {profile.id for profile in definition.profiles if not profile.tagged}
     for profile in wanted.profiles:
         from_ms = map_profile(tenants, profile, definition.id, now_ms) if profile.id in named else None
         if from_ms is not None:
@@ -216,12 +222,37 @@ def _taken(
             yield "principal", principal, to_ms
 
 
+def wanted_definition(definition: TenantDefinition, known: TenantDefinition | None) -> TenantDefinition:
+    """Return what a tenant is to be: its definition, with what that leaves open and is known already."""
+    return replace(_completed(definition, known), reserves=definition.reserves)
+
+
+def _over(
+    definition: TenantDefinition, seen: TenantDefinition | None, held: TenantDefinition | None
+) -> TenantDefinition:
+    """Return what is to be stored over ``held``. Tags and boosts that came since it was ``seen`` are kept.
+
+    Raises:
+        LeaseLost: A person changed it since.
+    """
+    if held is not None and (seen is None or not is_as_seen(held, seen)):
+        raise LeaseLost(f"the definition of {definition.id} was changed by another writer meanwhile: run it again")
+    return _completed(definition, held)
+
+
 def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> TenantDefinition:
-    """Return what is to be stored: the definition, with what it leaves open and tags have brought."""
+    """Return what is to be stored: the definition, with what it leaves open and tags have brought.
+
+    Profiles and principals that are the same ones keep their stored order, which means nothing.
+    """
     held = {one.id: one for one in known.profiles} if known is not None else {}
     profiles = []
     for profile in definition.profiles:
         before = held.get(profile.id)
+        if profile.tagged:
+            # Listed to say whose it is: a tag gives it and takes it, and no definition does.
+            profiles += [before] if before is not None else []
+            continue
         if before is not None:
             model = before.model if profile.model == UNKNOWN_MODEL else profile.model
             arn = before.arn if profile.arn == profile.id else profile.arn
@@ -232,8 +263,18 @@ def _completed(definition: TenantDefinition, known: TenantDefinition | None) -> 
     named = {one.id for one in profiles}
     profiles += [one for one in held.values() if one.tagged and one.id not in named]
     name = definition.name or (known.name if known is not None else None)
-    boosts = known.boosts if known is not None else ()
-    return replace(definition, profiles=tuple(profiles), name=name, boosts=boosts, reserves=False)
+    if known is None:
+        return replace(definition, profiles=tuple(profiles), name=name, reserves=False)
+    same = {one.id: one for one in profiles} == held
+    return replace(
+        definition,
+        profiles=known.profiles if same else tuple(profiles),
+        principals=in_stored_order(definition.principals, known.principals),
+        removes=in_stored_order(definition.removes, known.removes),
+        name=name,
+        boosts=known.boosts,
+        reserves=False,
+    )
 
 
 def installed_limits(installation: InstallationStore, tenant: str) -> tuple[Limit, ...]:

@@ -28,6 +28,9 @@ class OverviewStore(Protocol):
     def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
         """Read (version, periods) of a profile's mapping."""
 
+    def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
+        """Read (version, periods) of a principal's or a pattern's mapping."""
+
 
 @dataclass(frozen=True, slots=True)
 class Overviews:
@@ -68,6 +71,11 @@ class Overviews:
         """Return the mappings of those profiles that have one, in the order of ``profiles``; one batch read."""
         found = self.directory.ask(Question(profiles=profiles)).profiles
         return [{"id": one, "periods": periods_document(found[one])} for one in profiles if found.get(one)]
+
+    def principal_mappings(self, principals: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the mappings of those principals and patterns that have one, in their order; one read each."""
+        found = {one: self.tenants.principal_periods(one)[1] for one in principals}
+        return [{"principal": one, "periods": periods_document(found[one])} for one in principals if found[one]]
 
     def _profile(self, profile: ProfileReference) -> dict[str, Any]:
         return {

@@ -81,6 +81,19 @@ class Installed:
         )
 
 
+def plan_changes(wanted: Sequence[Plan], held: Mapping[str, Plan]) -> dict[str, Plan]:
+    """Return the plans that change where ``wanted`` are put over ``held``, as they are to be, by name.
+
+    A plan that becomes the default one takes over from the one that was, which comes first: there are never two.
+    """
+    changes = {plan.name: plan for plan in wanted if held.get(plan.name) != plan}
+    if any(plan.is_default for plan in wanted):
+        named = {plan.name for plan in wanted}
+        former = [plan for plan in held.values() if plan.is_default and plan.name not in named]
+        changes = {**{plan.name: replace(plan, is_default=False) for plan in former}, **changes}
+    return changes
+
+
 class Planning:
     """Changes plans, and the limits of who has them.
 
@@ -138,12 +151,7 @@ class Planning:
         """
         held = by_name(self._tenants.plans())
         check(held)
-        changes = {plan.name: plan for plan in wanted if held.get(plan.name) != plan}
-        if any(plan.is_default for plan in wanted):
-            named = {plan.name for plan in wanted}
-            former = [plan for plan in held.values() if plan.is_default and plan.name not in named]
-            # First, so that there are never two.
-            changes = {**{plan.name: replace(plan, is_default=False) for plan in former}, **changes}
+        changes = plan_changes(wanted, held)
         after = {**held, **changes}
         if len(after) > MOST_PLANS:
             raise InvalidDefinition("plans", f"{len(after)} plans: a stack has at most {MOST_PLANS}")

@@ -5,14 +5,14 @@ Every step may be the last one, and doing it again ends in the same place: one p
 tables (``Provisioner``), or the admin API for somebody who may not touch them (``cli/adding_over.py``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bedrock_meter.errors import InvalidDefinition
 from bedrock_meter.limits.installation import InstallationStore, install_limits
 from bedrock_meter.limits.limit import Limit, plan_change
 from bedrock_meter.limits.windows import CalendarWindow
-from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
+from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference, limit_words
 from bedrock_meter.tenants.catalog import HAD, ProfileCatalog, Provided
 from bedrock_meter.tenants.onboarding import TenantStore, keep_own_limits, map_profile, settle_limits, update_definition
 from bedrock_meter.tenants.plans import Plans, by_name, completed, effective_limits
@@ -52,12 +52,18 @@ class Added:
         changed: What changed (or would), in words; empty if all was as wanted.
         profiles: A profile for each source.
         effective_ms: From when on all of it holds.
+        lost: Limits that it had and has no more, or has in another form, as ``--limit`` takes them.
+        can_deny: Whether any of its limits can deny a call.
+        is_attributed: Whether it has a profile or a principal, so that calls can be its own.
     """
 
     tenant: str
     changed: tuple[str, ...]
     profiles: tuple[Provided, ...]
     effective_ms: int
+    lost: tuple[str, ...] = ()
+    can_deny: bool = True
+    is_attributed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +90,27 @@ class Addition:
         limits: All limits that it is to have.
         profiles: How it gets its profile, by source.
         changed: What that changes, in words; empty = nothing.
+        lost: As of ``Added``.
     """
 
     definition: TenantDefinition
     limits: tuple[Limit, ...]
     profiles: Mapping[str, Provided]
     changed: tuple[str, ...]
+    lost: tuple[str, ...]
+
+    def added(self, profiles: Iterable[Provided], effective_ms: int) -> Added:
+        """Return what it comes to, with these profiles and from this instant on."""
+        provided = tuple(profiles)
+        return Added(
+            self.definition.id,
+            self.changed,
+            provided,
+            effective_ms,
+            self.lost,
+            can_deny=any(not one.shadow for one in self.limits),
+            is_attributed=bool(provided or self.definition.profiles or self.definition.principals),
+        )
 
 
 def plan_addition(wanted: Wanted, standing: Standing, catalog: ProfileCatalog) -> Addition:
@@ -114,7 +135,9 @@ def plan_addition(wanted: Wanted, standing: Standing, catalog: ProfileCatalog) -
     changed += [f"{one.how} {one.model}" for one in profiles.values() if one.how != HAD]
     if known != definition:
         changed.append("tenant")
-    return Addition(definition, limits, profiles, tuple(changed))
+    after = {limit_words(one) for one in limits}
+    lost = tuple(words for words in map(limit_words, installed) if words not in after)
+    return Addition(definition, limits, profiles, tuple(changed), lost)
 
 
 class Provisioner:
@@ -171,7 +194,7 @@ class Provisioner:
         if gauge is not None:
             plan_change(gauge.layout, limits)  # refuses what could not be installed
         if dry_run or not addition.changed:
-            return Added(wanted.tenant, addition.changed, tuple(profiles.values()), now_ms)
+            return addition.added(profiles.values(), now_ms)
         before, after = difference(
             definition_document(known, present), definition_document(addition.definition, limits)
         )
@@ -193,7 +216,7 @@ class Provisioner:
             self._tenants, wanted.tenant, now_ms, lambda held: merged(wanted, held, references, installed=present)
         )
         settle_limits(self._tenants, self._installation, wanted.tenant, clock=self._clock, new_id=self._new_id)
-        return Added(wanted.tenant, addition.changed, tuple(profiles.values()), effective_ms)
+        return addition.added(profiles.values(), effective_ms)
 
 
 def _routes(wanted: Wanted, catalog: ProfileCatalog) -> dict[str, Route]:
