@@ -8,10 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from bedrock_meter.api.holding import Holding
-from bedrock_meter.api.reservations import METADATA_KEY
-from bedrock_meter.client import RESERVATION_KEY
 from bedrock_meter.clock import iso
-from bedrock_meter.limits import reservations as domain
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, bucket_name, read
 from bedrock_meter.limits.limit import Limit
@@ -97,10 +95,6 @@ def amounts(answer: Answer) -> dict[str, object]:
     return {one["limit"]: one["amount"] for one in answer.document["amounts"]}
 
 
-def test_the_metadata_is_what_the_recorder_looks_for_and_what_the_guard_sends() -> None:
-    assert METADATA_KEY == domain.METADATA_KEY == RESERVATION_KEY
-
-
 def test_what_is_held_is_named_by_limit_and_shown_as_it_was_asked_for() -> None:
     desk = Desk(limit("1h", 1000), limit("day", 5000), limit("1h", 5, meter=Meter.REQUESTS))
     made = desk.reserve(model=CLAUDE, ttl_seconds=60)
@@ -111,7 +105,7 @@ def test_what_is_held_is_named_by_limit_and_shown_as_it_was_asked_for() -> None:
         {"limit": "total_tokens-1h", "meter": "total_tokens", "amount": 400},
         {"limit": "total_tokens-day", "meter": "total_tokens", "amount": 400},
     ]
-    assert document["metadata"] == {METADATA_KEY: document["id"]}
+    assert document["metadata"] == {RESERVATION_KEY: document["id"]}
     assert (document["key"], document["kind"], document["model"]) == ("k1", "call", CLAUDE)
     assert (document["profile"], document["estimate"]) == ({"id": "a1", "arn": ARN}, {"requests": 1, **ESTIMATE})
     assert (document["created_at"], document["expires_at"]) == (iso(NOW_MS), iso(NOW_MS + 60_000))

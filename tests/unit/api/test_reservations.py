@@ -8,8 +8,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from bedrock_meter.api.requests import MAX_BODY_BYTES
-from bedrock_meter.api.reservations import METADATA_KEY, PAUSES_MS, Denied, Reserved, Wanted
+from bedrock_meter.api.reservations import PAUSES_MS, Denied, Reserved, Wanted
 from bedrock_meter.clock import iso
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from tests.doubles.holding import MemoryReservations
 from tests.doubles.http import Answer, World, gauge, request
 from tests.doubles.records import NOW_MS, limit
@@ -58,7 +59,7 @@ def test_a_reservation_is_made_and_goes_into_the_request_metadata_as_it_is() -> 
         "created_at": iso(NOW_MS),
         "expires_at": iso(NOW_MS + 60_000),
         "degraded": False,
-        "metadata": {METADATA_KEY: "r1"},
+        "metadata": {RESERVATION_KEY: "r1"},
     }
     assert held.room["acme"] == 60
 

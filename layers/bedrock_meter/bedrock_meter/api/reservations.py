@@ -21,15 +21,13 @@ from bedrock_meter.api.requests import body_bytes, json_object, matching, query,
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.clock import iso
 from bedrock_meter.errors import Contended, UnknownCost
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import rate_limit_headers
 from bedrock_meter.money import usd_text
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, failure_name
 from bedrock_meter.storage.gauges import CONFLICT
-
-METADATA_KEY = "bedrock-meter-reservation"
-"""Key of Bedrock's ``requestMetadata`` that brings a reservation's id into the invocation log."""
 
 KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
@@ -335,7 +333,7 @@ def _document(tenant: str, held: Reserved, *, source: str | None = None, is_degr
         "expires_at": iso(held.expires_ms),
         **({"allowed": True} if is_degraded else {}),
         "degraded": is_degraded,
-        "metadata": {METADATA_KEY: held.id} if held.id else {},
+        "metadata": {RESERVATION_KEY: held.id} if held.id else {},
     }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits.boosts import least_maximum
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate, amount_of, amount_under, is_touched
 from bedrock_meter.limits.gauge import Gauge, Reading, has_room_from_ms, read
@@ -20,9 +21,6 @@ from bedrock_meter.limits.holds import RETRY_RESERVED_MS, charged_name, expiry_b
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.suspension import Suspension
-
-METADATA_KEY = "bedrock-meter-reservation"
-"""Entry of a call's ``requestMetadata`` that names its reservation; Bedrock writes it into the log."""
 
 DEFAULT_LIFETIME_MS = 300_000
 """Longer than the log's lag (usually less than three minutes) and a call of two minutes together."""
@@ -155,7 +153,7 @@ def named_in(metadata: Iterable[tuple[str, str]]) -> str:
     Its caller chose it, so it is no proof of anything: it can only name a reservation of the tenant that the call
     belongs to.
     """
-    return next((value for name, value in metadata if name == METADATA_KEY and _is_id(value)), "")
+    return next((value for name, value in metadata if name == RESERVATION_KEY and _is_id(value)), "")
 
 
 def needed(installed: InstalledLimit, estimate: Estimate) -> int:
