@@ -10,20 +10,21 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-DECREASE: Final = 0.7
-"""What is left of a pace after a refusal."""
+DECREASE: Final = 0.8
+"""What is left of a pace after a refusal: little is taken, since those who ask most are refused most often."""
 
-INCREASE: Final = 5.0
+INCREASE: Final = 10.0
 """Requests a second by which a pace grows in a second of asking at that pace."""
 
 SLOWEST: Final = 1.0
 """Requests a second that no refusal takes away."""
 
-SPACING_SECONDS: Final = 0.1
-"""Refusals that come closer together than this are one."""
-
 AVERAGE_SECONDS: Final = 1.0
-"""Over how long the rate of asking is averaged, and how much of a pace may be asked at once."""
+"""Over how long the rate of asking is averaged."""
+
+AT_ONCE: Final = 20.0
+AT_ONCE_SECONDS: Final = 0.25
+"""So many requests, or so much of a pace, may be asked at once, whichever is more."""
 
 FORGOTTEN_SECONDS: Final = 60.0
 """A tenant without a refusal for so long is not slowed any more."""
@@ -38,14 +39,16 @@ class _Flow:
     Attributes:
         rate: Requests a second, averaged.
         asked_at: Instant of ``rate``.
+        since: Instant of its first request: the average begins at 0.
         limit: Its pace in requests a second; None while it was not refused.
         room: Requests that it may send at once under its pace.
         room_at: Instant of ``room``.
-        refused_at: Instant of the last refusal that slowed it.
+        refused_at: Instant of the last refusal.
     """
 
     rate: float
     asked_at: float
+    since: float
     limit: float | None = None
     room: float = 0.0
     room_at: float = 0.0
@@ -75,7 +78,7 @@ class Paces:
         if flow is None:
             if len(self._flows) >= CAPACITY:
                 self._flows.clear()
-            flow = self._flows[tenant] = _Flow(0.0, now)
+            flow = self._flows[tenant] = _Flow(0.0, now, now)
         flow.rate = _decayed(flow, now) + 1 / AVERAGE_SECONDS
         flow.asked_at = now
         if flow.limit is not None:
@@ -85,13 +88,14 @@ class Paces:
     def refused(self, tenant: str, now: float) -> None:
         """Slow a tenant down: the gateway did not take its request."""
         flow = self._flows.get(tenant)
-        if flow is None or now - flow.refused_at < SPACING_SECONDS:
+        if flow is None:
             return
         if flow.limit is None:
-            flow.limit = max(SLOWEST, _decayed(flow, now))
-            flow.room, flow.room_at = _most(flow.limit), now
+            known_for = -math.expm1(-(now - flow.since) / AVERAGE_SECONDS)
+            flow.limit = max(SLOWEST, _decayed(flow, now) / max(known_for, 0.1))
+            flow.room, flow.room_at = AT_ONCE, now
         flow.limit = max(SLOWEST, flow.limit * DECREASE)
-        flow.room = min(flow.room, _most(flow.limit))
+        flow.room = min(flow.room, AT_ONCE)
         flow.refused_at = now
 
     def answered(self, tenant: str, now: float) -> None:
@@ -110,7 +114,7 @@ def _decayed(flow: _Flow, now: float) -> float:
 
 
 def _most(limit: float) -> float:
-    return max(1.0, limit * AVERAGE_SECONDS)
+    return max(AT_ONCE, limit * AT_ONCE_SECONDS)
 
 
 class RetryBudget:
