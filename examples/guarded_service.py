@@ -8,12 +8,13 @@ a client of the local stack does here.
 """
 
 import sys
+from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 
 from botocore.credentials import Credentials
 
-from bedrock_meter.client import RESERVATION_KEY, HttpTransport, TenantGuard, TenantThrottled
+from bedrock_meter.client import RESERVATION_KEY, HttpTransport, QuotaBusy, TenantGuard, TenantThrottled
 from examples.local_stack import MODEL, apply_tenants, create_profile, local_stack, wait_for, write_record
 
 QUESTION = [{"role": "user", "content": [{"text": "What is on my next invoice?"}]}]
@@ -59,18 +60,32 @@ def main() -> int:
     print(f"   {limit_line(transport, tenant)}")
 
     for number in range(2, MORE_THAN_ENOUGH):
-        try:
-            answer = ask()
-        except TenantThrottled as denied:
-            print(f"3. call {number} is denied before Bedrock sees it: {denied}")
+        status, headers, answer = respond(ask)
+        if status == 429:
+            print(f"3. call {number} is denied before Bedrock sees it: {answer['detail']}")
             print(f"   {limit_line(transport, tenant)}")
             guard.close()
-            return 0 if denied.retry_after and 0 < denied.retry_after <= 3_900 else 1
+            return 0 if 0 < int(headers.get("Retry-After", 0)) <= 3_900 else 1
         reservation = answer["ResponseMetadata"]["bedrock-meter"]["reservation"]
         log(stack, profile, answer, reservation)
         wait_for("the settlement", lambda held=reservation: settled(transport, tenant, held))  # type: ignore[misc]
     print(f"{MORE_THAN_ENOUGH} calls, and none was denied", file=sys.stderr)
     return 1
+
+
+def respond(ask: Callable[[], Any]) -> tuple[int, Mapping[str, str], Any]:
+    """Return status, headers and document of what a service answers its own caller.
+
+    A denial is a 429 with the tenant's own wait, or without one where waiting does not help. A quota API that was asked
+    too fast is no denial: 503, and when to come again.
+    """
+    try:
+        return 200, {}, ask()
+    except TenantThrottled as denied:
+        wait = {} if denied.retry_after is None else {"Retry-After": str(denied.retry_after)}
+        return 429, wait, denied.problem()
+    except QuotaBusy as busy:
+        return 503, {"Retry-After": str(busy.retry_after)}, {"title": "Try again", "status": 503, "detail": str(busy)}
 
 
 def log(stack: Any, profile: str, answer: Any, reservation: str) -> None:

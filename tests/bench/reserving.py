@@ -20,12 +20,12 @@ from typing import Any
 import msgspec
 
 from bedrock_meter import clock
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits import wiring
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import read
 from bedrock_meter.limits.reservations import (
     LONGEST_LIFETIME_MS,
-    METADATA_KEY,
     Reservation,
     admitting_charges,
     charged_for,
@@ -227,7 +227,7 @@ def recorded(scene: Scene, first: int, *, settles: bool, counting: Any = None) -
     meter = ingestion(client, lambda: None, scene.tables, "", retention_ms=400 * DAY_MS, now=lambda: NOW_MS)
     batch = []
     for number in range(RECORDS):
-        metadata = ((METADATA_KEY, made(process).id),) if settles else ()
+        metadata = ((RESERVATION_KEY, made(process).id),) if settles else ()
         one = invocation(first + number, TENANT)
         batch.append(msgspec.structs.replace(one, metadata=metadata, event_ms=NOW_MS))
     report = Recorded()

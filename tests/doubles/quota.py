@@ -14,18 +14,33 @@ from bedrock_meter.client import (
     RESERVATION_KEY,
     Amounts,
     Denial,
+    ForeignProfile,
     Profile,
     QuotaRefused,
     Reservation,
     ReservationRequest,
 )
-from bedrock_meter.client.table_transport import Wanted
 from bedrock_meter.money import parse_usd
 
 MODEL = "anthropic.claude-sonnet-4-6"
+REGION = "us-east-1"
 PROFILE_ID = "a1c3m5e7k9q2"
 PROFILE_ARN = f"arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/{PROFILE_ID}"
 RETRY_MS = 90_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A question, as it arrives at the service."""
+
+    key: str
+    estimate: Mapping[str, int]
+    ttl_ms: int
+    kind: str
+    model: str | None
+    profile: str | None
+    region: str | None = None
+    tier: str | None = None
 
 
 class KeyUsed(Exception):
@@ -60,12 +75,14 @@ class QuotaService:
     Attributes:
         maximum: Per tenant.
         used: Per tenant: what was recorded.
-        profiles: (id, ARN) by tenant and model.
+        profiles: (id, ARN) by tenant and model, or by tenant and a profile's ARN or id.
+        fail: The effective policy of each tenant; ``closed`` where it says nothing, since its limit is strict.
     """
 
     maximum: dict[str, int]
     used: dict[str, int] = field(default_factory=dict)
     profiles: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    fail: dict[str, str] = field(default_factory=dict)
     suspended: set[str] = field(default_factory=set)
     held: dict[str, Held] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
@@ -114,10 +131,27 @@ class QuotaService:
                     "remaining": max(0, maximum - used - reserved),
                 }
                 return Denied(limit, need, None if need > maximum else now_ms + RETRY_MS)
-            profile = self.profiles.get((tenant, wanted.model)) if wanted.model else None
+            if any(wanted.profile in one for (owner, _), one in self.profiles.items() if owner != tenant):
+                raise ForeignProfile(tenant, wanted.profile)
+            profile = self._profile(tenant, wanted)
             held = Held(identity, wanted, dict(wanted.estimate), now_ms + wanted.ttl_ms, profile)
             self.held[identity] = held
             return held
+
+    def available(self, tenant: str) -> list[dict[str, Any]]:
+        """What the tenant has, as an answer lists it."""
+        return [
+            {"id": identity, "arn": arn, "model": model, "routing": "in-region", "geography": None, "region": REGION}
+            for (owner, model), (identity, arn) in self.profiles.items()
+            if owner == tenant
+        ]
+
+    def _profile(self, tenant: str, wanted: Any) -> tuple[str, str] | None:
+        if wanted.profile is not None:
+            return next(
+                (one for (owner, _), one in self.profiles.items() if owner == tenant and wanted.profile in one), None
+            )
+        return self.profiles.get((tenant, wanted.model)) if wanted.model else None
 
     def shrink(
         self, tenant: str, reservation: str, usage: Mapping[str, int], extend_ms: int | None, now_ms: int
@@ -171,6 +205,8 @@ class MemoryTransport:
             request.kind,
             request.model,
             request.profile,
+            request.region,
+            request.tier,
         )
         now_ms = self.quota.now_ms()
         try:
@@ -180,10 +216,12 @@ class MemoryTransport:
         if answer is None:
             raise QuotaRefused(404, "Tenant not found", tenant)
         if isinstance(answer, Denied):
-            document = denial_document(tenant, answer, now_ms)
+            document = {**denial_document(tenant, answer, now_ms), "fail": self.quota.fail.get(tenant, "closed")}
             return Denial(document, document["retry_after_seconds"])
         profile = Profile(*answer.profile) if answer.profile else None
-        return Reservation(answer.id, profile, {RESERVATION_KEY: answer.id})
+        fail: Any = self.quota.fail.get(tenant, "closed")
+        available = self.quota.available(tenant) if profile is None else ()
+        return Reservation(answer.id, profile, {RESERVATION_KEY: answer.id}, fail=fail, available_profiles=available)
 
     def shrink(self, tenant: str, reservation_id: str, usage: Amounts, extend_seconds: int | None = None) -> None:
         self._attempt()
@@ -264,22 +302,29 @@ class QuotaServer:
         return problem(404, "No such resource")
 
     def _reserve(self, tenant: str, body: dict[str, Any], now_ms: int) -> Answer:
-        assert body.keys() <= {"key", "model", "profile", "estimate", "ttl_seconds", "kind"}
+        assert body.keys() <= {*("key", "model", "profile", "region", "tier", "estimate", "ttl_seconds", "kind")}
         estimate = {"requests": 1, **_by_kind(body["estimate"])}
         wanted = Wanted(
-            body["key"], estimate, body["ttl_seconds"] * 1_000, body["kind"], body.get("model"), body.get("profile")
+            body["key"],
+            estimate,
+            body["ttl_seconds"] * 1_000,
+            body["kind"],
+            *(body.get(name) for name in ("model", "profile", "region", "tier")),
         )
         try:
             answer = self.quota.reserve(tenant, wanted, now_ms)
         except KeyUsed as used:
             return problem(409, "Key already used", reservation=str(used))
+        except ForeignProfile:
+            return problem(403, "Foreign profile", type="urn:bedrock-meter:foreign-profile")
         except Exception:  # noqa: BLE001 - whatever the storage ends with
             return problem(503, "Quota unknown", headers={"Retry-After": "1"})
         if answer is None:
             return problem(404, "Tenant not found")
         if isinstance(answer, Denied):
             title = "Quota exceeded" if answer.limit else "Tenant suspended"
-            return problem(429, title, **denial_document(tenant, answer, now_ms))
+            fail = self.quota.fail.get(tenant, "closed")
+            return problem(429, title, **denial_document(tenant, answer, now_ms), fail=fail)
         profile = None if answer.profile is None else {"id": answer.profile[0], "arn": answer.profile[1]}
         document: dict[str, Any] = {
             "id": answer.id,
@@ -294,6 +339,12 @@ class QuotaServer:
             "created_at": clock.iso(now_ms),
             "expires_at": clock.iso(answer.expires_ms),
             "degraded": False,
+            "fail": self.quota.fail.get(tenant, "closed"),
+            **(
+                {"available_profiles": self.quota.available(tenant)}
+                if profile is None and (wanted.model or wanted.profile)
+                else {}
+            ),
             "metadata": {RESERVATION_KEY: answer.id},
         }
         return Answer(201, document)

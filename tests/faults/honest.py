@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bedrock_meter.errors import Contended, ForeignProfile, UnknownCost
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits.destination import Called
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.installation import install_limits
-from bedrock_meter.limits.reservations import METADATA_KEY, Reservation
+from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.reserving import Answer, Reservations
 from bedrock_meter.limits.wiring import reservations
 from bedrock_meter.pricing.rating import Call, Rated
@@ -397,7 +398,7 @@ class Honest:
             "operation": "InvokeModel" if profile.model == CANVAS else "Converse",
             "modelId": profile.arn if self.chance.random() < 0.7 else profile.id,
             "identity": {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/service/session"},
-            "requestMetadata": {METADATA_KEY: reservation},
+            "requestMetadata": {RESERVATION_KEY: reservation},
         }
         if used is None:
             record["errorCode"] = "ThrottlingException"

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bedrock_meter.errors import Contended
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import read
 from bedrock_meter.limits.installation import install_limits
-from bedrock_meter.limits.reservations import METADATA_KEY, Reservation
+from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.wiring import reservations
 from bedrock_meter.storage import gauges
@@ -138,7 +139,7 @@ class Market:
         line = Line(request, request, profile, self.world.scheduler.now_ms, (used, 0, 0, 0), error)
         record = json.loads(message_of(line))
         if reservation:
-            record["requestMetadata"] = {METADATA_KEY: reservation, "job": "nightly"}
+            record["requestMetadata"] = {RESERVATION_KEY: reservation, "job": "nightly"}
         ready_ms = self.world.scheduler.now_ms + self.chance.choice(self.workload.lags_ms)
         self._log.append((ready_ms, json.dumps(record)))
         if error is None:

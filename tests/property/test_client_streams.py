@@ -65,10 +65,12 @@ def watched(stream: Any, actions: list[Any]) -> list[Any]:
 def test_a_reader_cannot_tell_the_difference(events: Any, cut: int, actions: list[Any]) -> None:
     plain, guarded = raw_of(events, cut), raw_of(events, cut)
     observed: list[Any] = []
-    stream = GuardedStream(stream_of(guarded), observed.append)
+    failures: list[EventStreamError] = []
+    stream = GuardedStream(stream_of(guarded), observed.append, failures.append)
     seen = watched(stream, actions)
     assert seen == watched(stream_of(plain), actions)
     assert guarded.is_closed == plain.is_closed
+    assert [str(one) for one in failures] == [one for one in seen if isinstance(one, str) and "slow" in one]
     assert observed == [one for one in seen if isinstance(one, dict)], "each event once, and no other"
 
 

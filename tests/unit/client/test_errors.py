@@ -3,7 +3,15 @@ from decimal import Decimal
 
 import pytest
 
-from bedrock_meter.client import InvalidMetadata, NoProfile, QuotaRefused, QuotaUnavailable, TenantThrottled
+from bedrock_meter.client import (
+    ForeignProfile,
+    InvalidMetadata,
+    NoProfile,
+    QuotaBusy,
+    QuotaRefused,
+    QuotaUnavailable,
+    TenantThrottled,
+)
 from bedrock_meter.client.errors import amount
 from bedrock_meter.errors import MeterError
 
@@ -31,9 +39,12 @@ def test_a_suspended_tenant_has_no_limit() -> None:
     "error",
     [
         TenantThrottled("acme", DOCUMENT, 312, remembered=True),
-        QuotaUnavailable("why"),
+        QuotaUnavailable("why", closed=True, retry_after=7, kind="lost"),
+        QuotaBusy("why", 3, remembered=True),
         QuotaRefused(404, "Tenant not found", "so it is"),
         NoProfile("acme", "model"),
+        NoProfile("acme", "model", [{"id": "p", "model": "m"}]),
+        ForeignProfile("acme", "p"),
         InvalidMetadata("why"),
     ],
 )
@@ -43,6 +54,22 @@ def test_errors_travel_between_processes(error: MeterError) -> None:
     assert {k: v for k, v in vars(copy).items() if k != "_document"} == {
         k: v for k, v in vars(error).items() if k != "_document"
     }
+
+
+def test_what_a_tenant_has_is_listed_in_one_sentence() -> None:
+    available = [
+        {"id": "p1", "model": "x.y", "routing": "geographic", "geography": "eu", "region": "eu-west-1"},
+        {"id": "p2", "model": "x.y", "routing": "global", "geography": None, "region": "eu-west-1"},
+        {"id": "p3"},
+    ]
+    said = "for eu.x.y (it has p1: x.y eu eu-west-1, p2: x.y global eu-west-1, p3): add one"
+    assert said in str(NoProfile("acme", "eu.x.y", available))
+    assert "for eu.x.y: add one" in str(NoProfile("acme", "eu.x.y"))
+
+
+def test_busy_always_says_when_to_ask_again() -> None:
+    assert [QuotaBusy("why", seconds).retry_after for seconds in (0, 1, 7)] == [1, 1, 7]
+    assert isinstance(QuotaBusy("why"), QuotaUnavailable)
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, "x", "NaN", "Infinity", [], {}])

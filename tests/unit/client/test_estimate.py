@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedrock_meter.api import estimates
-from bedrock_meter.client import Amounts, estimate
+from bedrock_meter.client import Amounts, bodies, estimate
 from bedrock_meter.client.estimate import (
     AGENT_INPUT_TOKENS,
     IMAGE_TOKENS,
@@ -49,12 +50,120 @@ def test_embeddings_write_nothing() -> None:
     found = estimate("InvokeModel", {"modelId": "amazon.titan-embed-text-v2:0", "body": b'{"inputText": "hello"}'})
     assert found.output_tokens == 0
     assert found.input_tokens > 0
+    assert (
+        estimate("InvokeModel", {"modelId": "cohere.rerank-v3-5:0", "body": b'{"query": "hello"}'}).output_tokens == 0
+    )
 
 
-def test_a_file_is_not_read() -> None:
-    body = io.BytesIO(b'{"max_tokens": 5}')
-    assert estimate("InvokeModel", {"modelId": "m", "body": body}) == Amounts(1, MEDIA_TOKENS, OUTPUT_TOKENS)
-    assert body.tell() == 0
+CACHE_POINT = {"cachePoint": {"type": "default"}}
+CONTROLLED = {"type": "text", "text": "long", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        converse(system=[{"text": "long"}, CACHE_POINT]),
+        converse(toolConfig={"tools": [CACHE_POINT]}),
+        {"messages": [{"role": "user", "content": [{"text": "long"}, CACHE_POINT]}]},
+        {"messages": [{"role": "user", "content": [{"toolResult": {"content": [{"text": "x"}, CACHE_POINT]}}]}]},
+        converse(additionalModelRequestFields={"tools": [CONTROLLED]}),
+    ],
+)
+def test_a_cache_point_makes_the_kind_of_what_is_read_unknown(params: dict[str, Any]) -> None:
+    assert estimate("Converse", params).may_cache
+    assert estimate("ConverseStream", params).estimate()["may_cache"] is True
+    assert "may_cache" not in estimate("Converse", converse("cachePoint and cache_control")).estimate()
+
+
+@pytest.mark.parametrize(
+    ("body", "may_cache"),
+    [
+        ({"system": [CONTROLLED]}, True),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}, "cache_control": {}}]}]}, True),
+        ({"tools": [{"name": "t", "cache_control": {"type": "ephemeral"}}]}, True),
+        ({"system": [CACHE_POINT]}, True),
+        ({"messages": [{"role": "user", "content": "cache_control"}]}, False),
+        ({"cache_control": None}, False),
+    ],
+)
+def test_a_cache_point_in_a_body(body: dict[str, Any], may_cache: bool) -> None:
+    assert estimate("InvokeModel", {"modelId": "m", "body": json.dumps(body)}).may_cache is may_cache
+
+
+def test_a_cache_point_in_a_body_that_is_no_json() -> None:
+    assert estimate("InvokeModel", {"modelId": "m", "body": b"{'cache_control'"}).may_cache
+
+
+@pytest.mark.parametrize(
+    ("body", "images"),
+    [
+        ({"taskType": "TEXT_IMAGE", "textToImageParams": {"text": "cat"}, "imageGenerationConfig": {}}, 1),
+        ({"taskType": "TEXT_IMAGE", "imageGenerationConfig": {"numberOfImages": 5, "height": 512}}, 5),
+        ({"taskType": "BACKGROUND_REMOVAL", "backgroundRemovalParams": {"image": "aGk="}}, 1),
+        ({"prompt": "a cat", "mode": "text-to-image", "aspect_ratio": "1:1"}, 1),
+        ({"text_prompts": [{"text": "a cat"}], "samples": 3}, 3),
+        ({"prompt": "a cat", "max_gen_len": 5}, 0),
+        ({"messages": []}, 0),
+    ],
+)
+def test_pictures_that_a_body_asks_for(body: dict[str, Any], images: int) -> None:
+    found = estimate("InvokeModel", {"modelId": "m", "body": json.dumps(body)})
+    assert found.images == images
+    assert found.estimate().get("images", 0) == images
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "tier"),
+    [
+        ("Converse", converse(serviceTier={"type": "priority"}), "priority"),
+        ("ConverseStream", converse(), None),
+        ("InvokeModel", {"serviceTier": "flex", "body": b"{}"}, "flex"),
+        ("InvokeModelWithResponseStream", {"body": io.BytesIO(b'{"service_tier": "priority"}')}, "priority"),
+        ("InvokeModel", {"body": b'{"prompt": "service_tier"}'}, None),
+        ("InvokeModel", {"body": b'{"service_tier": 7}'}, None),
+        ("InvokeModel", {"serviceTier": "flex", "body": b'{"service_tier": "priority"}'}, "flex"),
+        ("RetrieveAndGenerate", {"input": {"text": "x"}}, None),
+    ],
+)
+def test_the_service_tier_that_a_call_asks_for(operation: str, params: dict[str, Any], tier: str | None) -> None:
+    assert bodies.tier_of(operation, params) == tier
+
+
+class OneWay(io.RawIOBase):
+    """A body that can be read once."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        raise AssertionError("what botocore has to send was taken away")
+
+
+def test_a_file_is_read_from_where_it_stands_and_put_back_there(tmp_path: Path) -> None:
+    content = json.dumps({"max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]}).encode()
+    expected = estimate("InvokeModel", {"modelId": "m", "body": content})
+    assert expected.output_tokens == 5
+    path = tmp_path / "body"
+    path.write_bytes(b"read already " + content)
+    with path.open("rb") as file, path.open(encoding="utf-8") as text:
+        for body in (io.BytesIO(b"read already " + content), file, text):
+            body.read(13)
+            stood = body.tell()
+            assert estimate("InvokeModel", {"modelId": "m", "body": body}) == expected
+            assert body.tell() == stood
+
+
+def test_a_file_that_cannot_be_looked_at_may_hold_anything(tmp_path: Path) -> None:
+    unknown = Amounts(1, MEDIA_TOKENS, OUTPUT_TOKENS, may_cache=True)
+    with (tmp_path / "sparse").open("wb+") as huge:
+        huge.truncate(bodies.MAXIMUM_BYTES + 1)
+        assert estimate("InvokeModel", {"modelId": "m", "body": huge}) == unknown
+        assert huge.tell() == 0
+    closed = io.BytesIO(b"{}")
+    closed.close()
+    for body in (OneWay(), closed, 7):
+        assert estimate("InvokeModel", {"modelId": "m", "body": body}) == unknown
+    assert not estimate("InvokeModel", {"modelId": "amazon.titan-embed-text-v2:0", "body": OneWay()}).may_cache
 
 
 def test_a_body_that_is_no_json_counts_by_its_bytes() -> None:

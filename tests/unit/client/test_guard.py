@@ -3,16 +3,28 @@
 import copy
 import json
 import threading
+from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ReadTimeoutError
 
-from bedrock_meter.client import RESERVATION_KEY, HttpTransport, NoProfile, TenantGuard, TenantThrottled
+from bedrock_meter.client import (
+    METADATA_HEADER,
+    RESERVATION_KEY,
+    Amounts,
+    ForeignProfile,
+    HttpTransport,
+    NoProfile,
+    TenantGuard,
+    TenantThrottled,
+)
 from bedrock_meter.errors import ConfigurationError
 from tests.doubles.bedrock import CONVERSED, Bedrock, client, ok
-from tests.doubles.quota import MODEL, PROFILE_ARN, MemoryTransport, QuotaService, service, serving
+from tests.doubles.quota import MODEL, PROFILE_ARN, PROFILE_ID, MemoryTransport, QuotaService, service, serving
 from tests.unit.client.calls import CALL, ESTIMATE, MESSAGES, TOKENS, only
 
 
@@ -75,10 +87,69 @@ def test_the_tenant_may_be_said_at_each_call(guard: TenantGuard, quota: QuotaSer
 
 def test_a_profile_that_the_caller_chose_stays(guard: TenantGuard, quota: QuotaService) -> None:
     other = PROFILE_ARN.replace("a1c3", "b1c3")
+    quota.profiles["acme", "amazon.nova-lite-v1:0"] = ("b1c3m5e7k9q2", other)
     bedrock = Bedrock(ok(CONVERSED))
-    guard.wrap(client(bedrock), tenant="acme").converse(**{**CALL, "modelId": other})
-    assert (only(quota).wanted.model, only(quota).wanted.profile) == (None, "b1c3m5e7k9q2")
-    assert "b1c3m5e7k9q2" in bedrock.requests[0].url
+    guarded = guard.wrap(client(bedrock), tenant="acme")
+    for named in (other, "b1c3m5e7k9q2"):
+        quota.held.clear()
+        guarded.converse(**{**CALL, "modelId": named})
+        assert (only(quota).wanted.model, only(quota).wanted.profile) == (None, named), (
+            "account and Region are compared"
+        )
+        assert bedrock.requests[-1].url.split("/")[-2] == quote(named, safe="")
+
+
+def test_region_and_tier_travel_with_the_question(guard: TenantGuard, quota: QuotaService) -> None:
+    guarded = guard.wrap(client(Bedrock(ok(CONVERSED))), tenant="acme")
+    asked = []
+    for tier in ({}, {"serviceTier": {"type": "priority"}}, {"serviceTier": {"type": "of-tomorrow"}}):
+        quota.held.clear()
+        guarded.converse(**CALL, **tier)
+        asked.append((only(quota).wanted.region, only(quota).wanted.tier))
+    assert asked == [("us-east-1", None), ("us-east-1", "priority"), ("us-east-1", None)]
+    quota.held.clear()
+    guard.admit("acme", model=MODEL, estimate=Amounts(1), region="eu-west-1", tier="flex")
+    assert (only(quota).wanted.region, only(quota).wanted.tier) == ("eu-west-1", "flex")
+
+
+@pytest.mark.parametrize("missing_profile", ["refuse", "pass"])
+def test_another_tenants_profile_is_always_refused(
+    transport: MemoryTransport, quota: QuotaService, missing_profile: Any
+) -> None:
+    foreign = PROFILE_ARN.replace("a1c3", "f1f3")
+    quota.profiles["fram", MODEL] = ("f1f3m5e7k9q2", foreign)
+    bedrock = Bedrock(ok(CONVERSED))
+    guarded = TenantGuard(transport, missing_profile=missing_profile).wrap(client(bedrock), tenant="acme")
+    for named in (foreign, "f1f3m5e7k9q2"):
+        with pytest.raises(ForeignProfile, match="another tenant than acme") as refused:
+            guarded.converse(**{**CALL, "modelId": named})
+        assert (refused.value.tenant, refused.value.profile) == ("acme", named)
+    assert not bedrock.requests
+    assert not quota.held
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        PROFILE_ARN.replace("a1c3", "n1n3"),
+        "n1n3m5e7k9q2",
+        "arn:aws:bedrock:us-east-1:111122223333:provisioned-model/abcdefabcdef",
+        "arn:aws:bedrock:us-east-1:111122223333:imported-model/abcdefabcdef",
+        "arn:aws:bedrock:us-east-1:111122223333:default-prompt-router/anthropic.claude:1",
+    ],
+)
+def test_what_is_no_profile_of_the_tenants_is_refused_or_passed(
+    transport: MemoryTransport, quota: QuotaService, named: str
+) -> None:
+    call = {**CALL, "modelId": named}
+    bedrock = Bedrock(ok(CONVERSED))
+    with pytest.raises(NoProfile, match=f"it has {PROFILE_ID}: {MODEL} in-region us-east-1") as refused:
+        TenantGuard(transport).wrap(client(bedrock), tenant="acme").converse(**call)
+    assert [one["id"] for one in refused.value.available_profiles] == [PROFILE_ID]
+    assert not bedrock.requests
+    assert quota.reserved("acme") == 0
+    TenantGuard(transport, missing_profile="pass").wrap(client(bedrock), tenant="acme").converse(**call)
+    assert quote(named, safe="") in bedrock.requests[0].url
 
 
 def test_a_model_without_a_profile_is_refused_or_passed(transport: MemoryTransport, quota: QuotaService) -> None:
@@ -106,6 +177,40 @@ def test_a_client_is_guarded_once(guard: TenantGuard, transport: MemoryTransport
 def test_other_services_have_nothing_to_guard(guard: TenantGuard) -> None:
     with pytest.raises(ConfigurationError, match="bedrock-runtime"):
         guard.wrap(client(Bedrock(), "sts"), tenant="acme")
+
+
+def test_what_awaits_or_is_no_client_of_boto3_is_told_what_works_instead(guard: TenantGuard) -> None:
+    class Asynchronous:
+        meta = client(Bedrock(), "bedrock-runtime").meta
+
+        async def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> None: ...
+
+    for awaited in (Asynchronous(), SimpleNamespace(_make_api_call=Asynchronous()._make_api_call)):
+        with pytest.raises(ConfigurationError, match=r"asynchronous client .* guard\.admit in a thread") as refused:
+            guard.wrap(awaited, tenant="acme")
+        assert METADATA_HEADER in str(refused.value)
+    for other in (object(), SimpleNamespace(meta=None), SimpleNamespace(messages=print)):
+        with pytest.raises(ConfigurationError, match=r"is no client of boto3 .* guard\.admit .*litellm") as refused:
+            guard.wrap(other, tenant="acme")
+        assert METADATA_HEADER in str(refused.value)
+
+
+def test_a_call_of_no_tenant_is_told_what_to_do(guard: TenantGuard, quota: QuotaService) -> None:
+    variable: ContextVar[str] = ContextVar("tenant")
+    bedrock = Bedrock(ok(CONVERSED))
+    for give in (variable.get, lambda: None, lambda: "", lambda: 7):
+        guarded = guard.wrap(client(bedrock), tenant=give)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match=r"whose call it is|give the id of a tenant"):
+            guarded.converse(**CALL)
+    for wrong in (None, ""):
+        with pytest.raises(ConfigurationError, match="give the id of a tenant"):
+            guard.wrap(client(bedrock), tenant=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="give the id of a tenant"):
+            guard.admit(wrong, estimate=Amounts(1))  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="give the id of a tenant"):
+            guard.lease(wrong, model=MODEL, requests=1)  # type: ignore[arg-type]
+    assert not bedrock.requests
+    assert not quota.asked
 
 
 def test_a_guarded_client_does_not_presign(guard: TenantGuard, quota: QuotaService) -> None:

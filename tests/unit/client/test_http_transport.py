@@ -1,16 +1,27 @@
 import socket
 from collections.abc import Iterator
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from bedrock_meter.client import Amounts, HttpTransport, QuotaRefused, QuotaUnavailable, Reservation, ReservationRequest
+from bedrock_meter.client import (
+    Amounts,
+    ForeignProfile,
+    HttpTransport,
+    QuotaBusy,
+    QuotaRefused,
+    QuotaUnavailable,
+    Reservation,
+    ReservationRequest,
+)
 from bedrock_meter.client import http_transport as module
+from bedrock_meter.client.pace import RetryBudget
 from bedrock_meter.errors import ConfigurationError
 from tests.doubles.quota import Answer, QuotaServer, problem
+from tests.unit.client.conftest import Clock
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "secret", "token")
 REQUEST = ReservationRequest("key-1", Amounts(1, 10, 20), "model")
@@ -72,12 +83,10 @@ def test_one_connection_serves_many_requests(transport: HttpTransport, server: Q
     [
         None,
         Answer(502, {"message": "Bad Gateway"}),
-        Answer(503, {"message": "Service Unavailable"}),
-        Answer(429, {"message": "Too Many Requests"}),
         Answer(500, {"message": "Internal Server Error"}),
         problem(503, "Storage unavailable"),
     ],
-    ids=["dropped", "502", "503", "429 of the gateway", "500", "503 of the API"],
+    ids=["dropped", "502", "500", "503 of the API"],
 )
 def test_what_can_pass_is_repeated_under_the_same_key(
     transport: HttpTransport, server: QuotaServer, instead: Answer | None
@@ -121,11 +130,13 @@ def test_what_cannot_pass_is_not_repeated(transport: HttpTransport, server: Quot
 
 
 def test_an_outage_ends_after_some_attempts(transport: HttpTransport, server: QuotaServer) -> None:
-    server.instead = [Answer(503)] * 9
+    server.instead = [Answer(502)] * 9
     with pytest.raises(QuotaUnavailable) as problem_:
         transport.reserve("acme", REQUEST)
     assert len(server.requests) == module.ATTEMPTS
     assert not problem_.value.closed
+    assert not isinstance(problem_.value, QuotaBusy)
+    assert problem_.value.kind == "server error"
 
 
 def test_the_tenants_own_policy_closed_is_told_from_an_outage(transport: HttpTransport, server: QuotaServer) -> None:
@@ -141,10 +152,12 @@ def test_the_tenants_own_policy_open_answers_without_a_reservation(
 ) -> None:
     server.instead = [Answer(201, {"id": None, "degraded": True, "allowed": True, "profile": None, "metadata": {}})]
     assert transport.reserve("acme", REQUEST) == Reservation(None, degraded=True)
+    server.instead = [Answer(201, {"id": None, "degraded": True, "fail": "open"})]
+    assert transport.reserve("acme", REQUEST) == Reservation(None, degraded=True, fail="open")
 
 
 def test_shrinking_is_tried_once_and_releasing_twice(transport: HttpTransport, server: QuotaServer) -> None:
-    server.instead = [Answer(503)] * 9
+    server.instead = [Answer(502)] * 9
     with pytest.raises(QuotaUnavailable):
         transport.shrink("acme", "r", Amounts(1))
     with pytest.raises(QuotaUnavailable):
@@ -175,15 +188,181 @@ def test_a_server_that_says_nothing_is_left_after_a_while() -> None:
             way.reserve("acme", REQUEST)
 
 
-def test_no_attempt_begins_after_the_deadline(
-    transport: HttpTransport, server: QuotaServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.instead = [Answer(503)] * 9
-    now = iter([0.0, 2.9, 3.1])
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(now), sleep=lambda seconds: None))
+@pytest.mark.parametrize("status", [502, 429])
+def test_no_attempt_begins_after_the_deadline(server: QuotaServer, clock: Clock, status: int) -> None:
+    """Each attempt takes 1.4 s here: the third would begin after 3 s."""
+    way = HttpTransport(
+        server.url, region="eu-west-1", credentials=CREDENTIALS, clock=clock, sleep=clock.go_on, jitter=lambda *_: 0.2
+    )
+    for _ in range(50):
+        way.quota("acme")
+    server.requests.clear()
+    send = way._http.send
+
+    def slow(request: Any) -> Any:
+        clock.go_on(1.4)
+        return send(request)
+
+    way._http.send = slow  # type: ignore[method-assign]
+    server.instead = [Answer(status)] * 9
     with pytest.raises(QuotaUnavailable):
-        transport._ask("GET", "/v1/tenants/acme/quota", attempts=9)
+        way._ask("GET", "/v1/tenants/acme/quota", "acme", attempts=9)
     assert len(server.requests) == 2
+    way.close()
+
+
+# --- asked too fast
+
+GATEWAYS_OWN = [Answer(429, {"message": "Too Many Requests"}), Answer(503, {"message": "Service Unavailable"})]
+
+
+def warm(transport: HttpTransport, server: QuotaServer, first_tries: int = 100) -> None:
+    """Earn retries: one for ten first tries."""
+    for _ in range(first_tries):
+        transport.quota("acme")
+    server.requests.clear()
+
+
+@pytest.mark.parametrize("instead", GATEWAYS_OWN, ids=["429", "503"])
+def test_asked_too_fast_is_repeated_under_the_same_key(
+    transport: HttpTransport, server: QuotaServer, instead: Answer
+) -> None:
+    warm(transport, server)
+    server.instead = [instead, instead]
+    assert isinstance(transport.reserve("acme", REQUEST), Reservation)
+    assert [body["key"] for *_, body in server.requests] == ["key-1"] * 3
+    assert len(server.quota.held) == 1
+
+
+@pytest.mark.parametrize("instead", GATEWAYS_OWN, ids=["429", "503"])
+def test_asked_too_fast_is_said_after_some_attempts(
+    transport: HttpTransport, server: QuotaServer, instead: Answer
+) -> None:
+    warm(transport, server)
+    server.instead = [instead] * 9
+    with pytest.raises(QuotaBusy, match="asked too fast") as busy:
+        transport.reserve("acme", REQUEST)
+    assert len(server.requests) == module.ATTEMPTS
+    assert (busy.value.retry_after, busy.value.closed, busy.value.remembered) == (1, False, False)
+
+
+def test_a_process_repeats_one_request_in_ten_at_most(transport: HttpTransport, server: QuotaServer) -> None:
+    """All that is asked and refused, of whatever kind and for whatever tenant."""
+    first_tries = 0
+    for number in range(200):
+        server.instead = [GATEWAYS_OWN[number % 2]] * 9
+        tenant = f"tenant-{number}"  # none is slowed by what another one met
+        for ask in (
+            lambda tenant=tenant: transport.reserve(tenant, REQUEST),
+            lambda tenant=tenant: transport.release(tenant, "r"),
+            lambda tenant=tenant: transport.shrink(tenant, "r", Amounts(1)),
+        ):
+            first_tries += 1
+            with pytest.raises(QuotaBusy):
+                ask()
+            assert len(server.requests) <= first_tries * 1.1
+    assert len(server.requests) > first_tries * 1.09, "and it does repeat"
+
+
+def test_retries_cannot_be_saved_for_a_storm(transport: HttpTransport, server: QuotaServer) -> None:
+    warm(transport, server, 1_000)
+    server.instead = [GATEWAYS_OWN[0]] * 99
+    for number in range(12):
+        with pytest.raises(QuotaBusy):
+            transport.reserve(f"tenant-{number}", REQUEST)
+    assert len(server.requests) == 12 + RetryBudget.SAVED + 1, "what was saved, and one that twelve first tries earn"
+
+
+def test_shrinking_is_not_repeated_where_it_was_too_fast_and_releasing_once(
+    transport: HttpTransport, server: QuotaServer
+) -> None:
+    warm(transport, server)
+    server.instead = [GATEWAYS_OWN[0]] * 9
+    with pytest.raises(QuotaBusy):
+        transport.shrink("acme", "r", Amounts(1))
+    with pytest.raises(QuotaBusy):
+        transport.release("acme", "r")
+    assert [method for method, *_ in server.requests] == ["POST", "DELETE", "DELETE"]
+
+
+def test_the_pause_is_jittered_in_full_and_waits_for_what_the_gateway_says(server: QuotaServer, clock: Clock) -> None:
+    drawn: list[tuple[float, float]] = []
+    waited: list[float] = []
+
+    def jitter(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return high / 2
+
+    way = HttpTransport(
+        server.url, region="x", credentials=CREDENTIALS, clock=clock, sleep=waited.append, jitter=jitter
+    )
+    warm(way, server)
+    server.instead = [
+        Answer(429),
+        Answer(429, headers={"Retry-After": "1"}),
+        Answer(429, headers={"Retry-After": "30"}),
+    ]
+    with pytest.raises(QuotaBusy) as busy:
+        way.reserve("acme", REQUEST)
+    pause = module.FIRST_PAUSE_SECONDS
+    assert drawn == [(0, pause), (0, 2 * pause), (0, 4 * pause)]
+    assert waited == [pause / 2, 1 + pause]
+    assert busy.value.retry_after == 30
+    server.instead = [Answer(503, headers={"Retry-After": "30"})]
+    server.requests.clear()
+    with pytest.raises(QuotaBusy):
+        way.reserve("globex", REQUEST)
+    assert len(server.requests) == 1, "30 s are past the deadline"
+    way.close()
+
+
+def test_a_busy_tenant_is_no_denial_and_is_not_asked_for_again_at_once(
+    transport: HttpTransport, server: QuotaServer
+) -> None:
+    warm(transport, server)
+    server.instead = [problem(429, "Tenant busy", type="urn:bedrock-meter:tenant-busy", retry_after_seconds=3)]
+    with pytest.raises(QuotaBusy, match="Tenant busy") as busy:
+        transport.reserve("acme", REQUEST)
+    assert busy.value.retry_after == 3
+    assert len(server.requests) == 1
+
+
+def test_a_tenant_that_the_gateway_refused_is_slowed_and_no_other(server: QuotaServer, clock: Clock) -> None:
+    way = HttpTransport(server.url, region="x", credentials=CREDENTIALS, clock=clock, sleep=clock.go_on)
+    server.quota.maximum["globex"] = 10**6
+    for number in range(20):
+        way.reserve("acme", ReservationRequest(f"k{number}", Amounts(1)))
+    server.instead = [Answer(429)]
+
+    def flood() -> None:
+        for number in range(99):
+            way.reserve("acme", ReservationRequest(f"l{number}", Amounts(1)))
+
+    with pytest.raises(QuotaBusy) as busy:
+        flood()
+    assert busy.value.remembered
+    assert busy.value.retry_after == 1
+    asked = len(server.requests)
+    assert 30 < asked < 50
+    with pytest.raises(QuotaBusy):
+        way.reserve("acme", ReservationRequest("m", Amounts(1)))
+    assert len(server.requests) == asked, "without a request"
+    way.release("acme", "acme:k1")
+    for number in range(30):
+        way.reserve("globex", ReservationRequest(f"k{number}", Amounts(1)))
+    clock.go_on(busy.value.retry_after)
+    assert isinstance(way.reserve("acme", ReservationRequest("n", Amounts(1))), Reservation)
+    way.close()
+
+
+def test_another_tenants_profile(transport: HttpTransport, server: QuotaServer) -> None:
+    foreign = problem(403, "Foreign profile", type="urn:bedrock-meter:foreign-profile")
+    server.instead = [foreign, problem(403, "Forbidden"), Answer(403, foreign.document)]
+    with pytest.raises(ForeignProfile, match="p1p2p3p4p5p6 belongs to another tenant than acme"):
+        transport.reserve("acme", ReservationRequest("k", Amounts(1), profile="p1p2p3p4p5p6"))
+    for _ in range(2):
+        with pytest.raises(QuotaRefused):
+            transport.reserve("acme", REQUEST)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bedrock_meter.client import Amounts, Lease, NoProfile, QuotaUnavailable, TenantGuard, TenantThrottled
+from bedrock_meter.client import Amounts, Lease, NoProfile, QuotaBusy, QuotaUnavailable, TenantGuard, TenantThrottled
 from bedrock_meter.client.lease import AGAIN_SECONDS
 from bedrock_meter.errors import ConfigurationError
 from tests.doubles.bedrock import CONVERSED, Bedrock, client, converse_stream, error, ok, streamed
@@ -115,6 +115,30 @@ def test_caches_count_as_reading(guard: TenantGuard) -> None:
         assert held.left == Amounts(9, 1_940, 995)
 
 
+def test_what_a_block_gives_back_is_named_by_the_kind_that_was_read(guard: TenantGuard, quota: QuotaService) -> None:
+    """A cache write is dearer than what is read without one: the hold in dollars must not shrink below it."""
+    with lease(guard, tokens=3_000) as held:
+        used = held.admit(Amounts(1, 100, 50, may_cache=True))
+        unknown = held.admit(Amounts(1, 200, 50, may_cache=True))
+        plain = held.admit(Amounts(1, 400, 50))
+        assert None not in (used, unknown, plain)
+        used.used(Amounts(1, 10, 5, 20, 30))  # type: ignore[union-attr]
+    (_, (_, usage, _)) = quota.asked[-1]
+    assert usage == {
+        "requests": 3,
+        "input_tokens": 10 + 200 + 400,
+        "output_tokens": 105,
+        "cache_read_tokens": 20,
+        "cache_write_tokens": 30 + 200,
+    }
+
+
+def test_a_block_is_held_as_if_everything_might_be_cached(guard: TenantGuard, quota: QuotaService) -> None:
+    with lease(guard):
+        (_, wanted), *_ = quota.asked
+    assert wanted.estimate == {"requests": 10, "input_tokens": 2_000, "output_tokens": 1_000, "may_cache": True}
+
+
 def test_a_low_block_is_renewed_by_a_call_that_came_back(guard: TenantGuard, quota: QuotaService) -> None:
     with lease(guard) as held:
         for _ in range(8):
@@ -126,7 +150,7 @@ def test_a_low_block_is_renewed_by_a_call_that_came_back(guard: TenantGuard, quo
         )
         assert held.left == Amounts(10, 2_000, 1_000)
         first, second = quota.held.values()
-        assert first.amounts == {"requests": 8, "input_tokens": 800, "output_tokens": 400}
+        assert first.amounts == {"requests": 8, "input_tokens": 800, "output_tokens": 400, "may_cache": True}
         assert second.amounts["input_tokens"] == 2_000
 
 
@@ -168,6 +192,57 @@ def test_other_models_and_other_tenants_do_not_draw(guard: TenantGuard, quota: Q
         )
         arn = f"arn:aws:bedrock:us-east-1::foundation-model/{MODEL}"
         assert guarded.converse(**{**CALL, "modelId": arn})["ResponseMetadata"]["bedrock-meter"]["leased"] is True
+
+
+def test_calls_of_another_region_geography_or_price_do_not_draw(guard: TenantGuard, quota: QuotaService) -> None:
+    """The block's profile is of us-east-1, and its dollars are those of tokens at the default tier."""
+    with lease(guard) as held:
+
+        def is_leased(model: str = MODEL, estimate: Amounts = DRAWN, **more: str) -> bool:
+            try:
+                return guard.admit("acme", model=model, estimate=estimate, **more).leased
+            except NoProfile:
+                return False
+
+        assert is_leased()
+        assert is_leased(region="us-east-1")
+        assert is_leased(region="us-east-1", tier="default")
+        before = held.left
+        assert not is_leased(region="eu-west-1")
+        assert not is_leased(tier="priority")
+        assert not is_leased(f"us.{MODEL}", region="us-east-1")
+        assert not is_leased(f"arn:aws:bedrock:us-west-2::foundation-model/{MODEL}", region="us-east-1")
+        assert not is_leased(estimate=Amounts(1, 10, 10, images=1))
+        assert not is_leased(estimate=Amounts(1, 10, 10, cost_nano_usd=1))
+        assert held.left == before
+    with guard.lease("acme", model=MODEL, requests=5, input_tokens=500, output_tokens=500, region="eu-west-1"):
+        assert quota.asked[-1][1].region == "eu-west-1"
+        assert is_leased(region="eu-west-1")
+        assert not is_leased(region="us-east-1")
+
+
+def test_a_block_whose_profile_names_no_region_serves_the_region_it_was_asked_for(
+    guard: TenantGuard, quota: QuotaService
+) -> None:
+    quota.profiles["acme", MODEL] = ("a1c3m5e7k9q2", "a1c3m5e7k9q2")
+    guarded = guard.wrap(client(Bedrock(ok(CONVERSED))), tenant="acme")
+    for region, leased in ((None, False), ("us-east-1", True)):
+        with guard.lease("acme", model=MODEL, requests=5, input_tokens=500, output_tokens=500, region=region):
+            assert guarded.converse(**CALL)["ResponseMetadata"]["bedrock-meter"]["leased"] is leased
+
+
+def test_a_renewal_that_was_too_fast_is_repeated_as_soon_as_was_said(
+    guard: TenantGuard, transport: MemoryTransport, quota: QuotaService, clock: Clock
+) -> None:
+    with lease(guard, requests=1) as held:
+        assert held.admit(DRAWN) is not None
+        transport.failure = QuotaBusy("asked too fast", 2)
+        assert held.admit(DRAWN) is None
+        transport.failure = None
+        clock.go_on(1.9)
+        assert held.admit(DRAWN) is None
+        clock.go_on(0.1)
+        assert held.admit(DRAWN) is not None
 
 
 def test_a_block_that_cannot_be_had_is_told_at_once(guard: TenantGuard, quota: QuotaService) -> None:
@@ -214,6 +289,7 @@ def test_a_renewal_that_is_denied_leaves_calls_to_ask_for_themselves(
 def test_while_nobody_answers_the_rest_is_used_up_and_then_the_policy_holds(
     guard: TenantGuard, transport: MemoryTransport, quota: QuotaService
 ) -> None:
+    quota.fail["acme"] = "open"
     guarded = guard.wrap(client(Bedrock(ok(CONVERSED))), tenant="acme")
     with lease(guard, requests=2):
         transport.failure = QuotaUnavailable("no answer")

@@ -1,4 +1,4 @@
-"""One suite for every way to whoever keeps the quotas."""
+"""One suite for the double and the way over HTTP."""
 
 import threading
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from bedrock_meter.client import (
     RESERVATION_KEY,
     Amounts,
     Denial,
+    ForeignProfile,
     HttpTransport,
     Profile,
     QuotaRefused,
     Reservation,
     ReservationRequest,
-    TableTransport,
     Transport,
 )
 from tests.doubles.quota import (
@@ -23,7 +23,6 @@ from tests.doubles.quota import (
     PROFILE_ARN,
     PROFILE_ID,
     RETRY_MS,
-    KeyUsed,
     MemoryTransport,
     QuotaService,
     service,
@@ -36,12 +35,10 @@ def quota() -> QuotaService:
     return service(maximum=1_000)
 
 
-@pytest.fixture(params=["memory", "http", "tables"])
+@pytest.fixture(params=["memory", "http"])
 def transport(request: pytest.FixtureRequest, quota: QuotaService) -> Iterator[Transport]:
     if request.param == "memory":
         yield MemoryTransport(quota)
-    elif request.param == "tables":
-        yield TableTransport(quota, refusals=(KeyUsed,))
     else:
         with serving(quota) as api:
             way = HttpTransport(api.url, region="us-east-1", credentials=Credentials("key", "secret"))
@@ -69,7 +66,13 @@ def test_a_reservation_names_profile_and_metadata(transport: Transport, quota: Q
 
 def test_what_is_asked_arrives_as_it_was_meant(transport: Transport, quota: QuotaService) -> None:
     request = ReservationRequest(
-        "k:9", Amounts(3, 5, 7, 11, 13, 17_000_000), profile=PROFILE_ID, ttl_seconds=77, kind="lease"
+        "k:9",
+        Amounts(3, 5, 7, 11, 13, 17_000_000, images=2, may_cache=True),
+        profile=PROFILE_ARN,
+        ttl_seconds=77,
+        kind="lease",
+        region="eu-west-1",
+        tier="priority",
     )
     transport.reserve("acme", request)
     (_, found), *_ = quota.asked
@@ -78,8 +81,9 @@ def test_what_is_asked_arrives_as_it_was_meant(transport: Transport, quota: Quot
         77_000,
         "lease",
         None,
-        PROFILE_ID,
+        PROFILE_ARN,
     )
+    assert (found.region, found.tier) == ("eu-west-1", "priority")
     assert found.estimate == {
         "requests": 3,
         "input_tokens": 5,
@@ -87,11 +91,32 @@ def test_what_is_asked_arrives_as_it_was_meant(transport: Transport, quota: Quot
         "cache_read_tokens": 11,
         "cache_write_tokens": 13,
         "cost_nano_usd": 17_000_000,
+        "images": 2,
+        "may_cache": True,
     }
 
 
-def test_a_model_without_a_profile_is_told_so(transport: Transport) -> None:
-    assert reserved(transport.reserve("acme", wanted(model="meta.llama4"))).profile is None
+def test_a_model_without_a_profile_is_told_so_with_what_there_is(transport: Transport) -> None:
+    answer = reserved(transport.reserve("acme", wanted(model="meta.llama4")))
+    assert answer.profile is None
+    assert [(one["id"], one["model"]) for one in answer.available_profiles] == [(PROFILE_ID, MODEL)]
+    assert not reserved(transport.reserve("acme", wanted("k2"))).available_profiles
+
+
+def test_every_answer_says_the_effective_policy(transport: Transport, quota: QuotaService) -> None:
+    assert reserved(transport.reserve("acme", wanted())).fail == "closed"
+    quota.fail["acme"] = "open"
+    assert reserved(transport.reserve("acme", wanted("k2"))).fail == "open"
+    denial = transport.reserve("acme", wanted("k3", 1_001))
+    assert isinstance(denial, Denial)
+    assert denial.fail == "open"
+
+
+def test_another_tenants_profile_is_told(transport: Transport, quota: QuotaService) -> None:
+    quota.profiles["fram", MODEL] = ("f1f2f3f4f5f6", "arn:fram")
+    with pytest.raises(ForeignProfile):
+        transport.reserve("acme", wanted(model=None, profile="f1f2f3f4f5f6"))
+    assert quota.reserved("acme") == 0
 
 
 def test_the_same_key_again_holds_nothing_more(transport: Transport, quota: QuotaService) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from bedrock_meter.errors import Contended, InvalidDefinition, KeyUsed, UnknownReservation, UnknownTenant
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits import wiring
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge
@@ -12,7 +13,6 @@ from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import (
     DEFAULT_LIFETIME_MS,
     LONGEST_LIFETIME_MS,
-    METADATA_KEY,
     Reservation,
     named_in,
 )
@@ -228,7 +228,7 @@ def test_the_gauge_does_not_grow_with_open_reservations(bench: Bench) -> None:
 def test_whoever_wires_nothing_gets_ids_that_a_record_can_name() -> None:
     first, second = (wiring.reservations(None, Tables("", "", "", ""))._new_id() for _ in range(2))
     assert first != second
-    assert named_in(((METADATA_KEY, first),)) == first
+    assert named_in(((RESERVATION_KEY, first),)) == first
 
 
 def test_open_reservations_can_be_limited() -> None:

@@ -4,12 +4,13 @@ import dataclasses
 
 from msgspec.structs import replace
 
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import KEPT_MS, METADATA_KEY, Reservation, named_in
+from bedrock_meter.limits.reservations import KEPT_MS, Reservation, named_in
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
@@ -53,7 +54,7 @@ class Reserving(Bench):
 def call(request_id: str, reservation: Reservation | str, **options: object) -> Invocation:
     identity = reservation if isinstance(reservation, str) else reservation.id
     made = invocation(request_id, **options)  # type: ignore[arg-type]
-    return replace(made, metadata=(("job", "nightly"), (METADATA_KEY, identity)))
+    return replace(made, metadata=(("job", "nightly"), (RESERVATION_KEY, identity)))
 
 
 def test_the_record_replaces_what_was_reserved_by_what_was_used() -> None:
@@ -167,7 +168,7 @@ def test_what_is_no_id_is_not_even_looked_for() -> None:
     assert bench.record(call("r1", "0" * 32)).settled == 0
     assert bench.store.reservation_reads == 1
     for text in ("", "A" * 32, "0" * 31, "0" * 33, "RESERVATION#" + "0" * 20, "ü" * 32):
-        assert named_in(((METADATA_KEY, text),)) == ""
+        assert named_in(((RESERVATION_KEY, text),)) == ""
     assert named_in((("other", "0" * 32),)) == ""
 
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 from bedrock_meter.api.estimates import KINDS as STATED_KINDS
 from bedrock_meter.api.problems import Problem
 from bedrock_meter.clock import iso
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits.estimates import KINDS, Estimate
-from bedrock_meter.limits.reservations import METADATA_KEY, Reservation
+from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.scope import NO_MODEL
 from bedrock_meter.limits.status import limit_status, rate_limit_headers
 from bedrock_meter.money import usd_text
@@ -58,7 +59,7 @@ def reservation_document(
         "expires_at": iso(held.expires_ms),
         **({} if fail is None else {"fail": fail}),
         "degraded": False,
-        "metadata": {METADATA_KEY: held.id},
+        "metadata": {RESERVATION_KEY: held.id},
     }
 
 

@@ -1,11 +1,18 @@
 """Whether a call may be made, and what becomes of what was held for it. Knows nothing of boto3.
 
-The order: a lease answers from memory; then a remembered denial; then whoever keeps the quotas, unless nobody answered
-a moment ago; and if nobody answers, the policy. A call that was admitted ends in one of three ways:
+The order: a lease answers from memory; then a remembered denial; then the quota API, unless it is out of order; and
+where that gives no decision, the policy:
+
+* **out of order** (no connection, no answer, a server error): the guard's ``fail``, but a tenant whose effective policy
+  is known to be ``closed`` stays closed.
+* **asked too fast**: ``QuotaBusy``, unless the tenant's effective policy is known to be ``open`` and so is the guard's
+  ``fail``. A flood must not lift a strict limit, and a tenant that was not seen yet may have one.
+
+A call that was admitted ends in one of three ways:
 
 * it was **used**: what is held shrinks to what the answer said;
 * it was **refused** before it ran: everything is released;
-* nobody knows: everything stays held, until the log settles it or its time is over.
+* it is not **known** whether it ran: everything stays held, until the log settles it or its time is over.
 
 Ending never raises and never delays with retries: what it frees would be freed by the log, or by time.
 """
@@ -16,16 +23,32 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
-from bedrock_meter.client.errors import NoProfile, QuotaRefused, QuotaUnavailable, TenantThrottled
-from bedrock_meter.client.memory import Memory, Subject
-from bedrock_meter.client.quota import Amounts, Denial, Profile, Reservation, ReservationRequest, Transport, named_by
-from bedrock_meter.invocations.identifiers import last_segment
+from bedrock_meter.client.errors import (
+    ForeignProfile,
+    NoProfile,
+    QuotaBusy,
+    QuotaRefused,
+    QuotaUnavailable,
+    TenantThrottled,
+)
+from bedrock_meter.client.memory import Memory
+from bedrock_meter.client.quota import (
+    Amounts,
+    Denial,
+    Policy,
+    Reservation,
+    ReservationRequest,
+    Subject,
+    Transport,
+    subject_of,
+)
+from bedrock_meter.errors import ConfigurationError
 
 logger = logging.getLogger("bedrock_meter.client")
 
-Policy = Literal["open", "closed"]
+T = TypeVar("T")
 
 
 class Admitted:
@@ -39,7 +62,8 @@ class Admitted:
         reservation: Id of what is held; None where nothing is.
         profile: What to call the model through; None to use the identifier as it was given.
         metadata: What has to travel in the call's request metadata.
-        degraded: Whether the call goes on without a decision.
+        degraded: Whether the call goes on without a decision. Whether its profile is the tenant's was then not decided
+            either.
         leased: Whether it was admitted from memory.
     """
 
@@ -87,7 +111,7 @@ class Admitted:
 class HeldBlock(Protocol):
     """A lease, seen from here."""
 
-    def admit(self, estimate: Amounts) -> Admitted | None:
+    def admit(self, estimate: Amounts, *, region: str | None = None, tier: str | None = None) -> Admitted | None:
         """Admit a call from memory, None if the block does not hold it."""
 
     def close(self) -> None:
@@ -98,9 +122,9 @@ class Admission:
     """Asks, remembers, applies the policy. Safe to use from many threads.
 
     Args:
-        transport: The way to whoever keeps the quotas.
-        fail: What to do where nobody can say: ``open`` lets the call go on, ``closed`` raises ``QuotaUnavailable``.
-        missing_profile: What to do where the tenant has no profile for a model: ``refuse`` or ``pass``.
+        transport: The way to the quota API.
+        fail: What to do without a decision: ``open`` lets the call go on, ``closed`` raises ``QuotaUnavailable``.
+        missing_profile: What to do where the tenant has no profile for what a call names: ``refuse`` or ``pass``.
         ttl_seconds: For how long a call's amounts are held unless they are settled.
         log_lag_seconds: How late a log record may be: what is held must outlive a call by this.
         memory: What is remembered.
@@ -133,27 +157,42 @@ class Admission:
         self._lock = threading.Lock()
         self.memory.forget_parent()
 
-    def admit(self, tenant: str, model_id: str | None, estimate: Amounts, *, leases: bool = True) -> Admitted:
+    def admit(
+        self,
+        tenant: str,
+        model_id: str | None,
+        estimate: Amounts,
+        *,
+        region: str | None = None,
+        tier: str | None = None,
+        leases: bool = True,
+    ) -> Admitted:
         """Admit one call or raise.
 
         Args:
             tenant: Whose call.
             model_id: What the caller wants to use, in any of Bedrock's forms; None if it named nothing.
             estimate: Upper bounds.
+            region: Region of the caller's client.
+            tier: Service tier that the call asks for.
             leases: Whether a lease may answer.
 
         Raises:
             TenantThrottled: It may not be made now.
             NoProfile: It may, but not so that it would be counted for the tenant; nothing is held.
-            QuotaUnavailable: Nobody can say, and the policy is ``closed``.
+            ForeignProfile: It names another tenant's profile.
+            QuotaBusy: The quota API was asked too fast, and a strict limit of the tenant may deny the call.
+            QuotaUnavailable: There is no decision, and the policy is ``closed``.
             QuotaRefused: The question is wrong.
+            ConfigurationError: The tenant is no text, or an empty one.
         """
-        subject = (tenant, last_segment(model_id) if model_id else "")
-        lease = self._leases.get(subject) if leases else None
-        if lease is not None and (admitted := lease.admit(estimate)) is not None:
+        subject = subject_of(named_tenant(tenant), model_id, region)
+        if leases and (admitted := self._leased(subject, estimate, tier)) is not None:
             return admitted
-        model, profile = named_by(model_id) if model_id else (None, None)
-        request = ReservationRequest(uuid.uuid4().hex, estimate, model, profile, self.ttl_seconds)
+        key = uuid.uuid4().hex
+        request = ReservationRequest(
+            key, estimate, subject.model, subject.profile, self.ttl_seconds, region=subject.region, tier=tier
+        )
         ends_at = self.clock() + self.ttl_seconds
         try:
             answer = self.ask(subject, request)
@@ -163,10 +202,12 @@ class Admission:
             raise TenantThrottled(tenant, answer.document, answer.retry_after, remembered=False)
         if answer.degraded:
             answer = replace(answer, profile=answer.profile or self.memory.profile(subject))
-            logger.warning("the meter's storage is down: the call of tenant %s goes on without a decision", tenant)
-        if model is not None and answer.profile is None and self.missing_profile == "refuse" and not answer.degraded:
-            self.release(tenant, answer.id)
-            raise NoProfile(tenant, model)
+            logger.warning(
+                "the meter's storage is down: the call of tenant %s goes on without a decision, about its profile too",
+                tenant,
+            )
+        else:
+            self.check_profile(subject, answer)
         return Admitted(
             tenant,
             answer,
@@ -179,45 +220,51 @@ class Admission:
 
         Raises:
             TenantThrottled: A remembered denial still holds.
-            QuotaUnavailable: Nobody answers, or nobody did a moment ago.
+            ForeignProfile: The call names another tenant's profile.
+            QuotaBusy: The quota API was asked too fast.
+            QuotaUnavailable: It does not answer, or is out of order.
             QuotaRefused: The question is wrong.
         """
         remembered = self.memory.denial(subject)
         if remembered is not None:
             denial, left = remembered
-            raise TenantThrottled(subject[0], denial.document, left, remembered=True)
-        if self.memory.is_out_of_order:
-            raise QuotaUnavailable("nobody answered a moment ago: not asked again")
-        try:
-            answer = self.transport.reserve(subject[0], request)
-        except QuotaUnavailable as problem:
-            if not problem.closed:
-                self.memory.out_of_order()
-            raise
-        self.memory.answered()
+            raise TenantThrottled(subject.tenant, denial.document, left, remembered=True)
+        if not self.memory.outage.lets(subject.tenant):
+            raise QuotaUnavailable("the quota API was out of order a moment ago: it is not asked again so soon")
+        answer = self._asked(subject.tenant, lambda: self.transport.reserve(subject.tenant, request))
         if isinstance(answer, Denial):
             self.memory.denied(subject, answer)
-        elif request.model is not None and not answer.degraded:
-            self.memory.learned(subject, answer.profile)
+            self.memory.learned_policy(subject.tenant, answer.fail)
+        elif not answer.degraded:
+            self.memory.learned_policy(subject.tenant, answer.fail)
+            if subject.names_something:
+                self.memory.learned(subject, answer.profile)
         return answer
+
+    def check_profile(self, subject: Subject, answer: Reservation) -> None:
+        """Give back what is held for a call that no profile of the tenant's would attribute, unless that may pass.
+
+        Raises:
+            NoProfile: The tenant has no profile for what the call names.
+        """
+        if subject.names_something and answer.profile is None and self.missing_profile == "refuse":
+            self.release(subject.tenant, answer.id)
+            raise NoProfile(subject.tenant, subject.model or subject.profile or "", answer.available_profiles)
 
     def shrink(
         self, tenant: str, reservation_id: str | None, usage: Amounts, extend_seconds: int | None = None
     ) -> None:
         """Hold only what was used. Not done if it cannot be: the log settles it all the same."""
-        if reservation_id is not None and not self.memory.is_out_of_order:
-            try:
-                self.transport.shrink(tenant, reservation_id, usage, extend_seconds)
-            except (QuotaUnavailable, QuotaRefused) as problem:
-                logger.warning("reservation %s of tenant %s was not shrunk: %s", reservation_id, tenant, problem)
+        self._end(
+            "shrunk",
+            tenant,
+            reservation_id,
+            lambda identity: self.transport.shrink(tenant, identity, usage, extend_seconds),
+        )
 
     def release(self, tenant: str, reservation_id: str | None) -> None:
         """Give everything back. Not done if it cannot be: time does it."""
-        if reservation_id is not None and not self.memory.is_out_of_order:
-            try:
-                self.transport.release(tenant, reservation_id)
-            except (QuotaUnavailable, QuotaRefused) as problem:
-                logger.warning("reservation %s of tenant %s was not released: %s", reservation_id, tenant, problem)
+        self._end("released", tenant, reservation_id, lambda identity: self.transport.release(tenant, identity))
 
     def attach(self, subject: Subject, lease: HeldBlock) -> bool:
         """Let a lease answer for a tenant and a model; False if another one does."""
@@ -236,13 +283,71 @@ class Admission:
             lease.close()
         self.transport.close()
 
+    def _leased(self, subject: Subject, estimate: Amounts, tier: str | None) -> Admitted | None:
+        """Admit a call from a lease: for exactly its subject, else one that no Region was named for."""
+        if not self._leases:
+            return None
+        for one in (subject, subject._replace(region=None)) if subject.region else (subject,):
+            lease = self._leases.get(one)
+            if lease is not None:
+                admitted = lease.admit(estimate, region=subject.region, tier=tier)
+                if admitted is not None:
+                    return admitted
+        return None
+
+    def _asked(self, tenant: str, send: Callable[[], T]) -> T:
+        """Send a request, and remember whether it was answered: being refused or busy is an answer too."""
+        try:
+            answer = send()
+        except QuotaBusy as busy:
+            if not busy.remembered:
+                self.memory.outage.answered()
+            raise
+        except QuotaUnavailable as problem:
+            if problem.closed:
+                self.memory.outage.answered()
+            else:
+                self.memory.outage.failed(tenant, problem.kind)
+            raise
+        except (QuotaRefused, ForeignProfile):
+            self.memory.outage.answered()
+            raise
+        self.memory.outage.answered()
+        return answer
+
+    def _end(self, how: str, tenant: str, reservation_id: str | None, send: Callable[[str], None]) -> None:
+        if reservation_id is not None and self.memory.outage.lets(tenant):
+            try:
+                self._asked(tenant, lambda: send(reservation_id))
+            except (QuotaUnavailable, QuotaRefused) as problem:
+                logger.warning("reservation %s of tenant %s was not %s: %s", reservation_id, tenant, how, problem)
+
     def _without_a_decision(self, subject: Subject, problem: QuotaUnavailable) -> Admitted:
-        if problem.closed or self.fail == "closed":
+        """Let a call go on or raise, by the policy."""
+        known = self.memory.policy(subject.tenant)
+        is_open = known == "open" if isinstance(problem, QuotaBusy) else known != "closed"
+        if problem.closed or self.fail == "closed" or not is_open:
             raise problem
-        logger.warning("no decision about tenant %s, the call goes on (fail=open): %s", subject[0], problem)
-        profile: Profile | None = self.memory.profile(subject)
-        return Admitted(subject[0], Reservation(None, profile, degraded=True))
+        logger.warning(
+            "no decision about tenant %s, nor about its profile: the call goes on (fail=open): %s",
+            subject.tenant,
+            problem,
+        )
+        return Admitted(subject.tenant, Reservation(None, self.memory.profile(subject), degraded=True))
 
     def _extension(self, ends_at: float) -> int | None:
         """Seconds to extend a hold by, if it would end before the log of a call that is over now may have come."""
         return self.log_lag_seconds if ends_at - self.clock() < self.log_lag_seconds else None
+
+
+def named_tenant(tenant: object) -> str:
+    """Return a tenant's id.
+
+    Raises:
+        ConfigurationError: It is no text, or an empty one.
+    """
+    if not isinstance(tenant, str) or not tenant:
+        raise ConfigurationError(
+            f"whose call is it? The tenant is {tenant!r}: give the id of a tenant, or a function that returns one"
+        )
+    return tenant

@@ -4,16 +4,18 @@
 
     MeterError
     ├── TenantThrottled      the tenant may not make this call now; carries the answer
-    ├── QuotaUnavailable     nobody could decide, and the policy is `closed`
+    ├── QuotaUnavailable     no decision, and the policy is `closed`
+    │   └── QuotaBusy        no decision because the quota API was asked too fast; says when to ask again
     ├── QuotaRefused         the quota API understood the question and refused it: fix it, do not repeat it
-    ├── NoProfile            the tenant has no application inference profile for this model
+    ├── NoProfile            the tenant has no application inference profile for what the call names
+    ├── ForeignProfile       the profile that the call names is another tenant's
     └── InvalidMetadata      the caller's request metadata leave no room for the reservation's id, or are none
 
 None of them is a botocore ``ClientError``, so that neither botocore's retries nor a caller's ``except ClientError``
 takes a denial for an error of Bedrock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -84,17 +86,36 @@ def _throttled(tenant: str, document: Mapping[str, Any], retry_after: int | None
 
 
 class QuotaUnavailable(MeterError):
-    """Nobody could say whether the call may be made.
+    """No answer said whether the call may be made.
 
     Attributes:
         closed: Whether the tenant's own policy says that this means no. The guard's policy cannot open it.
-        retry_after: Seconds after which asking again is worth it, where somebody said so.
+        retry_after: Whole seconds after which asking again is worth it; None where no answer said so.
+        kind: What kind of failure it is: only a row of failures of one kind is an outage.
     """
 
-    def __init__(self, why: str, *, closed: bool = False, retry_after: int | None = None) -> None:
+    def __init__(self, why: str, *, closed: bool = False, retry_after: int | None = None, kind: str = "") -> None:
         super().__init__(why)
         self.closed = closed
         self.retry_after = retry_after
+        self.kind = kind
+
+
+class QuotaBusy(QuotaUnavailable):
+    """The quota API, or the tenant's part of its storage, was asked too fast. It is no outage, and no denial.
+
+    A service answers its own caller with 503 and ``Retry-After``.
+
+    Attributes:
+        retry_after: Whole seconds after which asking again is worth it, at least 1.
+        remembered: Whether the guard slowed the tenant down by itself, without a request.
+    """
+
+    retry_after: int
+
+    def __init__(self, why: str, retry_after: int = 1, *, remembered: bool = False) -> None:
+        super().__init__(why, retry_after=max(1, retry_after))
+        self.remembered = remembered
 
 
 class QuotaRefused(MeterError):
@@ -117,17 +138,53 @@ class QuotaRefused(MeterError):
 
 
 class NoProfile(MeterError):
-    """The tenant has no application inference profile for the model, so that the call could not be attributed to it."""
+    """The tenant has no application inference profile for what the call names: it could not be attributed to it.
 
-    def __init__(self, tenant: str, model: str) -> None:
-        super().__init__(tenant, model)
+    Attributes:
+        tenant: Whose call it was.
+        model: What the call named: a model, a profile that is not the tenant's, or another resource.
+        available_profiles: The tenant's profiles as the quota API lists them: ``id``, ``arn``, ``model``, ``routing``,
+            ``geography``, ``region``.
+    """
+
+    def __init__(self, tenant: str, model: str, available_profiles: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(tenant, model, available_profiles)
         self.tenant = tenant
         self.model = model
+        self.available_profiles = available_profiles
+
+    def __str__(self) -> str:
+        found = ", ".join(_described(one) for one in self.available_profiles)
+        return (
+            f"tenant {self.tenant} has no application inference profile for {self.model}"
+            + (f" (it has {found})" if found else "")
+            + ': add one to the tenant, or pass missing_profile="pass" to let such calls go out as they are'
+        )
+
+
+def _described(profile: Mapping[str, Any]) -> str:
+    where = (profile.get("geography") or profile.get("routing"), profile.get("region"))
+    facts = [str(one) for one in (profile.get("model"), *where) if one]
+    return f"{profile.get('id')}: {' '.join(facts)}" if facts else str(profile.get("id"))
+
+
+class ForeignProfile(MeterError):
+    """The application inference profile that the call names is another tenant's. Always refused.
+
+    Attributes:
+        tenant: Whose call it was.
+        profile: What the call named.
+    """
+
+    def __init__(self, tenant: str, profile: str) -> None:
+        super().__init__(tenant, profile)
+        self.tenant = tenant
+        self.profile = profile
 
     def __str__(self) -> str:
         return (
-            f"tenant {self.tenant} has no application inference profile for {self.model}: add one to the tenant, or "
-            'pass missing_profile="pass" to let such calls go out as they are'
+            f"profile {self.profile} belongs to another tenant than {self.tenant}: name a model or a profile of the "
+            "tenant's own"
         )
 
 

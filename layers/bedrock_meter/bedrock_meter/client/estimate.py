@@ -1,6 +1,6 @@
 """What a call may use at most, from its parameters alone. Numbers leave the process, the prompt does not.
 
-Three facts: a token of a byte-level vocabulary stands for at least one byte, so the bytes of a text bound its tokens,
+A token of a byte-level vocabulary stands for at least one byte, so the bytes of a text bound its tokens,
 about four times too high for English (the quota API bounds a Converse body in the same way); the output is bounded by
 what the caller allows the model to write, and reserved in full; what is held too much is given back as soon as the
 answer says what was used.
@@ -10,10 +10,11 @@ do not bound media: what is taken for them is an assumption. Who knows better gi
 or ``functools.partial(estimate, bytes_per_token=3)``.
 """
 
-import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from bedrock_meter.client.bodies import content_of, document_of
 from bedrock_meter.client.quota import Amounts
 
 Estimator = Callable[[str, Mapping[str, Any]], Amounts]
@@ -55,6 +56,14 @@ _MAXIMA = frozenset(
 )
 _SETTINGS = ("inferenceConfig", "textGenerationConfig", "additionalModelRequestFields")
 _MEDIA = ("document", "video", "audio")
+_CACHE_POINTS = ("cachePoint", "cache_control")
+"""Converse's block, and the member of Anthropic's bodies: what is read may be written to a cache, or come from one."""
+
+_WRITES_NOTHING = ("embed", "rerank")
+"""Part of the name of a model that writes no text."""
+
+_PICTURE_SETTINGS = ("aspect_ratio", "mode", "output_format")
+"""Beside ``prompt``, in the bodies of Stability's models."""
 
 
 def estimate(operation: str, params: Mapping[str, Any], *, bytes_per_token: int = 1) -> Amounts:
@@ -71,27 +80,40 @@ def estimate(operation: str, params: Mapping[str, Any], *, bytes_per_token: int 
     if operation in {"InvokeModel", "InvokeModelWithResponseStream"}:
         return _of_body(params.get("body"), str(params.get("modelId", "")), bytes_per_token)
     question = _bound(params.get("input") or params.get("inputText"), _anywhere(params), bytes_per_token)
-    return Amounts(1, AGENT_INPUT_TOKENS + question.input_tokens, question.output_tokens)
+    return replace(question, input_tokens=AGENT_INPUT_TOKENS + question.input_tokens)
 
 
 def _of_body(body: object, model_id: str, bytes_per_token: int) -> Amounts:
-    """Bound a provider's own request body: JSON in bytes or text. A file is not read, since it can be read once."""
-    default = 0 if "embed" in model_id else OUTPUT_TOKENS
-    if not isinstance(body, bytes | bytearray | str):
-        return Amounts(1, MEDIA_TOKENS, default)
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return Amounts(1, MARGIN_TOKENS + -(-_length(body) // bytes_per_token), default)
+    """Bound a provider's own request body. One that cannot be looked at may hold anything, a cache point too."""
+    default = 0 if any(word in model_id for word in _WRITES_NOTHING) else OUTPUT_TOKENS
+    content = content_of(body)
+    if content is None:
+        return Amounts(1, MEDIA_TOKENS, default, may_cache=default > 0)
+    document = document_of(content)
+    if document is None:
+        may_cache = any(name.encode() in content for name in _CACHE_POINTS)
+        return Amounts(1, MARGIN_TOKENS + -(-len(content) // bytes_per_token), default, may_cache=may_cache)
     maximum = _maximum(document) if isinstance(document, dict) else None
-    return _bound(document, default if maximum is None else maximum, bytes_per_token)
+    bound = _bound(document, default if maximum is None else maximum, bytes_per_token)
+    return replace(bound, images=_pictures(document) if isinstance(document, dict) else 0)
+
+
+def _pictures(body: Mapping[str, Any]) -> int:
+    """Return how many pictures a request body asks a model to make; 0 where it asks for text."""
+    settings = body.get("imageGenerationConfig")
+    if isinstance(settings, Mapping):
+        return max(1, _count(settings.get("numberOfImages")) or 1)
+    if isinstance(body.get("text_prompts"), list):
+        return max(1, _count(body.get("samples")) or 1)
+    is_picture = isinstance(body.get("prompt"), str) and any(name in body for name in _PICTURE_SETTINGS)
+    return 1 if is_picture or body.get("taskType") == "BACKGROUND_REMOVAL" else 0
 
 
 def _bound(content: object, maximum: int | None, bytes_per_token: int) -> Amounts:
-    size, media = _size(content)
+    size, media, may_cache = _size(content)
     explained = isinstance(content, Mapping) and any(content.get(name) for name in _TOOLS)
     read = -(-size // bytes_per_token) + media + (TOOL_MARGIN_TOKENS if explained else MARGIN_TOKENS)
-    return Amounts(1, read, OUTPUT_TOKENS if maximum is None else maximum)
+    return Amounts(1, read, OUTPUT_TOKENS if maximum is None else maximum, may_cache=may_cache)
 
 
 def _maximum(document: Mapping[str, Any]) -> int | None:
@@ -116,14 +138,15 @@ def _anywhere(params: object) -> int | None:
     return max(found, default=None)
 
 
-def _size(content: object) -> tuple[int, int]:
-    """Return (bytes of text, tokens of media) of a document; names and punctuation count like text."""
-    size, media, waiting = 0, 0, [content]
+def _size(content: object) -> tuple[int, int, bool]:
+    """Return (bytes of text, tokens of media, whether there is a cache point); names and punctuation count as text."""
+    size, media, may_cache, waiting = 0, 0, False, [content]
     while waiting:
         one = waiting.pop()
         if isinstance(one, str):
             size += _length(one) + 3
         elif isinstance(one, Mapping):
+            may_cache = may_cache or any(one.get(name) is not None for name in _CACHE_POINTS)
             if (tokens := _media_tokens(one)) is not None:
                 media += tokens
                 continue
@@ -137,7 +160,7 @@ def _size(content: object) -> tuple[int, int]:
             media += MEDIA_TOKENS
         else:
             size += len(str(one)) + 2
-    return size, media
+    return size, media, may_cache
 
 
 def _media_tokens(block: Mapping[str, Any]) -> int | None:
@@ -151,8 +174,8 @@ def _media_tokens(block: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _length(text: str | bytes | bytearray) -> int:
-    return len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else len(text)
+def _length(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _count(value: object) -> int | None:

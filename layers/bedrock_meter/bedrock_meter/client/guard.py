@@ -7,20 +7,21 @@
     bedrock.converse(modelId="anthropic.claude-sonnet-4-6", messages=[...])
 """
 
+import inspect
 import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
-from bedrock_meter.client.admission import Admission, Admitted, Policy
+from bedrock_meter.client.admission import Admission, Admitted, named_tenant
 from bedrock_meter.client.estimate import Estimator
 from bedrock_meter.client.estimate import estimate as default_estimate
 from bedrock_meter.client.forking import tell_after_fork
 from bedrock_meter.client.hooks import Hooks
 from bedrock_meter.client.lease import Lease
 from bedrock_meter.client.memory import Memory
-from bedrock_meter.client.operations import GUARDED
-from bedrock_meter.client.quota import Amounts, Transport
+from bedrock_meter.client.operations import GUARDED, METADATA_HEADER
+from bedrock_meter.client.quota import Amounts, Policy, Transport, subject_of
 from bedrock_meter.errors import ConfigurationError
 
 MINIMUM_TTL_SECONDS = 10
@@ -35,18 +36,22 @@ class TenantGuard:
     One guard serves a process: what it remembers (denials, outages, leases) serves all its clients.
 
     Args:
-        transport: ``HttpTransport`` to ask the quota API, ``TableTransport`` to go straight to the tables.
-        fail: Where nobody can say whether a call may be made: ``open`` lets it go on, marked ``degraded``; ``closed``
-            raises ``QuotaUnavailable``. A tenant whose own policy is ``closed`` is never opened by this one.
-        missing_profile: Where a tenant has no application inference profile for a model: ``refuse`` raises
+        transport: ``HttpTransport``: the way to the quota API.
+        fail: Where there is no decision about a call: ``open`` lets it go on, marked ``degraded``; ``closed`` raises
+            ``QuotaUnavailable``. A tenant whose effective policy is ``closed``, because it says so or because a strict
+            limit can deny, is not opened by this one as soon as an answer of the quota API has said so. Where the API
+            was asked too fast, a tenant that was not seen yet is not opened either.
+        missing_profile: Where a tenant has no application inference profile for what a call names (a model without
+            one, a profile that is not the tenant's, a provisioned model or another resource): ``refuse`` raises
             ``NoProfile``; ``pass`` lets the call go out as it is, to be attributed by its identity or not at all.
+            A profile of another tenant is refused in any case. Calls without a decision are not looked at.
         estimate: Says what a call may use at most.
         ttl_seconds: For how long a call's amounts are held unless the log settles them: longer than the longest call
             and the log's lag together. 10 to 3600. Calls to agents and knowledge bases, whose records carry no
             reservation, are held for all of it.
         log_lag_seconds: How late a log record may be, 10 to 3600.
         denial_seconds: For how long a denial is remembered at most.
-        outage_seconds: For how long nobody is asked after nobody answered.
+        outage_seconds: For how long the quota API is not asked after five failures in a row, and between two probes.
         clock: Seconds that never go back.
 
     Raises:
@@ -91,8 +96,12 @@ class TenantGuard:
             tenant: Whose calls it makes, or what says so at each call (a context variable's ``get``).
 
         Raises:
-            ConfigurationError: The client is of another service, or guarded already.
+            ConfigurationError: The client is none of boto3, is asynchronous, is of another service, or guarded already;
+                or the tenant is none. A function that gives none when a call is made raises it there.
         """
+        _check_client(client)
+        if not callable(tenant):
+            named_tenant(tenant)
         service = client.meta.service_model.service_name
         if service not in GUARDED:
             raise ConfigurationError(f"a client of {service} makes no metered calls: guard {' or '.join(GUARDED)}")
@@ -103,18 +112,29 @@ class TenantGuard:
             self._admission,
             tenant if callable(tenant) else lambda: tenant,
             self._estimator,
+            region=client.meta.region_name,
             validates=client.meta.config.parameter_validation,
         )
         hooks.register(client)
         return client
 
-    def admit(self, tenant: str, *, model: str | None = None, estimate: Amounts) -> Admitted:
+    def admit(
+        self,
+        tenant: str,
+        *,
+        model: str | None = None,
+        estimate: Amounts,
+        region: str | None = None,
+        tier: str | None = None,
+    ) -> Admitted:
         """Hold quota for a call that goes out by other means than a guarded client.
 
         Args:
             tenant: Whose call.
             model: Bedrock's identifier, in any form.
             estimate: Upper bounds.
+            region: Region that the call goes to; an ARN's own where none is given.
+            tier: Service tier that the call asks for: ``default``, ``flex``, ``priority`` or ``reserved``.
 
         Returns:
             What to call the model through, what to write into the request metadata, and how to end it.
@@ -122,10 +142,13 @@ class TenantGuard:
         Raises:
             TenantThrottled: It may not be made now.
             NoProfile: The tenant has no profile for the model, and ``missing_profile`` is ``refuse``.
-            QuotaUnavailable: Nobody can say, and the policy is ``closed``.
+            ForeignProfile: ``model`` is another tenant's profile.
+            QuotaBusy: The quota API was asked too fast, and a strict limit of the tenant may deny the call.
+            QuotaUnavailable: There is no decision, and the policy is ``closed``.
             QuotaRefused: The question is wrong.
+            ConfigurationError: The tenant is no text, or an empty one.
         """
-        return self._admission.admit(tenant, model, estimate)
+        return self._admission.admit(tenant, model, estimate, region=region, tier=tier)
 
     def lease(
         self,
@@ -136,8 +159,9 @@ class TenantGuard:
         input_tokens: int = 0,
         output_tokens: int = 0,
         seconds: int = 60,
+        region: str | None = None,
     ) -> Lease:
-        """Hold a block that calls of this tenant and model draw from without asking anybody.
+        """Hold a block that calls of this tenant and model draw from without a request.
 
         Args:
             tenant: Whose quota.
@@ -146,6 +170,8 @@ class TenantGuard:
             input_tokens: Tokens that its calls may read.
             output_tokens: Tokens that its calls may write: each call draws its maximum until it has answered.
             seconds: For how long a block is drawn from; it is held for ``log_lag_seconds`` longer.
+            region: Region of the clients whose calls draw from it. Without one, the Region in the ARN of the tenant's
+                profile.
 
         Returns:
             An open lease: close it, or use it in a ``with`` block.
@@ -154,13 +180,15 @@ class TenantGuard:
             ConfigurationError: There is a lease for this tenant and model, or the times do not fit.
             TenantThrottled: So much cannot be had.
             NoProfile: The tenant has no profile for the model, and ``missing_profile`` is ``refuse``.
-            QuotaUnavailable: Nobody can say.
+            ForeignProfile: ``model`` is another tenant's profile.
+            QuotaUnavailable: There is no decision.
             QuotaRefused: The question is wrong.
         """
         _check_ttl(seconds + self._admission.log_lag_seconds)
         if requests < 1:
             raise ConfigurationError("a lease without requests holds nothing for a call to draw")
-        lease = Lease(self._admission, tenant, model, Amounts(requests, input_tokens, output_tokens), seconds)
+        subject = subject_of(named_tenant(tenant), model, region)
+        lease = Lease(self._admission, subject, Amounts(requests, input_tokens, output_tokens), seconds)
         if not self._admission.attach(lease.subject, lease):
             raise ConfigurationError(f"tenant {tenant} has a lease for {model} in this process already")
         return lease.open()
@@ -174,6 +202,25 @@ class TenantGuard:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_client(client: Any) -> None:
+    """Refuse what has none of botocore's events, or awaits them.
+
+    Raises:
+        ConfigurationError: Says what works instead.
+    """
+    if inspect.iscoroutinefunction(getattr(client, "_make_api_call", None)):
+        raise ConfigurationError(
+            "an asynchronous client cannot be guarded, since the guard asks with blocking requests: run guard.admit in "
+            f"a thread (asyncio.to_thread) before each call, and send admitted.metadata as {METADATA_HEADER}"
+        )
+    if not hasattr(getattr(client, "meta", None), "service_model"):
+        raise ConfigurationError(
+            f"{type(client).__name__} is no client of boto3 or botocore, which alone can be wrapped: call guard.admit "
+            "before each call, use admitted.profile.arn as its model, and send admitted.metadata as JSON in the header "
+            f"{METADATA_HEADER} (litellm: as requestMetadata)"
+        )
 
 
 def _check_ttl(seconds: int) -> None:

@@ -21,11 +21,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ParamValidationError
+from botocore.exceptions import EventStreamError, ParamValidationError
 from botocore.validate import ParamValidator
 
 from bedrock_meter.client import usage
-from bedrock_meter.client.admission import Admission, Admitted
+from bedrock_meter.client.admission import Admission, Admitted, named_tenant
+from bedrock_meter.client.bodies import tier_of
 from bedrock_meter.client.errors import InvalidMetadata
 from bedrock_meter.client.estimate import Estimator
 from bedrock_meter.client.operations import (
@@ -36,10 +37,11 @@ from bedrock_meter.client.operations import (
     model_of,
     use_profile,
 )
-from bedrock_meter.client.outcomes import was_never_sent, was_refused
-from bedrock_meter.client.quota import RESERVATION_KEY
+from bedrock_meter.client.outcomes import was_never_sent, was_refused, was_refused_in_stream
+from bedrock_meter.client.quota import TIERS, subject_of
 from bedrock_meter.client.streams import GuardedStream
 from bedrock_meter.errors import ConfigurationError
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 
 CONTEXT = "bedrock-meter"
 """Key of a call's state in botocore's request context, and of what an answer's ``ResponseMetadata`` says about it."""
@@ -66,9 +68,10 @@ class Hooks:
     """Handlers of one guarded client.
 
     Args:
-        admission: Whom to ask.
+        admission: Admits calls.
         tenant: Says whose call is being made, when it is made.
         estimator: Says what a call may use.
+        region: The client's.
         validates: Whether the client validates parameters.
     """
 
@@ -78,11 +81,13 @@ class Hooks:
         tenant: Callable[[], str],
         estimator: Estimator,
         *,
+        region: str | None,
         validates: bool,
     ) -> None:
         self._admission = admission
         self._tenant = tenant
         self._estimator = estimator
+        self._region = region
         self._validator = ParamValidator() if validates else None
 
     def register(self, client: Any) -> None:
@@ -111,10 +116,14 @@ class Hooks:
         members = model.input_shape.members
         known = "requestMetadata" in members
         add_metadata(operation, dict(params), {RESERVATION_KEY: ""}, known=known)
+        model_id = model_of(name, params)
+        tier = tier_of(name, params)
         admitted = self._admission.admit(
-            self._tenant(),
-            model_of(name, params),
+            self._named_tenant(),
+            model_id,
             self._estimator(name, params),
+            region=self._region,
+            tier=tier if tier in TIERS else None,
             leases=operation.usage is not None,
         )
         try:
@@ -122,9 +131,18 @@ class Hooks:
         except InvalidMetadata:
             admitted.refused()
             raise
-        if admitted.profile is not None:
+        if admitted.profile is not None and subject_of(admitted.tenant, model_id).profile is None:
             use_profile(name, params, admitted.profile.arn, model.input_shape)
         context[CONTEXT] = _Call(operation, admitted, header)
+
+    def _named_tenant(self) -> str:
+        try:
+            return named_tenant(self._tenant())
+        except LookupError as problem:
+            raise ConfigurationError(
+                "the function that says whose call it is found no tenant (LookupError): set the context variable in "
+                "the thread or task that makes the call, or give wrap the tenant's id"
+            ) from problem
 
     def before_call(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
         """Set the metadata header where botocore has no parameter for it."""
@@ -167,7 +185,8 @@ class Hooks:
         if call.may_have_run or call.operation.usage is None:
             admitted.unknown()  # another attempt's record may come, or records that carry no id
         elif call.operation.stream is not None:
-            parsed[call.operation.stream] = GuardedStream(parsed[call.operation.stream], _watching(admitted))
+            watch = _Watch(admitted)
+            parsed[call.operation.stream] = GuardedStream(parsed[call.operation.stream], watch.observe, watch.failed)
         else:
             found = (
                 usage.of_document(parsed.get("usage"))
@@ -191,13 +210,24 @@ def _end_without_usage(call: _Call, *, refused: bool) -> None:
         call.admitted.unknown()
 
 
-def _watching(admitted: Admitted) -> Callable[[Mapping[str, Any]], None]:
-    def observe(event: Mapping[str, Any]) -> None:
+class _Watch:
+    """Ends a call by what its stream says. No attempt before this one may have run."""
+
+    def __init__(self, admitted: Admitted) -> None:
+        self._admitted = admitted
+        self._has_content = False
+
+    def observe(self, event: Mapping[str, Any]) -> None:
+        """Look at an event before its reader does."""
+        self._has_content = self._has_content or set(event) != {"messageStart"}
         found = usage.of_event(event)
         if found is not None:
-            admitted.used(found)
+            self._admitted.used(found)
 
-    return observe
+    def failed(self, error: EventStreamError) -> None:
+        """Release what is held if Bedrock refused the call inside the stream; leave it held otherwise."""
+        if was_refused_in_stream(_code(error.response), has_content=self._has_content):
+            self._admitted.refused()
 
 
 def _code(parsed: Mapping[str, Any] | None) -> str:

@@ -1,7 +1,5 @@
 """Leases: a block of quota that one process holds and many calls draw from, without asking anybody.
 
-Four facts:
-
 * A block is a reservation of kind ``lease``. Log records count as usage and do not settle it: its holder shrinks it.
 * A block is used for a part of its time only. What was drawn in its last moment is in no log yet, so that the hold
   outlives the use by the log's lag: usable for ``seconds``, held for ``seconds + log_lag_seconds``.
@@ -20,12 +18,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bedrock_meter.client.admission import Admission, Admitted
-from bedrock_meter.client.errors import NoProfile, QuotaUnavailable, TenantThrottled
+from bedrock_meter.client.errors import QuotaBusy, QuotaUnavailable, TenantThrottled
 from bedrock_meter.client.forking import tell_after_fork
-from bedrock_meter.client.memory import Subject
-from bedrock_meter.client.quota import Amounts, Denial, Reservation, ReservationRequest, named_by
+from bedrock_meter.client.quota import Amounts, Denial, Reservation, ReservationRequest, Subject
 from bedrock_meter.errors import MeterError
-from bedrock_meter.invocations.identifiers import last_segment
 
 logger = logging.getLogger("bedrock_meter.client")
 
@@ -48,15 +44,29 @@ def _close_all() -> None:
 
 
 class _Block:
-    """What is left of one reservation. Guarded by the lease's lock."""
+    """What is left of one reservation, and which kinds its calls read. Guarded by the lease's lock.
 
-    __slots__ = ("input_left", "low_at", "output_left", "requests_left", "reservation", "usable_until")
+    ``unsettled`` are tokens that calls drew which may have used a cache and have not said so yet.
+    """
+
+    __slots__ = (
+        "cache_read",
+        "cache_written",
+        "input_left",
+        "low_at",
+        "output_left",
+        "requests_left",
+        "reservation",
+        "unsettled",
+        "usable_until",
+    )
 
     def __init__(self, reservation: Reservation, size: Amounts, low_at: float, usable_until: float) -> None:
         self.reservation = reservation
         self.requests_left = size.requests
         self.input_left = size.input_tokens
         self.output_left = size.output_tokens
+        self.cache_read = self.cache_written = self.unsettled = 0
         self.low_at = low_at
         self.usable_until = usable_until
 
@@ -65,23 +75,22 @@ class Lease:
     """A block for one tenant and one model. Safe to use from many threads; a forked child has none of it.
 
     Calls of guarded clients draw from it as long as it is open. ``input_tokens`` of the block are what calls read in
-    any way: with or without a cache.
+    any way, with or without a cache, so that it is priced as the dearest of these. Calls of another service tier than
+    the default, and calls that state pictures or a cost, are asked for by themselves: the block holds none.
 
     Args:
-        admission: Whom to ask.
-        tenant: Whose quota.
-        model_id: For calls of which model.
+        admission: Asks for blocks.
+        subject: Whose calls, of what. Without a Region: of the Region that the block's profile is in.
         size: How much to hold at a time: requests, input and output tokens.
         seconds: For how long a block is drawn from.
     """
 
-    def __init__(self, admission: Admission, tenant: str, model_id: str, size: Amounts, seconds: int) -> None:
-        self.tenant = tenant
+    def __init__(self, admission: Admission, subject: Subject, size: Amounts, seconds: int) -> None:
+        self.tenant = subject.tenant
         self.size = size
+        self.subject = subject
         self._admission = admission
         self._clock: Callable[[], float] = admission.clock
-        self._model, self._profile = named_by(model_id)
-        self.subject: Subject = (tenant, last_segment(model_id))
         self._seconds = seconds
         self._closed = False
         self._renewal_at = float("-inf")
@@ -98,17 +107,26 @@ class Lease:
 
     # --- calls
 
-    def admit(self, estimate: Amounts) -> Admitted | None:
+    def admit(self, estimate: Amounts, *, region: str | None = None, tier: str | None = None) -> Admitted | None:
         """Admit a call from memory; fetch a block if there is none.
+
+        Args:
+            estimate: Upper bounds.
+            region: Region of the caller's client; None for the lease's own.
+            tier: Service tier that the call asks for.
 
         Returns:
             None if the call has to be asked for by itself: it is too large, or there is no other block to be had.
         """
-        block = self.take(estimate)
+        if tier not in (None, "default") or estimate.images or estimate.cost_nano_usd:
+            return None
+        block = self.take(estimate, region)
         for _ in range(ATTEMPTS):
-            if block is not None or self._closed or not self._could_hold(estimate) or not self._renew(waiting=True):
+            if block is not None or self._closed or not self._could_hold(estimate) or self._is_elsewhere(region):
                 break
-            block = self.take(estimate)
+            if not self._renew(waiting=True):
+                break
+            block = self.take(estimate, region)
         if block is None:
             return None
         return Admitted(
@@ -119,8 +137,8 @@ class Lease:
             refused=lambda: self._give_back(block, estimate, Amounts()),
         )
 
-    def take(self, estimate: Amounts) -> _Block | None:
-        """Draw from the block without network; None if it does not hold so much, or is too old."""
+    def take(self, estimate: Amounts, region: str | None = None) -> _Block | None:
+        """Draw from the block without network; None if it does not hold so much, is too old, or of another Region."""
         with self._lock:
             block = self._block
             if (
@@ -129,11 +147,13 @@ class Lease:
                 or estimate.read_tokens > block.input_left
                 or estimate.output_tokens > block.output_left
                 or self._clock() >= block.usable_until
+                or not self._serves(region, block)
             ):
                 return None
             block.requests_left -= estimate.requests
             block.input_left -= estimate.read_tokens
             block.output_left -= estimate.output_tokens
+            block.unsettled += _cacheable(estimate)
             return block
 
     def _give_back(self, block: _Block, estimate: Amounts, usage: Amounts) -> None:
@@ -142,6 +162,9 @@ class Lease:
             block.requests_left += estimate.requests - usage.requests
             block.input_left += estimate.read_tokens - usage.read_tokens
             block.output_left += estimate.output_tokens - usage.output_tokens
+            block.cache_read += usage.cache_read_tokens
+            block.cache_written += usage.cache_write_tokens
+            block.unsettled -= _cacheable(estimate)
         if block is self._block and self._is_low(block):
             self._renew(waiting=False)
 
@@ -153,7 +176,8 @@ class Lease:
         Raises:
             TenantThrottled: So much cannot be had.
             NoProfile: The tenant has no profile for the model.
-            QuotaUnavailable: Nobody can say; calls would be asked for one by one then, under the guard's policy.
+            ForeignProfile: The profile is another tenant's.
+            QuotaUnavailable: There is no decision; calls would be asked for one by one then, under the policy.
             QuotaRefused: The question is wrong.
         """
         try:
@@ -186,6 +210,18 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _serves(self, region: str | None, block: _Block) -> bool:
+        """Whether a call of a client in this Region may go through the block's profile."""
+        if region in (None, self.subject.region):
+            return True
+        profile = block.reservation.profile
+        return self.subject.region is None and profile is not None and profile.region == region
+
+    def _is_elsewhere(self, region: str | None) -> bool:
+        """Whether there is a block, and another one of this lease would not serve a call of this Region either."""
+        block = self._block
+        return block is not None and not self._serves(region, block)
+
     def _could_hold(self, estimate: Amounts) -> bool:
         return (
             estimate.requests <= self.size.requests
@@ -215,7 +251,8 @@ class Lease:
                 self._fetch()
                 self._is_denied = False
         except MeterError as problem:  # the next call asks for itself, and is told
-            self._renewal_at = self._clock() + AGAIN_SECONDS
+            pause = problem.retry_after if isinstance(problem, QuotaBusy) else AGAIN_SECONDS
+            self._renewal_at = self._clock() + min(pause, AGAIN_SECONDS)
             self._is_denied = isinstance(problem, TenantThrottled)
             logger.info("the lease of tenant %s was not renewed: %s", self.tenant, problem)
         finally:
@@ -237,16 +274,18 @@ class Lease:
             self._drop()  # first: its rest would stand in the way of the next
             old = None
         held_for = self._seconds + self._admission.log_lag_seconds
-        request = ReservationRequest(uuid.uuid4().hex, self.size, self._model, self._profile, held_for, "lease")
+        subject = self.subject
+        estimate = replace(self.size, may_cache=True)
+        request = ReservationRequest(
+            uuid.uuid4().hex, estimate, subject.model, subject.profile, held_for, "lease", subject.region
+        )
         asked_at = self._clock()
         answer = self._admission.ask(self.subject, request)
         if isinstance(answer, Denial):
             raise TenantThrottled(self.tenant, answer.document, answer.retry_after, remembered=False)
         if answer.degraded or answer.id is None:
             raise QuotaUnavailable("the meter's storage is down: it holds no block")
-        if self._model is not None and answer.profile is None and self._admission.missing_profile == "refuse":
-            self._admission.release(self.tenant, answer.id)
-            raise NoProfile(self.tenant, self._model)
+        self._admission.check_profile(subject, answer)
         low_at = asked_at + self._seconds * (LOW - 1) / LOW
         block = _Block(answer, self.size, low_at, asked_at + self._seconds)
         with self._lock:
@@ -255,18 +294,28 @@ class Lease:
             self._retire(old)
 
     def _retire(self, block: _Block) -> None:
-        """Hold of a block only what was drawn from it; the rest is free at once."""
+        """Hold of a block only what was drawn from it; the rest is free at once.
+
+        What a call drew that may have used a cache and did not say so counts as input and as written to a cache: more
+        than it can have used, never less.
+        """
         with self._lock:
-            spent = replace(
-                self.size,
+            read = self.size.input_tokens - block.input_left
+            spent = Amounts(
                 requests=_between(self.size.requests - block.requests_left, self.size.requests),
-                input_tokens=_between(self.size.input_tokens - block.input_left, self.size.input_tokens),
+                input_tokens=_between(read - block.cache_read - block.cache_written, self.size.input_tokens),
                 output_tokens=_between(self.size.output_tokens - block.output_left, self.size.output_tokens),
+                cache_read_tokens=_between(block.cache_read, self.size.input_tokens),
+                cache_write_tokens=_between(block.cache_written + block.unsettled, self.size.input_tokens),
             )
-        if spent.requests or spent.input_tokens or spent.output_tokens:
+        if spent.requests or spent.read_tokens or spent.output_tokens:
             self._admission.shrink(self.tenant, block.reservation.id, spent)
         else:
             self._admission.release(self.tenant, block.reservation.id)
+
+
+def _cacheable(estimate: Amounts) -> int:
+    return estimate.read_tokens if estimate.may_cache or estimate.read_tokens > estimate.input_tokens else 0
 
 
 def _between(amount: int, maximum: int) -> int:

@@ -22,6 +22,9 @@ _NEVER_SENT = (
     CredentialRetrievalError,
 )
 
+_REFUSING_IN_STREAM = frozenset({"throttlingException", "validationException"})
+"""Events of a stream that say what 429 and 400 say before one; of ConverseStream and InvokeModelWithResponseStream."""
+
 _REFUSING_STATUS = frozenset({400, 401, 403, 404, 405, 409, 413, 415, 429})
 _WHILE_RUNNING = frozenset({"ModelErrorException", "ModelTimeoutException", "ModelStreamErrorException"})
 """Client errors by status, but the model was at work: 424 and 408 in the service model."""
@@ -34,6 +37,16 @@ def was_refused(status: int, code: str) -> bool:
     ready. False for every 5xx: it may come from behind the model as well as from before it.
     """
     return status in _REFUSING_STATUS and code not in _WHILE_RUNNING
+
+
+def was_refused_in_stream(code: str, *, has_content: bool) -> bool:
+    """Whether an error that ended a stream says that the model did not run.
+
+    Args:
+        code: Name of the event that ended it.
+        has_content: Whether anything came before it that the model may have made. ``messageStart`` is none.
+    """
+    return code in _REFUSING_IN_STREAM and not has_content
 
 
 def was_never_sent(error: BaseException) -> bool:

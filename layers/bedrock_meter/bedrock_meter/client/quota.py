@@ -1,22 +1,24 @@
-"""What is asked of whoever keeps the quotas, and what is answered: the same over HTTP and straight on the tables.
+"""What is asked of the quota API, and what is answered, in words that name no protocol.
 
-Three facts: amounts are upper bounds before a call and counts after it; an answer is a value, either a reservation or a
-denial, because being denied is no failure; only "nobody could decide" is raised.
+Amounts are upper bounds before a call and counts after it. An answer is a value, either a reservation or a denial,
+because being denied is no failure; only what decides nothing is raised.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from bedrock_meter.client.errors import amount
 from bedrock_meter.invocations.identifiers import last_segment
 
-RESERVATION_KEY = "bedrock-meter-reservation"
-"""Key of the request metadata under which a reservation's id travels to Bedrock and back in its log."""
+Policy = Literal["open", "closed"]
+"""What to do with a call that no answer was given for: let it go on, or not."""
 
-_APPLICATION_PROFILE = ":application-inference-profile/"
-_BARE_PROFILE = re.compile(r"[a-z0-9]{12}")
+TIERS = frozenset({"default", "flex", "priority", "reserved"})
+"""Service tiers that the quota API prices."""
+
+_APPLICATION_PROFILE = "application-inference-profile"
+_NAMED_BY_LAST_SEGMENT = frozenset({"foundation-model", "inference-profile"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,9 @@ class Amounts:
         cache_read_tokens: Read from a prompt cache.
         cache_write_tokens: Written to a prompt cache.
         cost_nano_usd: Cost, where the caller knows better than the price book; 0 lets the meter price the tokens.
+        images: Pictures that the model makes.
+        may_cache: Whether ``input_tokens`` may turn out to be of any of the three kinds that are read. They bound each
+            kind then, and a cost limit takes the dearest.
     """
 
     requests: int = 0
@@ -38,10 +43,12 @@ class Amounts:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     cost_nano_usd: int = 0
+    images: int = field(default=0, kw_only=True)
+    may_cache: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         tokens = (self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_write_tokens)
-        if min(self.requests, self.cost_nano_usd, *tokens) < 0:
+        if min(self.requests, self.cost_nano_usd, self.images, *tokens) < 0:
             raise ValueError(f"amounts are not negative: {self}")
 
     @property
@@ -50,15 +57,70 @@ class Amounts:
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
     def estimate(self) -> dict[str, int]:
-        """Return upper bounds by kind; kinds of which there is nothing are left out."""
-        return {name: value for name in (*_COUNTS, "cost_nano_usd") if (value := getattr(self, name))}
+        """Return upper bounds by kind, and ``may_cache``; what is 0 or false is left out."""
+        return {
+            name: value for name in (*_COUNTS, "images", "cost_nano_usd", "may_cache") if (value := getattr(self, name))
+        }
 
     def usage(self) -> dict[str, int]:
-        """Return what was used, zeros included: of a kind that is not named, everything stays held."""
+        """Return what was used, zeros included: of a kind that is not named, everything stays held.
+
+        Pictures are not named: no answer counts them, so that they stay held until the log's record settles them.
+        """
         return {name: getattr(self, name) for name in _COUNTS}
 
 
 _COUNTS = ("requests", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+
+
+class Subject(NamedTuple):
+    """Whose call of what. An answer is remembered, and a lease draws, for exactly the same subject.
+
+    Attributes:
+        tenant: Whose call.
+        model: What the quota API is asked about as a model; None where a profile or nothing was named.
+        profile: What it is asked about as a profile; None where a model or nothing was named.
+        region: Region of the caller's client; None where it is not known.
+        resource: The whole ARN where its own Region is not that of the client, else empty: such a call is another one.
+    """
+
+    tenant: str
+    model: str | None = None
+    profile: str | None = None
+    region: str | None = None
+    resource: str = ""
+
+    @property
+    def names_something(self) -> bool:
+        """Whether the call named a model or a profile at all."""
+        return self.model is not None or self.profile is not None
+
+
+def subject_of(tenant: str, model_id: str | None, region: str | None = None) -> Subject:
+    """Return what a call is about.
+
+    An application inference profile's ARN is a profile, and so is an id without a dot, since the id of a model or of a
+    system-defined profile has one in it. The ARN stays whole: its account and Region are compared by the quota API. The
+    ARN of a base model or of a system-defined profile is asked about by its last segment, any other ARN as a whole.
+
+    Args:
+        tenant: Whose call.
+        model_id: What the caller wants to use, in any of Bedrock's forms; None if it named nothing.
+        region: Region of the caller's client; an ARN's own where none is given.
+    """
+    if model_id is None:
+        return Subject(tenant, region=region)
+    if not model_id.startswith("arn:"):
+        return Subject(tenant, model_id, None, region) if "." in model_id else Subject(tenant, None, model_id, region)
+    parts = model_id.split(":", 5)
+    own = parts[3] if len(parts) == 6 else ""
+    region = region or own or None
+    resource = model_id if own and own != region else ""
+    kind = parts[-1].partition("/")[0]
+    if kind == _APPLICATION_PROFILE:
+        return Subject(tenant, None, model_id, region, resource)
+    named = last_segment(model_id) if kind in _NAMED_BY_LAST_SEGMENT else model_id
+    return Subject(tenant, named, None, region, resource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +135,11 @@ class Profile:
     id: str
     arn: str
 
+    @property
+    def region(self) -> str | None:
+        """The Region that the ARN names; None where only the id is known."""
+        return self.arn.split(":")[3] if self.arn.startswith("arn:") and self.arn.count(":") >= 5 else None
+
 
 @dataclass(frozen=True, slots=True)
 class ReservationRequest:
@@ -81,10 +148,13 @@ class ReservationRequest:
     Attributes:
         key: Idempotency key: the same key and estimate lead to one reservation, however often they are sent.
         estimate: Upper bounds.
-        model: What the caller wants to use: last segment of its identifier; None if ``profile`` says it.
-        profile: Id of the profile that the caller already chose.
+        model: Id of a base model or of a system-defined profile, or an ARN that is neither's; None if ``profile`` says
+            what is called.
+        profile: ARN or id of the application inference profile that the caller already chose.
         ttl_seconds: For how long the amounts are held unless they are settled, 10 to 3600.
         kind: ``call``, or ``lease`` for a block that many calls draw from and that log records do not settle.
+        region: Region of the client that makes the call.
+        tier: Service tier that the call asks for, one of ``TIERS``; None where it asks for none.
     """
 
     key: str
@@ -93,6 +163,8 @@ class ReservationRequest:
     profile: str | None = None
     ttl_seconds: int = 300
     kind: Literal["call", "lease"] = "call"
+    region: str | None = None
+    tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +173,20 @@ class Reservation:
 
     Attributes:
         id: None where the meter's storage was down and the tenant's policy lets calls go on: nothing is held then.
-        profile: Through which the tenant calls the model; None if it has none for it.
+        profile: The tenant's own profile that the call goes through; None if it has none for it.
         metadata: What has to travel in the call's request metadata.
-        degraded: Whether nobody really decided.
+        degraded: Whether no decision stands behind it.
+        fail: The tenant's effective policy: ``closed`` where a strict limit can deny; None where it was not said.
+        available_profiles: The tenant's profiles, where none of them fits: ``id``, ``arn``, ``model``, ``routing``,
+            ``geography`` and ``region`` of each.
     """
 
     id: str | None
     profile: Profile | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     degraded: bool = False
+    fail: Policy | None = None
+    available_profiles: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +194,17 @@ class Denial:
     """An answer: no.
 
     Attributes:
-        document: Members ``limit``, ``requested``, ``retry_after_seconds``, ``throttled_until`` of the answer.
+        document: The answer: ``limit``, ``requested``, ``retry_after_seconds``, ``throttled_until``, ``fail``.
         retry_after: Whole seconds; None where waiting does not help.
     """
 
     document: Mapping[str, Any]
     retry_after: int | None
+
+    @property
+    def fail(self) -> Policy | None:
+        """The tenant's effective policy; None where it was not said."""
+        return policy_of(self.document)
 
     @property
     def holds_for_everyone(self) -> bool:
@@ -139,13 +221,18 @@ class Denial:
 
 
 class Transport(Protocol):
-    """The way to whoever keeps the quotas. Used by many threads at once; each method may be repeated.
+    """The way to the quota API. Used by many threads at once; each method may be repeated.
 
-    Every method raises ``QuotaUnavailable`` if nobody could answer, ``QuotaRefused`` if the question is wrong.
+    Every method raises ``QuotaUnavailable`` if no answer came, ``QuotaBusy`` if it was asked too fast, and
+    ``QuotaRefused`` if the question is wrong.
     """
 
     def reserve(self, tenant: str, request: ReservationRequest) -> Reservation | Denial:
-        """Ask for amounts before a call."""
+        """Ask for amounts before a call.
+
+        Raises:
+            ForeignProfile: The profile that the call names is another tenant's.
+        """
 
     def shrink(self, tenant: str, reservation_id: str, usage: Amounts, extend_seconds: int | None = None) -> None:
         """Hold only what was used, never more than before; extend the hold if the log may come after its end."""
@@ -157,13 +244,7 @@ class Transport(Protocol):
         """Give up connections. It can be used again after that."""
 
 
-def named_by(model_id: str) -> tuple[str | None, str | None]:
-    """Return (model, profile) of a call's model identifier: one of them is None.
-
-    Who passes an application inference profile has chosen already; a bare id of twelve characters is one, since a base
-    model's name has a dot in it.
-    """
-    segment = last_segment(model_id)
-    if _APPLICATION_PROFILE in model_id or _BARE_PROFILE.fullmatch(model_id):
-        return None, segment
-    return segment, None
+def policy_of(document: Mapping[str, Any]) -> Policy | None:
+    """Return the effective policy that an answer carries; None where it carries none that is known."""
+    found = document.get("fail")
+    return found if found in ("open", "closed") else None

@@ -8,19 +8,41 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from botocore.eventstream import EventStream
+from botocore.exceptions import EventStreamError
 
 
 class GuardedStream(EventStream):  # type: ignore[misc]
-    """Passes every event on and shows it to an observer first."""
+    """Passes every event on and shows it to an observer first.
 
-    def __init__(self, stream: Any, observe: Callable[[Mapping[str, Any]], None]) -> None:
+    Args:
+        stream: What botocore made.
+        observe: Called with each event.
+        failed: Called with the error that Bedrock ends the stream with.
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        observe: Callable[[Mapping[str, Any]], None],
+        failed: Callable[[EventStreamError], None] | None = None,
+    ) -> None:
         # Not the base's: there is one raw stream, and the stream inside reads it.
         self._stream = stream
         self._observe = observe
+        self._failed = failed
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the events; the observer has seen each before the caller does, who may stop at any of them."""
-        for event in self._stream:
+        events = iter(self._stream)
+        while True:
+            try:
+                event = next(events)
+            except StopIteration:
+                return
+            except EventStreamError as error:
+                if self._failed is not None:
+                    self._failed(error)
+                raise
             self._observe(event)
             yield event
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bedrock_meter.invocations.record import Invocation
 
+RESERVATION_KEY = "bedrock-meter-reservation"
+"""Entry of a call's ``requestMetadata`` that names its reservation; Bedrock writes it into the log."""
+
 MAXIMUM_MODEL_ID_LENGTH = 2048
 """Longest ``modelId`` that a request may carry (service model of bedrock-runtime)."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
+from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits.boosts import least_maximum
 from bedrock_meter.limits.destination import NOTHING_CALLED, Called, Destination
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate, amount_of, amount_under, is_touched
@@ -21,9 +22,6 @@ from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.room import Need, have_room_from_ms
 from bedrock_meter.limits.suspension import Suspension
-
-METADATA_KEY = "bedrock-meter-reservation"
-"""Entry of a call's ``requestMetadata`` that names its reservation; Bedrock writes it into the log."""
 
 DEFAULT_LIFETIME_MS = 300_000
 """Longer than the log's lag (usually less than three minutes) and a call of two minutes together."""
@@ -183,7 +181,7 @@ def named_in(metadata: Iterable[tuple[str, str]]) -> str:
     Its caller chose it, so it is no proof of anything: it can only name a reservation of the tenant that the call
     belongs to.
     """
-    return next((value for name, value in metadata if name == METADATA_KEY and _is_id(value)), "")
+    return next((value for name, value in metadata if name == RESERVATION_KEY and _is_id(value)), "")
 
 
 def needed(installed: InstalledLimit, estimate: Estimate) -> int:
