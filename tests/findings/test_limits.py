@@ -1,5 +1,6 @@
 """What limits promise beside their sums: shadows, calls dated ahead, slots, waits, usage without a price."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from tests.findings.world import START_MS, Findings
@@ -10,7 +11,7 @@ HOUR_S, QUARTER_S = 3_600, 900
 RESERVATIONS = "/v1/tenants/acme/reservations"
 
 
-def tenant(stack: Findings, *limits: dict[str, object], model: str = MODEL) -> None:
+def tenant(stack: Findings, *limits: Mapping[str, object], model: str = MODEL) -> None:
     stack.tenant("acme", {"timezone": "UTC", "profiles": [{"id": OWN, "model": model}], "limits": list(limits)})
 
 
