@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bedrock_meter.cli import apply_commands, exporting, plan_commands, removing, tenants, ways
 from bedrock_meter.cli.deployed import Caller
 from bedrock_meter.cli.main import execute
-from bedrock_meter.cli.ways import TableWay
 from bedrock_meter.tenants.offboarding import Actor
 from tests.doubles.office import FULL, NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS
@@ -75,11 +73,15 @@ def stack(
     monkeypatch.setattr("sys.stdin", io.StringIO())
     if request.param == "api":
         return Stack(office, ("--api", test_administering.URL), capsys, tmp_path)
+    from bedrock_meter.cli import apply_commands, exporting, plan_commands, removing, tenants, ways
+
     for module in (apply_commands, plan_commands, exporting, removing):
         monkeypatch.setattr(module, "outputs_of_stack", lambda name: {})
     for module in (apply_commands, plan_commands):
         monkeypatch.setattr(module, "caller", lambda name: Caller(name or "me", "aws", "1" * 12, "us-east-1"))
-    monkeypatch.setattr(ways, "table_way", lambda outputs, by="": TableWay(office.administration, office.tenants, by))
+    monkeypatch.setattr(
+        ways, "table_way", lambda outputs, by="": ways.TableWay(office.administration, office.tenants, by)
+    )
     monkeypatch.setattr(tenants, "planning", lambda outputs, by: office.administration.planning(by))
     monkeypatch.setattr(removing, "office_of", lambda outputs: office.administration)
     monkeypatch.setattr(removing, "caller", lambda name: Caller(name or "me", "aws", "1" * 12, "us-east-1"))
@@ -189,7 +191,7 @@ def test_what_changes_while_a_person_thinks_is_refused(stack: Stack, monkeypatch
 def test_what_changes_between_the_difference_and_its_tenant_is_not_overwritten(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = ways.held_again
+    from bedrock_meter.cli.ways import held_again as true
 
     def late(*words: Any) -> Any:
         stack.office.put({**FULL, "name": "Others were here"}, {"if-match": "*"})
@@ -206,7 +208,7 @@ def test_a_profile_that_another_tenant_got_meanwhile_is_not_taken_from_it(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack.write("tenants: [{id: zeta, profiles: [z9]}]")
-    true = ways.held_again
+    from bedrock_meter.cli.ways import held_again as true
 
     def late(*words: Any) -> Any:
         stack.office.put({**INITECH, "profiles": ["i1", "z9"]}, {"if-match": "*"}, f"{TENANTS}/initech")

@@ -6,7 +6,6 @@ import pytest
 
 from bedrock_meter.cli import quarantine, reattribute, rerate
 from bedrock_meter.local.conservation import Counts
-from bedrock_meter.local.replay import recorder_words
 from bedrock_meter.usage.reattribution import Reattributed
 from bedrock_meter.usage.rerating import Rerated
 from tests.unit.cli.test_rerate import QUESTION
@@ -28,6 +27,8 @@ ALL = Counts(read=3, recorded=3, duplicates=0, errors=0, quarantined=0, unattrib
     ],
 )
 def test_all_are_recorded_only_if_they_were(counts: Counts, words: str) -> None:
+    from bedrock_meter.local.replay import recorder_words
+
     assert recorder_words(counts) == words
 
 

@@ -141,6 +141,12 @@ def test_what_another_tenant_has_is_taken_from_it_by_name() -> None:
     assert moved["tenants"][1]["changes"][0]["taken_from"] == "acme"
 
 
+def test_what_is_not_the_tenants_any_more_is_no_loss_of_its() -> None:
+    stored = held({"id": "acme", "profiles": ["p1"], "principals": [ROLE]}, p1="initech")
+    stored = replace(stored, owners={"p1": "initech"})
+    assert is_empty(difference_document(desired({"id": "acme"}), stored))
+
+
 def test_what_ended_is_given_again_and_a_removed_tenant_comes_back() -> None:
     stored = held({"id": "acme", "profiles": ["p1"]})
     ended = replace(stored, owners={})

@@ -39,9 +39,14 @@ _IDS: Schema = {
     "maxLength": MAX_QUERY_CHARACTERS,
     "description": f"1 to {MOST_PROFILES} ids, apart by commas",
 }
+_IAM_NAME = "[A-Za-z0-9_+=,.@-]{1,64}"
+_ARN = (
+    f"arn:aws[a-z-]{{0,16}}:(iam::[0-9]{{12}}:(role|user)/({_IAM_NAME}/){{0,8}}{_IAM_NAME}"
+    f"|sts::[0-9]{{12}}:(assumed-role/{_IAM_NAME}/{_IAM_NAME}|federated-user/{_IAM_NAME}))[*]?"
+)
 _ARNS: Schema = {
     "type": "string",
-    "pattern": f"^[!-~]+( [!-~]+){{0,{MOST_PRINCIPALS - 1}}}$",
+    "pattern": f"^{_ARN}( {_ARN}){{0,{MOST_PRINCIPALS - 1}}}$",
     "maxLength": MAX_QUERY_CHARACTERS,
     "description": f"1 to {MOST_PRINCIPALS} IAM principals or patterns, apart by spaces",
 }
