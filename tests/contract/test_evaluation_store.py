@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bedrock_meter.alerts.contracts import Event
-from bedrock_meter.alerts.evaluator import MOST_EVENTS, TenantState
+from bedrock_meter.alerts.evaluator import TenantState
 from bedrock_meter.alerts.outbox import MAXIMUM_REFUSALS, Pending, PublishOutcome
 from bedrock_meter.limits.gauge import Lease, read
 from bedrock_meter.limits.installation import install_limits
@@ -131,17 +131,18 @@ def test_a_part_is_set_with_the_lease_and_sent_twice_it_is_set_once(acme: Stores
 
 
 def test_nothing_is_pruned_while_limits_change(acme: Stores) -> None:
-    # A slow evaluator saw an old bucket in a slot that nobody uses; the change has cleared and filled it since.
-    lease = Lease("mine", NOW_MS + 1)
-    assert acme.installation.begin("acme", Layout(1, ()), lease, None)
-    assert acme.installation.renew("acme", lease, lease, {"0a": 5})
-    acme.evaluation.prune("acme", 0, ["0a"])
-    assert acme.gauge("acme").buckets == {"0a": 5}
-    assert acme.installation.finish("acme", Layout(1, ()), lease, {"0b": 6})
-    acme.evaluation.prune("acme", 0, ["0a"])
-    assert acme.gauge("acme").buckets == {"0a": 5, "0b": 6}
-    acme.evaluation.prune("acme", 1, ["0a"])
-    assert acme.gauge("acme").buckets == {"0b": 6}
+    # A slow evaluator saw an old bucket in a slot that no limit has; the change has cleared and filled it since.
+    first, second = Lease("first", NOW_MS + 1), Lease("second", NOW_MS + 1)
+    assert acme.installation.begin("acme", Layout(1, ()), first, None)
+    assert acme.installation.finish("acme", Layout(1, ()), first, {"0a": 5, "0a-": 1})
+    assert acme.installation.begin("acme", Layout(2, ()), second, None)
+    acme.evaluation.prune("acme", 1, ["0a", "0a-"])
+    assert acme.gauge("acme").buckets == {"0a": 5, "0a-": 1}
+    assert acme.installation.finish("acme", Layout(2, ()), second, {})
+    acme.evaluation.prune("acme", 1, ["0a", "0a-"])
+    assert acme.gauge("acme").buckets == {"0a": 5, "0a-": 1}
+    acme.evaluation.prune("acme", 2, ["0a", "0a-"])
+    assert acme.gauge("acme").buckets == {}
 
 
 def test_eighteen_limits_install_whatever_marks_there_are(acme: Stores) -> None:
@@ -160,6 +161,8 @@ def test_eighteen_limits_install_whatever_marks_there_are(acme: Stores) -> None:
 
 
 def test_the_largest_verdict_there_can_be_is_one_write(acme: Stores) -> None:
+    from bedrock_meter.alerts.evaluator import MOST_EVENTS
+
     late = {f"0{number:03}+": 1 for number in range(MOST_EVENTS)}
     acme.installation.begin("acme", Layout(1, ()), Lease("x", NOW_MS), None)
     acme.installation.finish("acme", Layout(1, ()), Lease("x", NOW_MS), {**late, "0abd": 2})

@@ -21,7 +21,7 @@
     ├── UnknownReservation      the tenant has no reservation of this id
     ├── KeyUsed                 the key belongs to a reservation of another estimate: take a new key
     ├── ForeignProfile          the profile that a call names is another tenant's
-    ├── UnknownCost             a hard limit in US dollars, and an estimate without a price: give its cost
+    ├── UnknownCost             a limit that denies what has no price, and an estimate without one: give its cost
     └── ...                     what the client's guard raises: ``client/errors.py``
 
 Messages carry identifiers and numbers only, never the content of a record.
@@ -134,4 +134,4 @@ class ForeignProfile(MeterError):
 
 
 class UnknownCost(MeterError):
-    """A hard limit in US dollars cannot be kept where nobody knows what a call costs at most. Nothing was done."""
+    """A limit denies what has no price, and what the call costs at most is not known. Nothing was done."""

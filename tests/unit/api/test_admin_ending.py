@@ -13,6 +13,8 @@ from bedrock_meter.api.admin_ending import MOST_PROFILES
 from bedrock_meter.api.admin_overview import MOST_PRINCIPALS
 from bedrock_meter.api.callers import ADMIN_SCOPE
 from bedrock_meter.clock import iso
+from bedrock_meter.limits.gauge import bucket_name
+from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.tenants.leaving import STEP_MS
 from bedrock_meter.tenants.ownership import HANDOVER_MS
 from tests.doubles.http import token
@@ -133,6 +135,20 @@ def test_a_step_of_another_tenant_or_of_one_that_came_back_is_refused(office: Of
     refused = office.ask(f"{ACME}/erasure", "POST", body={"cursor": cursor})
     assert (refused.status, refused.document["detail"]) == (409, "acme was added again meanwhile")
     assert office.ledger.entries["k3"] == ("acme", "arn")
+
+
+def test_an_overview_says_why_a_limit_denies(office: Office) -> None:
+    money = {"meter": "cost_usd", "window": "1h", "max": 5, "hard": True}
+    assert office.put({**FULL, "limits": [money]}, {"if-match": "*"}).status == 200
+    gauge = office.gauges.gauges["acme"]
+    installed = next(one for one in gauge.layout.limits if one.name == "cost_usd-1h")
+    mark = bucket_name(installed.slot, installed.window, NOW_MS) + UNCOUNTED
+    office.gauges.gauges["acme"] = replace(gauge, buckets={mark: 2})
+    document = office.ask(f"{ACME}/overview").document
+    check("Overview", document)
+    one = next(limit for limit in document["limits"] if limit["name"] == "cost_usd-1h")
+    assert document["allowed"] is False
+    assert (one["when_unpriced"], one["denied_because"], one["uncounted_requests"]) == ("deny", ["unpriced"], 2)
 
 
 def test_an_overview_is_what_the_document_promises(office: Office) -> None:

@@ -64,13 +64,9 @@ def test_nobody_else_asks_for_a_price() -> None:
         layout(scope=CLAUDE),
         layout(meter=Meter.REQUESTS),
         Layout(1, ()),
-        layout(when_unpriced="allow"),
         layout(shadow=True),
-        layout(shadow=True, when_unpriced="deny"),
     ):
         assert COSTS.needed(unpriced, harmless, "acme", NOW_MS) == unpriced
-    with pytest.raises(UnknownCost):
-        COSTS.needed(unpriced, layout(hard=False, when_unpriced="deny"), "acme", NOW_MS)
     with pytest.raises(UnknownCost):
         COSTS.needed(Estimate(), layout(scope=CLAUDE), "acme", NOW_MS)
 
@@ -78,3 +74,11 @@ def test_nobody_else_asks_for_a_price() -> None:
 def test_a_shadow_limit_is_rated_like_any_other_so_that_it_says_what_it_would_hold() -> None:
     priced = COSTS.needed(Estimate(input_tokens=100, model="a.model"), layout(shadow=True), "acme", NOW_MS)
     assert priced.cost_nano_usd == 300
+
+
+def test_the_limit_says_whether_it_refuses_what_has_no_price() -> None:
+    unpriced = Estimate(model=UNPRICED_MODEL)
+    for harmless in (layout(when_unpriced="allow"), layout(shadow=True, when_unpriced="deny")):
+        assert COSTS.needed(unpriced, harmless, "acme", NOW_MS) == unpriced
+    with pytest.raises(UnknownCost):
+        COSTS.needed(unpriced, layout(hard=False, when_unpriced="deny"), "acme", NOW_MS)

@@ -315,3 +315,19 @@ def test_only_so_many_tenants_are_remembered(bench: Bench, monkeypatch: pytest.M
         bench.reservations.reserve(tenant, Estimate(input_tokens=1))
     assert len(bench.reservations._images) == 2
     assert bench.requests(lambda: bench.reservations.reserve("c", Estimate(input_tokens=1))) == ["hold", "put"]
+
+
+def test_the_wait_grows_while_the_same_reservations_are_in_the_way() -> None:
+    bench = Bench()
+    assert bench.reserve(900) is not None
+    waits = []
+    for after_ms in (0, 1_000, 1_000, 10_000):
+        bench.now_ms += after_ms
+        answer = bench.reservations.reserve("acme", Estimate(input_tokens=200))
+        assert answer.decision is not None
+        waits.append(answer.decision.retry_after_ms)
+    assert waits == [1_000, 1_000, 2_000, 12_000]
+    assert bench.reserve(100) is not None
+    answer = bench.reservations.reserve("acme", Estimate(input_tokens=200))
+    assert answer.decision is not None
+    assert answer.decision.retry_after_ms == 1_000

@@ -11,7 +11,6 @@ from bedrock_meter.limits.reservations import decide
 from bedrock_meter.limits.suspension import suspend
 from bedrock_meter.limits.waiting import REMEMBERED_TENANTS, Waits
 from tests.doubles.records import NOW_MS, limit
-from tests.unit.limits.reserving_bench import Bench
 
 EXPIRES_MS = NOW_MS + 300_000
 BUCKET = expiry_bucket(EXPIRES_MS)
@@ -80,22 +79,6 @@ def test_where_waiting_does_not_help_nothing_is_told() -> None:
     never = replace(held(0), layout=Layout(1, (small,)))
     stopped = replace(held(0), suspension=suspend(None, "unpaid", "person", NOW_MS))
     assert [told(waits, one, 0) for one in (never, stopped)] == [None, None]
-
-
-def test_reserving_tells_it() -> None:
-    bench = Bench()
-    assert bench.reserve(900) is not None
-    waits = []
-    for after_ms in (0, 1_000, 1_000, 10_000):
-        bench.now_ms += after_ms
-        answer = bench.reservations.reserve("acme", Estimate(input_tokens=200))
-        assert answer.decision is not None
-        waits.append(answer.decision.retry_after_ms)
-    assert waits == [1_000, 1_000, 2_000, 12_000]
-    assert bench.reserve(100) is not None
-    answer = bench.reservations.reserve("acme", Estimate(input_tokens=200))
-    assert answer.decision is not None
-    assert answer.decision.retry_after_ms == 1_000
 
 
 def test_the_meter_of_open_reservations_waits_alike() -> None:
