@@ -3,17 +3,25 @@
 import pytest
 
 from bedrock_meter.api.usage import DynamoDBReports
+from bedrock_meter.api.wiring import reservations_over_dynamodb
+from bedrock_meter.clock import now_ms
+from bedrock_meter.errors import ForeignProfile
+from bedrock_meter.limits.destination import Called
+from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.installation import install_fail_policy, install_limits
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.local.endpoint import Endpoint
+from bedrock_meter.money import NANO
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import connection
+from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.keys import usage_sort_key
 from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.contract.conftest import Stores
-from tests.doubles.records import NOW_MS, limit
+from tests.doubles.records import NOW_MS, limit, profile_arn
 
 QUARTER = NOW_MS - NOW_MS % QUARTER_MS
 
@@ -51,6 +59,31 @@ def test_a_tenants_profiles_and_their_mappings(endpoint: Endpoint, tables: Table
     assert tuple(store.profiles_of("acme")) == profiles
     assert tuple(store.profiles_of("globex")) == ()
     assert dict(store.mappings(["p1", "p3"])) == {"p3": periods}
+
+
+def test_a_reservation_is_decided_by_what_the_tables_say_of_the_profile(endpoint: Endpoint, tables: Tables) -> None:
+    model, arn = "anthropic.claude-sonnet-4-6", profile_arn("p1")
+    written = PynamoDBTenantStore(tables)
+    written.put_tenant(TenantDefinition("acme", profiles=(ProfileReference("p1", arn),)), NOW_MS)
+    assert written.put_periods("p1", 0, (MappingPeriod("acme", 0, None, model, "geo", BY_TAG, "us"),))
+    assert written.put_periods("p2", 0, (MappingPeriod("globex", 0),))
+    limits = [limit("1h", 10**6), limit("1h", NANO, meter=Meter.COST_USD, hard=True)]
+    installation = DynamoDBInstallationStore(connection(), tables)
+    install_limits(installation, "acme", limits, clock=now_ms, new_id=lambda: "x")
+    make = reservations_over_dynamodb(connection(), quotas_table=tables.quotas, tenants_table=tables.tenants)
+    service = make()
+    estimate = Estimate(input_tokens=1_000, output_tokens=100)
+    made = service.reserve("acme", estimate, called=Called(f"us.{model}"), key="call-1").reservation
+    assert made is not None
+    assert (made.through, made.estimate.model, made.estimate.routing) == (arn, model, "geo")
+    # 1,000 tokens at $3.30 a million and 100 at $16.50.
+    assert {one.meter: one.amount for one in made.held} == {Meter.TOTAL_TOKENS: 1_100, Meter.COST_USD: 4_950_000}
+    assert make().reserve("acme", estimate, called=Called(f"us.{model}"), key="call-1").reservation == made
+    elsewhere = service.reserve("acme", Estimate(cost_nano_usd=0), called=Called(f"eu.{model}")).destination
+    assert elsewhere is not None
+    assert (elsewhere.through, [one.id for one in elsewhere.available]) == (None, ["p1"])
+    with pytest.raises(ForeignProfile):
+        service.reserve("acme", estimate, called=Called("p2"))
 
 
 def test_rows_of_a_range_in_the_order_of_time(reports: DynamoDBReports, tables: Tables, endpoint: Endpoint) -> None:

@@ -171,8 +171,9 @@ def test_a_lease_and_what_it_was_asked_for_with_stay(stores: Stores) -> None:
     estimate = Estimate(9, 1, 2, 3, 4, 5, 6, "a.model", "a1c3m5e7k9q2", "geo", "eu-west-1", "flex", True)
     called = Called("eu.a.model", "a1c3m5e7k9q2", "eu-west-1")
     arn = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1c3m5e7k9q2"
-    asked = {"estimate": estimate, "called": called, "through": arn, "key": "job-7", "created_ms": NOW_MS}
-    one = hold_of(gauge, is_lease=True, **asked).reservation
+    one = hold_of(
+        gauge, is_lease=True, estimate=estimate, called=called, through=arn, key="job-7", created_ms=NOW_MS
+    ).reservation
     assert [held.limits for held in one.held] == [("requests-1d",), ("total_tokens-1h",)]
     stores.reservations.put(one)
     assert stores.reservations.find("acme", one.id) == one

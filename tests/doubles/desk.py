@@ -110,10 +110,10 @@ class Desk:
         """How often the store was asked."""
         return len(self.store.requests)
 
-    def ask(self, path: str = "", method: str = "GET", *, tenant: str = "acme", **more: Any) -> Answer:
+    def ask(self, path: str = "", method: str = "GET", *, tenant: str = "acme", body: object = None) -> Answer:
         """Send a request to a path below the tenant's reservations."""
         self.world.now_ms = self.now_ms
-        return self.world.ask(f"/v1/tenants/{tenant}/reservations{path}", method, **more)
+        return self.world.ask(f"/v1/tenants/{tenant}/reservations{path}", method, body=body)
 
     def reserve(
         self, estimate: Mapping[str, object] = ESTIMATE, key: str = "k1", *, tenant: str = "acme", **more: Any

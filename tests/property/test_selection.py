@@ -18,7 +18,8 @@ REGIONS = ("eu-central-1", "eu-west-1", "us-east-1", "ap-northeast-1")
 @st.composite
 def tenants(draw: st.DrawFn) -> tuple[list[ProfileReference], dict[str, Periods]]:
     """A tenant's definition, and mappings that say as much, more, something else, or nothing."""
-    profiles, mappings = [], {}
+    profiles: list[ProfileReference] = []
+    mappings: dict[str, Periods] = {}
     for number in range(draw(st.integers(0, 6))):
         name = f"profile{number:05}"
         arn = f"arn:aws:bedrock:{draw(st.sampled_from(REGIONS))}:123456789012:application-inference-profile/{name}"

@@ -70,7 +70,7 @@ def test_a_reservation_says_all_that_its_caller_needs() -> None:
     [({"model": f"eu.{CLAUDE}"}, f"eu.{CLAUDE}"), ({"profile": "theirs"}, None), ({"model": "theirs"}, "theirs")],
 )
 def test_a_degraded_answer_decides_neither_the_profile_nor_whose_it_is_and_says_so(
-    called: dict[str, str], model: str | None
+    called: dict[str, Any], model: str | None
 ) -> None:
     found = directory()
     found.periods["theirs"] = (MappingPeriod("globex", 0),)

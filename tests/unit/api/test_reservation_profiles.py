@@ -52,7 +52,7 @@ def named(one: ProfileReference) -> dict[str, str | None]:
     ],
 )
 def test_the_profile_that_a_call_goes_through(
-    called: dict[str, str], profile: ProfileReference, model: str | None
+    called: dict[str, Any], profile: ProfileReference, model: str | None
 ) -> None:
     answer = desk().reserve(**called)
     assert (answer.status, answer.document["profile"], answer.document["model"]) == (201, named(profile), model)
@@ -66,14 +66,14 @@ def test_the_profile_that_a_call_goes_through(
         ({"model": f"us.{CLAUDE}"}, f"us.{CLAUDE}"),
         ({"model": f"eu.{CLAUDE}", "region": REGION}, f"eu.{CLAUDE}"),
         ({"model": "amazon.nova-lite-v1:0"}, "amazon.nova-lite-v1:0"),
-        ({"profile": "nobodys"}, None),
+        ({"profile": "ownerless"}, None),
         ({"profile": "eu1", "region": "eu-west-1"}, None),
         ({"profile": EU.arn.replace("123456789012", "999999999999")}, None),
         ({"model": "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc"}, None),
     ],
 )
 def test_where_no_profile_is_what_was_named_the_answer_lists_those_that_there_are(
-    called: dict[str, str], model: str | None
+    called: dict[str, Any], model: str | None
 ) -> None:
     one = desk()
     answer = one.reserve(**called)
@@ -107,7 +107,7 @@ def test_another_tenants_profile_is_a_403_with_a_type_of_its_own(field: str, nam
         "urn:bedrock-meter:foreign-profile",
         "Foreign profile",
     )
-    assert "globex" not in json.dumps(answer.document), "whose it is, is nobody's business"
+    assert "globex" not in json.dumps(answer.document), "whose it is, is not said"
     assert (one.reserved(), one.world.told) == ([0], [])
 
 
@@ -116,7 +116,7 @@ def test_it_is_a_400_and_no_403_where_names_contradict_each_other() -> None:
     assert (answer.status, answer.document["field"]) == (400, "model")
 
 
-def test_an_ended_mapping_refuses_nobody_and_both_owners_reserve_during_a_handover() -> None:
+def test_an_ended_mapping_refuses_no_tenant_and_both_owners_reserve_during_a_handover() -> None:
     one = Desk(tenants=("acme", "globex"))
     one.directory.periods["p1"] = (
         MappingPeriod("acme", 0, NOW_MS + HANDOVER_MS),

@@ -185,12 +185,12 @@ def test_releasing_twice_is_fine() -> None:
 @pytest.mark.parametrize("tenant", ["acme", "globex"])
 def test_unknown_reservations(identifier: str, tenant: str) -> None:
     desk = Desk()
-    for path, method, more in (
-        ("", "GET", {}),
-        ("", "DELETE", {}),
-        ("/settlement", "POST", {"body": {"usage": {"requests": 1}}}),
+    for path, method, sent in (
+        ("", "GET", None),
+        ("", "DELETE", None),
+        ("/settlement", "POST", {"usage": {"requests": 1}}),
     ):
-        answer = desk.ask(f"/{identifier}{path}", method, tenant=tenant, **more)
+        answer = desk.ask(f"/{identifier}{path}", method, tenant=tenant, body=sent)
         assert (answer.status, answer.document["title"]) == (404, "Reservation not found")
 
 
@@ -372,10 +372,10 @@ def test_the_policy_that_an_answer_of_better_times_brought_holds(is_by_quota: bo
 def test_what_allows_nothing_is_a_503_whatever_the_policy() -> None:
     desk = Desk()
     made = desk.reserve().document
-    for path, method, more in (
-        ("", "GET", {}),
-        ("", "DELETE", {}),
-        ("/settlement", "POST", {"body": {"usage": {"requests": 1}}}),
+    for path, method, sent in (
+        ("", "GET", None),
+        ("", "DELETE", None),
+        ("/settlement", "POST", {"usage": {"requests": 1}}),
     ):
         desk.store.errors = [DOWN]
-        assert desk.ask(f"/{made['id']}{path}", method, **more).status == 503
+        assert desk.ask(f"/{made['id']}{path}", method, body=sent).status == 503

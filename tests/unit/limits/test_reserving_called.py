@@ -1,5 +1,6 @@
 """A reservation is decided for the call that will be made: what the directory says, not what the caller says."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -33,14 +34,17 @@ def owned(name: str, model: str, routing: str | None = "in-region", geography: s
 
 READER, BLIND, EMBEDDER = owned("reader", MODEL), owned("blind", "-", None), owned("embedder", EMBEDDING)
 WORLDWIDE, LLAMA = owned("worldwide", MODEL, "global"), owned("llama", "meta.llama3-8b-instruct-v1:0")
+NOTHING_MAPPED: Mapping[str, MappingPeriod] = {}
 MINE = (READER, BLIND, EMBEDDER, WORLDWIDE, LLAMA)
 
 
 class Calls:
     """A service whose tenant has ``MINE``, and limits."""
 
-    def __init__(self, *limits: Limit, rows: tuple[Override, ...] = (), **periods: MappingPeriod) -> None:
-        directory = MemoryDirectory({"acme": MINE}, {name: (one,) for name, one in periods.items()})
+    def __init__(
+        self, *limits: Limit, rows: tuple[Override, ...] = (), mapped: Mapping[str, MappingPeriod] = NOTHING_MAPPED
+    ) -> None:
+        directory = MemoryDirectory({"acme": MINE}, {name: (one,) for name, one in mapped.items()})
         costs = Costs(Rater(book(), OverrideSet(1, rows)), "us-east-1")
         self.desk = Desk(*limits, directory=directory, costs=costs)
         self.service: Reservations = self.desk.service()
@@ -104,8 +108,8 @@ def test_the_mappings_word_wins_for_price_weight_and_scope() -> None:
     weighted = limit("1h", 10**6, meter=Meter.WEIGHTED_TOKENS, name="weighted")
     known = {"llama": MappingPeriod("acme", 0, None, claude), "blind": MappingPeriod("acme", 0, None, MODEL, "global")}
     assert Calls(scoped, weighted).held(profile="llama") == {"weighted": 110}
-    assert Calls(scoped, weighted, **known).held(profile="llama") == {"claude": 110, "weighted": 100 + 15 * 10}
-    assert Calls(SPEND, **known).held(profile="blind") == {"cost_usd-1h": 4_050}
+    assert Calls(scoped, weighted, mapped=known).held(profile="llama") == {"claude": 110, "weighted": 100 + 15 * 10}
+    assert Calls(SPEND, mapped=known).held(profile="blind") == {"cost_usd-1h": 4_050}
 
 
 @pytest.mark.parametrize(
@@ -114,14 +118,14 @@ def test_the_mappings_word_wins_for_price_weight_and_scope() -> None:
         ("", ""),
         ("", "blind"),
         (MODEL, "blind"),
-        ("", "nobodys"),
-        (MODEL, "nobodys"),
+        ("", "ownerless"),
+        (MODEL, "ownerless"),
         ("arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc", ""),
         ("arn:aws:sagemaker:us-east-1:123456789012:endpoint/llm", ""),
     ],
 )
 def test_what_stays_unknown_counts_against_every_limit_that_it_may_touch(model: str, profile: str) -> None:
-    """Also where the caller names a model beside a profile of which nobody knows one: its record will not name it."""
+    """Also where a model is named beside a profile of an unknown model: the record of the call will not name it."""
     limits = (
         limit("1h", 10**6, scope=Scope(models=("anthropic.*",)), name="claude"),
         limit("1h", 10**6, scope=Scope(models=("meta.*",)), name="llama"),
@@ -137,7 +141,7 @@ def test_a_limit_on_one_profile_is_touched_by_calls_through_it_and_by_those_that
     assert calls.held(MODEL) == {"one": 110}
     assert calls.held(profile="reader") == {"one": 110}
     assert calls.held(f"global.{MODEL}") == {}
-    assert calls.held(profile="nobodys") == {}
+    assert calls.held(profile="ownerless") == {}
     assert calls.held(f"eu.{MODEL}") == {"one": 110}, "through which profile it will be called is not known"
 
 
@@ -147,12 +151,12 @@ def test_what_embeds_holds_no_output(model: str, profile: str) -> None:
     assert calls.held(model, profile) == {"total_tokens-1h": 100}
 
 
-@pytest.mark.parametrize("kind", ["model", "profile"])
-def test_another_tenants_profile_holds_nothing(kind: str) -> None:
-    calls = Calls(limit("1h", 10**6), theirs=MappingPeriod("globex", 0))
+@pytest.mark.parametrize("is_model", [True, False])
+def test_another_tenants_profile_holds_nothing(is_model: bool) -> None:
+    calls = Calls(limit("1h", 10**6), mapped={"theirs": MappingPeriod("globex", 0)})
     for name in ("theirs", profile_arn("theirs")):
         with pytest.raises(ForeignProfile):
-            calls.reserve(**{kind: name})
+            calls.reserve(name, "") if is_model else calls.reserve("", name)
     assert (calls.desk.store.requests, calls.desk.reserved()) == ([], [0])
 
 

@@ -34,6 +34,11 @@ USAGES = (
 )
 
 
+def estimated(*, may_cache: bool = False) -> Estimate:
+    fresh, read, written, output = (ESTIMATED[kind] for kind in TOKENS)
+    return Estimate(1, fresh, output, read, written, model=OPUS, may_cache=may_cache)
+
+
 def amounts_of(counts: Mapping[str, int], *, bound: int = 0) -> dict[Meter, int]:
     """What tokens are on each meter; ``bound`` tokens more may be of any kind that is read."""
     fresh, read, written, output = (counts[kind] for kind in TOKENS)
@@ -54,7 +59,7 @@ def amounts_of(counts: Mapping[str, int], *, bound: int = 0) -> dict[Meter, int]
 def test_each_meter_shrinks_to_its_own_amount_of_what_was_reported(
     usage: dict[str, int], reported: tuple[str, ...]
 ) -> None:
-    estimate = Estimate(**ESTIMATED, model=OPUS)
+    estimate = estimated()
     held = Reservation("acme", "1" * 32, held_for(LAYOUT, estimate), NOW_MS, estimate=estimate)
     assert held.amounts == amounts_of(ESTIMATED)
     settled = held.shrunk(estimate.reported({kind: usage[kind] for kind in reported}), 0)
@@ -67,7 +72,7 @@ def test_each_meter_shrinks_to_its_own_amount_of_what_was_reported(
 def test_a_bound_of_all_kinds_that_are_read_shrinks_once_all_three_are_reported(
     usage: dict[str, int], reported: tuple[str, ...]
 ) -> None:
-    estimate = Estimate(**ESTIMATED, model=OPUS, may_cache=True)
+    estimate = estimated(may_cache=True)
     held = Reservation("acme", "1" * 32, held_for(LAYOUT, estimate), NOW_MS, estimate=estimate)
     bound = ESTIMATED["input_tokens"]
     besides = {**ESTIMATED, "input_tokens": 0}

@@ -126,13 +126,13 @@ def test_a_model_goes_through_the_profile_that_its_name_says_or_through_none(
         (SYSTEM_ARN, f"eu.{CLAUDE}"),
         (FOUNDATION_ARN, CLAUDE),
         *((one, "-") for one in OTHER_ARNS),
-        ("nobodysprof1", "-"),
-        (arn("nobodysprof1"), "-"),
+        ("noowner00001", "-"),
+        (arn("noowner00001"), "-"),
     ],
 )
 def test_where_there_is_no_profile_the_answer_lists_what_there_is(model: str, named: str) -> None:
     mine = (US, OTHER, UNKNOWN, NO_MODEL, ProfileReference("bare00000001", "bare00000001"))
-    is_profile = "nobodys" in model
+    is_profile = "noowner" in model
     found = select("acme", Called(model, region=TOKYO), mine, {}, NOW_MS)
     assert (found.model, found.routing, found.through, found.region) == (named, None, None, TOKYO)
     assert found.profile == (model if is_profile else "")
@@ -195,8 +195,8 @@ def test_the_clients_region_decides_between_profiles_of_several_regions() -> Non
     ("called", "region"),
     [
         (Called(FOUNDATION_ARN), FRANKFURT),
-        (Called(arn("nobodysprof1", IRELAND)), IRELAND),
-        (Called(arn("nobodysprof1", IRELAND), region=TOKYO), TOKYO),
+        (Called(arn("noowner00001", IRELAND)), IRELAND),
+        (Called(arn("noowner00001", IRELAND), region=TOKYO), TOKYO),
         (Called(OTHER_ARNS[0]), FRANKFURT),
         (Called(CLAUDE), ""),
     ],
@@ -337,11 +337,11 @@ def test_another_tenants_profile_is_never_chosen_nor_listed() -> None:
     assert (found.through, [one.id for one in found.available]) == (None, [US.id])
 
 
-@pytest.mark.parametrize("name", ["nobodysprof1", arn("nobodysprof1")])
+@pytest.mark.parametrize("name", ["noowner00001", arn("noowner00001")])
 def test_a_profile_that_has_no_owner_is_no_profile_of_the_tenants(name: str) -> None:
     ended = (MappingPeriod("globex", 0, NOW_MS),)
     for periods in ((), ended):
-        found = select("acme", Called(name), (EU,), {"nobodysprof1": periods}, NOW_MS)
+        found = select("acme", Called(name), (EU,), {"noowner00001": periods}, NOW_MS)
         assert (found.model, found.through, found.profile) == ("-", None, name)
         assert [one.id for one in found.available] == [EU.id]
 
@@ -407,7 +407,7 @@ class Selecting:
         return [one for one in self.directory.reads if one.startswith("mappings")]
 
 
-def test_who_names_nothing_makes_nobody_read() -> None:
+def test_without_a_name_nothing_is_read() -> None:
     one = Selecting(MemoryDirectory())
     assert one.of(Called(region=FRANKFURT)) == Destination(region=FRANKFURT)
     assert one.directory.reads == []
@@ -446,7 +446,7 @@ def test_a_profile_that_is_given_away_is_refused_at_its_old_owner_in_time() -> N
         one.of(Called(EU.id))
 
 
-def test_what_is_remembered_refuses_nobody_who_got_the_profile_since() -> None:
+def test_what_is_remembered_does_not_refuse_an_owner_that_got_the_profile_since() -> None:
     one = Selecting(MemoryDirectory({"acme": (EU,)}, {EU.id: owned_by("acme")}))
     with pytest.raises(ForeignProfile):
         one.of(Called(EU.id), "globex")

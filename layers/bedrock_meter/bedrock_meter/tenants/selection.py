@@ -51,7 +51,7 @@ class SelectionStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """What a caller names: one of them, or neither where it names no known model.
+    """What a caller names: either, both, or neither where it names no known model.
 
     Attributes:
         model: Base model or system profile.
