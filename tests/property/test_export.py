@@ -93,6 +93,7 @@ def files(draw: st.DrawFn) -> dict[str, Any]:
         removed = draw(st.lists(st.sampled_from(NAMES), max_size=1))
         own += [{"name": one, "remove": True} for one in removed if one not in [each["name"] for each in own]]
         more = {
+            "geography": st.sampled_from(["eu", "us"]),
             "model": st.sampled_from(["anthropic.claude-sonnet-4-6", "-"]),
             "routing": st.sampled_from(["in-region", "geo", "global"]),
         }
