@@ -24,6 +24,7 @@ from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits import wiring
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import read
+from bedrock_meter.limits.holding import Hold
 from bedrock_meter.limits.reservations import (
     LONGEST_LIFETIME_MS,
     Reservation,
@@ -31,7 +32,7 @@ from bedrock_meter.limits.reservations import (
     charged_for,
     decide,
 )
-from bedrock_meter.limits.reserving import Hold, Reservations
+from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.local.project import find_project
 from bedrock_meter.local.server import serving

@@ -7,11 +7,11 @@ import msgspec
 from bedrock_meter.limits.destination import Called
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
+from bedrock_meter.limits.holding import Hold
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, held_name, passed
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import Reservation, admitting_charges, charged_for, decide, held_for
-from bedrock_meter.limits.reserving import Hold
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.limits.windows import RollingWindow

@@ -6,8 +6,9 @@ from typing import Any
 
 from bedrock_meter.limits.costs import NO_PRICES, Costs
 from bedrock_meter.limits.gauge import Gauge, bucket_name, read
+from bedrock_meter.limits.holding import Busy
 from bedrock_meter.limits.limit import Limit
-from bedrock_meter.limits.reserving import Busy, Reservations
+from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.selection import ProfileSelection
 from bedrock_meter.tenants.tenant import ProfileReference

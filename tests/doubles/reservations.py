@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.limits.holding import Busy, Hold
 from bedrock_meter.limits.reservations import Reservation, moved_holds
-from bedrock_meter.limits.reserving import Busy, Hold
 from tests.doubles.memory import MemoryTables
 
 

@@ -12,8 +12,8 @@ from unittest.mock import patch
 
 from bedrock_meter.limits.boosts import Boost, Boosts, maximum_at
 from bedrock_meter.limits.gauge import Gauge, read
+from bedrock_meter.limits.holding import Hold
 from bedrock_meter.limits.reservations import Reservation, moved_holds
-from bedrock_meter.limits.reserving import Hold
 from bedrock_meter.storage.reservations import DynamoDBReservationStore, change_request, holds_request
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import Change

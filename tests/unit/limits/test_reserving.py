@@ -7,6 +7,7 @@ from bedrock_meter.invocations.identifiers import RESERVATION_KEY
 from bedrock_meter.limits import wiring
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.limits.holding import Hold
 from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
@@ -16,7 +17,7 @@ from bedrock_meter.limits.reservations import (
     Reservation,
     named_in,
 )
-from bedrock_meter.limits.reserving import ATTEMPTS, REMEMBER_MS, Hold
+from bedrock_meter.limits.reserving import ATTEMPTS, REMEMBER_MS
 from bedrock_meter.settings import Tables
 from tests.doubles.records import NOW_MS, limit
 from tests.unit.limits.reserving_bench import TOKENS, Bench

@@ -24,9 +24,9 @@ from typing import Any, cast
 from bedrock_meter.limits.destination import NOTHING_CALLED, Called
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate
 from bedrock_meter.limits.gauge import Gauge
+from bedrock_meter.limits.holding import Busy, Hold
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import KEPT_MS, Held, Reservation, Status, moved_holds
-from bedrock_meter.limits.reserving import Busy, Hold
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.connection import THROTTLED_CODES
