@@ -102,7 +102,7 @@ class Paces:
         """Let a tenant ask a little faster, up to twice of what it asks: its request was taken."""
         flow = self._flows.get(tenant)
         if flow is not None and flow.limit is not None:
-            flow.limit = min(flow.limit + INCREASE / flow.limit, max(flow.limit, 2 * _decayed(flow, now)))
+            flow.limit = min(flow.limit + INCREASE / math.sqrt(flow.limit), max(flow.limit, 2 * _decayed(flow, now)))
 
     @staticmethod
     def _room(flow: _Flow, limit: float, now: float) -> float:
