@@ -1,5 +1,6 @@
 import pickle
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_errors_travel_between_processes(error: MeterError) -> None:
 
 
 def test_what_a_tenant_has_is_listed_in_one_sentence() -> None:
-    available = [
+    available: list[dict[str, Any]] = [
         {"id": "p1", "model": "x.y", "routing": "geographic", "geography": "eu", "region": "eu-west-1"},
         {"id": "p2", "model": "x.y", "routing": "global", "geography": None, "region": "eu-west-1"},
         {"id": "p3"},

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -87,7 +88,7 @@ def run(*, one_process: bool, shrinks: bool, others: float, seed: int) -> Run:
 
     for tenant in TENANTS:
         rate = 20 * SHARE if tenant == FLOODING else calls * others
-        simulation.at(simulation.random.uniform(0, 1 / rate), lambda tenant=tenant, rate=rate: arrive(tenant, rate))
+        simulation.at(simulation.random.uniform(0, 1 / rate), partial(arrive, tenant, rate))
     simulation.run()
     return made
 

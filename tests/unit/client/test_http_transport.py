@@ -18,7 +18,7 @@ from bedrock_meter.client import (
     ReservationRequest,
 )
 from bedrock_meter.client import http_transport as module
-from bedrock_meter.client.pace import RetryBudget
+from bedrock_meter.client.pace import AT_ONCE, RetryBudget
 from bedrock_meter.errors import ConfigurationError
 from tests.doubles.quota import Answer, QuotaServer, problem
 from tests.unit.client.conftest import Clock
@@ -343,7 +343,7 @@ def test_a_tenant_that_the_gateway_refused_is_slowed_and_no_other(server: QuotaS
     assert busy.value.remembered
     assert busy.value.retry_after == 1
     asked = len(server.requests)
-    assert 30 < asked < 50
+    assert 20 + AT_ONCE <= asked <= 20 + AT_ONCE + 2, "what may be asked at once, and what was refused"
     with pytest.raises(QuotaBusy):
         way.reserve("acme", ReservationRequest("m", Amounts(1)))
     assert len(server.requests) == asked, "without a request"

@@ -128,7 +128,7 @@ def test_a_policy_is_what_was_said_last(clock: Clock) -> None:
     held = memory(clock)
     said = []
     for policy in (None, "open", None, "closed"):
-        held.learned_policy("acme", policy)  # type: ignore[arg-type]
+        held.learned_policy("acme", policy)
         said.append(held.policy("acme"))
     assert said == [None, "open", "open", "closed"]
     assert held.policy("globex") is None

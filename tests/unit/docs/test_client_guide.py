@@ -36,7 +36,7 @@ def test_its_programs_import_and_call_what_exists() -> None:
 
 def test_every_attribute_of_a_denial_is_explained() -> None:
     text = GUIDE.read_text(encoding="utf-8")
-    section = text[text.index("## Denied") : text.index("## Nobody can say")]
+    section = text[text.index("## Denied") : text.index("## No decision")]
     named = set(re.findall(r"`(\w+)(?:\(\))?`", section))
     denied = TenantThrottled("acme", {}, None, remembered=False)
     attributes = {name for name in vars(denied) if not name.startswith("_")} | {"problem"}

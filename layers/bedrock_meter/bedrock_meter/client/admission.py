@@ -320,7 +320,9 @@ class Admission:
             try:
                 self._asked(tenant, lambda: send(reservation_id))
             except (QuotaUnavailable, QuotaRefused) as problem:
-                logger.warning("reservation %s of tenant %s was not %s: %s", reservation_id, tenant, how, problem)
+                # In a flood that is one line a call: no warning each.
+                level = logging.INFO if isinstance(problem, QuotaBusy) else logging.WARNING
+                logger.log(level, "reservation %s of tenant %s was not %s: %s", reservation_id, tenant, how, problem)
 
     def _without_a_decision(self, subject: Subject, problem: QuotaUnavailable) -> Admitted:
         """Let a call go on or raise, by the policy."""

@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-DECREASE: Final = 0.8
+DECREASE: Final = 0.85
 """What is left of a pace after a refusal: little is taken, since those who ask most are refused most often."""
 
-INCREASE: Final = 10.0
+INCREASE: Final = 15.0
 """Requests a second by which a pace grows in a second of asking at that pace."""
 
 SLOWEST: Final = 1.0
@@ -22,9 +22,10 @@ SLOWEST: Final = 1.0
 AVERAGE_SECONDS: Final = 1.0
 """Over how long the rate of asking is averaged."""
 
-AT_ONCE: Final = 20.0
-AT_ONCE_SECONDS: Final = 0.25
-"""So many requests, or so much of a pace, may be asked at once, whichever is more."""
+AT_ONCE: Final = 50.0
+AT_ONCE_SECONDS: Final = 1.0
+"""So many requests, or so much of a pace, may be asked at once, whichever is more. It carries those who ask unevenly
+over a pace that fell for a moment; who asks too much all the time never has it."""
 
 FORGOTTEN_SECONDS: Final = 60.0
 """A tenant without a refusal for so long is not slowed any more."""
@@ -93,9 +94,9 @@ class Paces:
         if flow.limit is None:
             known_for = -math.expm1(-(now - flow.since) / AVERAGE_SECONDS)
             flow.limit = max(SLOWEST, _decayed(flow, now) / max(known_for, 0.1))
-            flow.room, flow.room_at = AT_ONCE, now
+            flow.room, flow.room_at = AT_ONCE, now  # what a flood may still send before its pace holds
         flow.limit = max(SLOWEST, flow.limit * DECREASE)
-        flow.room = min(flow.room, AT_ONCE)
+        flow.room = min(flow.room, _most(flow.limit))
         flow.refused_at = now
 
     def answered(self, tenant: str, now: float) -> None:
