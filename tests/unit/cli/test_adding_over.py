@@ -15,8 +15,8 @@ from bedrock_meter.local.failures import BadInput, CommandFailed
 from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, MappingPeriod
 from bedrock_meter.tenants.catalog import ADOPTED, CREATED, HAD, ProfileCatalog
 from bedrock_meter.tenants.directory import Question
+from bedrock_meter.tenants.mapping import map_profile
 from bedrock_meter.tenants.offboarding import deletable
-from bedrock_meter.tenants.onboarding import map_profile
 from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.profiles import profile_name
 from bedrock_meter.tenants.provisioning import Added, Provisioner, Wanted

@@ -20,7 +20,7 @@ from bedrock_meter.api.contract import (
     strict,
     string,
 )
-from bedrock_meter.api.openapi import limit_schema
+from bedrock_meter.api.limit_contract import limit_schema
 from bedrock_meter.api.requests import MAX_QUERY_CHARACTERS
 from bedrock_meter.pricing.models import GEOGRAPHIES, ROUTINGS
 from bedrock_meter.tenants.plans import PLAN

@@ -28,11 +28,10 @@ from bedrock_meter.api.contract import (
     string,
 )
 from bedrock_meter.api.holdings import MOST_LISTED
+from bedrock_meter.api.limit_contract import METER, UNPRICED, limit_schema
 from bedrock_meter.api.problems import CONTENT_TYPE, FOREIGN_PROFILE, TENANT_BUSY
 from bedrock_meter.api.requests import MAX_COUNT
-from bedrock_meter.limits.limit import FAIL_POLICIES, UNPRICED_POLICIES
-from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.unpriced import MOST_NAMED
+from bedrock_meter.limits.limit import FAIL_POLICIES
 from bedrock_meter.pricing.models import GEOGRAPHIES, ROUTINGS
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
@@ -45,34 +44,6 @@ _LIMIT_HEADERS = {
     "RateLimit-Policy": "each limit: its maximum, and its window in seconds",
     "Retry-After": "seconds until the tenant may call again, where waiting helps",
 }
-_METER = string(enum=[str(meter) for meter in Meter])
-_SCOPE: Schema = {
-    **answered({"models": array(string()), "profiles": array(string())}, optional=("models", "profiles")),
-    "description": "the models and profiles that the limit looks at; missing: all",
-}
-_UNPRICED: Schema = {
-    **answered(
-        {
-            "models": array(
-                answered({"model": nullable(string()), "profile": string("whose model is not known")}, ("profile",)),
-                maxItems=MOST_NAMED,
-            ),
-            "complete": {"type": "boolean", "description": "false: there may be others"},
-            "commands": array(string("what an operator does about it, in this order")),
-        }
-    ),
-    "description": "there where usage without a price denies: what has none, the latest first",
-}
-_SAID_WHERE_SO = (
-    "base_max",
-    "boosts",
-    "when_unpriced",
-    "scope",
-    "shadow",
-    "would_allow",
-    "uncounted_requests",
-    "denied_because",
-)
 _MAY_CACHE: Schema = {
     "type": "boolean",
     "default": False,
@@ -223,7 +194,7 @@ def _schemas() -> dict[str, Schema]:
                 ),
                 "fail": _FAIL,
                 "degraded": _DEGRADED,
-                "unpriced": _UNPRICED,
+                "unpriced": UNPRICED,
                 "limits": array(reference("Limit")),
             },
             optional=("version", "suspended", "denied_by", "fail", "unpriced"),
@@ -260,46 +231,6 @@ def _schemas() -> dict[str, Schema]:
         "Reservation": _reservation(),
         "Denial": _denial(),
     }
-
-
-def limit_schema() -> Schema:
-    """Return the schema of what a limit says now."""
-    return answered(
-        {
-            "name": string(),
-            "meter": _METER,
-            "unit": string(enum=sorted({meter.unit for meter in Meter})),
-            "window": string("1h, 7d (rolling) or day, week@3, month@15 (calendar)"),
-            "max": MEASURED,
-            "base_max": {**MEASURED, "description": "without the boosts that are in force; missing: the same"},
-            "boosts": array(answered({"adds": MEASURED, "from": INSTANT, "to": INSTANT})),
-            "hard": {"type": "boolean"},
-            "when_unpriced": string(
-                "of cost_usd alone: whether usage without a price denies", enum=list(UNPRICED_POLICIES)
-            ),
-            "version": AMOUNT,
-            "scope": _SCOPE,
-            "shadow": {"const": True, "description": "evaluated and reported, never denies"},
-            "would_allow": {"type": "boolean", "description": "of a shadow limit: whether it would let a call through"},
-            "used": MEASURED,
-            "reserved": MEASURED,
-            "remaining": MEASURED,
-            "overage": MEASURED,
-            "complete": {"type": "boolean", "description": "false: nobody can say what some calls add to 'used'"},
-            "uncounted_requests": {**AMOUNT, "description": "how many; only where not complete"},
-            "allowed": {"type": "boolean"},
-            "denied_because": {
-                **array(string(enum=["used", "reserved", "unpriced"])),
-                "description": "only where not allowed: by what is used, what is reserved, usage without a price",
-            },
-            "window_start": INSTANT,
-            "window_end": INSTANT,
-            "frees_at": nullable(INSTANT),
-            "throttled_until": nullable(INSTANT),
-            "counting_since": nullable(INSTANT),
-        },
-        optional=_SAID_WHERE_SO,
-    )
 
 
 def _explained() -> Schema:
@@ -418,7 +349,7 @@ def _reservation() -> Schema:
             ),
             "estimate": {"type": "object", "properties": {**_kinds(), estimates.MAY_CACHE: _MAY_CACHE}},
             "estimate_source": string(enum=[estimates.STATED, estimates.FROM_BYTES]),
-            "amounts": array(answered({"limit": string(), "meter": _METER, "amount": MEASURED})),
+            "amounts": array(answered({"limit": string(), "meter": METER, "amount": MEASURED})),
             "created_at": INSTANT,
             "expires_at": INSTANT,
             "allowed": {"type": "boolean", "description": "only with degraded"},
@@ -446,7 +377,7 @@ def _denial() -> Schema:
                     "requested": MEASURED,
                     "retry_after_seconds": {"type": ["integer", "null"]},
                     "throttled_until": nullable(INSTANT),
-                    "unpriced": _UNPRICED,
+                    "unpriced": UNPRICED,
                     "fail": _FAIL,
                 },
             },

@@ -13,13 +13,8 @@ from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.suspension import MAXIMUM_REASON, Suspension, resume, suspend
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
 from bedrock_meter.tenants.directory import DirectoryStore, Question
-from bedrock_meter.tenants.onboarding import (
-    ATTEMPTS,
-    TenantStore,
-    unmap_principal,
-    unmap_profile,
-    update_definition,
-)
+from bedrock_meter.tenants.mapping import ATTEMPTS, unmap_principal, unmap_profile
+from bedrock_meter.tenants.onboarding import TenantStore, update_definition
 from bedrock_meter.tenants.ownership import owner_of
 from bedrock_meter.tenants.profiles import ControlPlane, InferenceProfile
 from bedrock_meter.tenants.tenant import TenantDefinition

@@ -12,17 +12,23 @@ from typing import Any, Protocol
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.installation import InstallationStore, install_fail_policy, install_limits
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, Limit
-from bedrock_meter.tenants.attribution import BY_PERSON, UNKNOWN_MODEL, MappingPeriod
+from bedrock_meter.tenants.attribution import UNKNOWN_MODEL
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference
-from bedrock_meter.tenants.ownership import ProfileMapping, end, give
+from bedrock_meter.tenants.mapping import (
+    ATTEMPTS,
+    MappingStore,
+    map_principal,
+    map_profile,
+    unmap_principal,
+    unmap_profile,
+)
+from bedrock_meter.tenants.ownership import ProfileMapping
 from bedrock_meter.tenants.plans import Plan, Plans, by_name, completed, effective_fail_policy, effective_limits
 from bedrock_meter.tenants.seen import in_stored_order, is_as_seen
-from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
-
-ATTEMPTS = 5
+from bedrock_meter.tenants.tenant import TenantDefinition
 
 
-class TenantStore(Protocol):
+class TenantStore(MappingStore, Protocol):
     """The Tenants table."""
 
     def tenant(self, tenant: str) -> TenantDefinition | None:
@@ -43,18 +49,6 @@ class TenantStore(Protocol):
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
         """Write a tenant's definition over that of ``definition.revision``; False if it changed meanwhile."""
 
-    def periods(self, profile: str) -> tuple[int, Sequence[MappingPeriod]]:
-        """Read (version, periods) of a profile's mapping; version 0 = none yet."""
-
-    def put_periods(self, profile: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
-        """Write a mapping over the one of ``version``; False if it changed meanwhile."""
-
-    def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
-        """Read (version, periods) of a principal's or a pattern's mapping; version 0 = none yet."""
-
-    def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
-        """Write such a mapping over the one of ``version``; False if it changed meanwhile."""
-
     def forget_principal(self, principal: str, tenant: str) -> None:
         """Take a tenant's periods out of such a mapping, and the mapping away if none is left.
 
@@ -67,16 +61,6 @@ class TenantStore(Protocol):
 
     def everything(self) -> Iterator[TenantDefinition | ProfileMapping]:
         """Yield all definitions and all mappings, in no order."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Owned:
-    """What can change hands: a profile or a principal, and how its periods are read and written."""
-
-    kind: str
-    name: str
-    read: Callable[[str], tuple[int, Sequence[MappingPeriod]]]
-    write: Callable[[str, int, Sequence[MappingPeriod]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +184,7 @@ def _given(
         if from_ms is not None:
             yield "profile", profile.id, from_ms
     for principal in wanted.principals:
-        from_ms = _map_principal(tenants, principal, definition.id, now_ms)
+        from_ms = map_principal(tenants, principal, definition.id, now_ms)
         if from_ms is not None:
             yield "principal", principal, from_ms
 
@@ -371,57 +355,3 @@ def update_definition(
         if tenants.put_tenant(replace(wanted, revision=held.revision if held else 0), now_ms):
             return True
     raise LeaseLost(f"the definition of {tenant} was changed by others {ATTEMPTS} times meanwhile")
-
-
-def map_profile(
-    tenants: TenantStore, profile: ProfileReference, tenant: str, now_ms: int, by: str = BY_PERSON
-) -> int | None:
-    """Give a profile to a tenant; returns from when on, or None if it is the tenant's already."""
-    return _map(_profile(tenants, profile.id), tenant, now_ms, profile=profile, by=by)
-
-
-def unmap_profile(tenants: TenantStore, profile: str, tenant: str, now_ms: int, by: str = BY_PERSON) -> int | None:
-    """Take a profile from a tenant; returns from when on, or None if it is not the tenant's any more."""
-    return _unmap(_profile(tenants, profile), tenant, now_ms, by)
-
-
-def unmap_principal(tenants: TenantStore, principal: str, tenant: str, now_ms: int) -> int | None:
-    """Take a principal or pattern from a tenant; returns from when on, or None if it is not the tenant's any more."""
-    return _unmap(_principal(tenants, principal), tenant, now_ms, BY_PERSON)
-
-
-def _map_principal(tenants: TenantStore, principal: str, tenant: str, now_ms: int) -> int | None:
-    return _map(_principal(tenants, principal), tenant, now_ms, profile=None, by=BY_PERSON)
-
-
-def _profile(tenants: TenantStore, profile: str) -> _Owned:
-    return _Owned("profile", profile, tenants.periods, tenants.put_periods)
-
-
-def _principal(tenants: TenantStore, principal: str) -> _Owned:
-    return _Owned("principal", principal, tenants.principal_periods, tenants.put_principal_periods)
-
-
-def _map(owned: _Owned, tenant: str, now_ms: int, *, profile: ProfileReference | None, by: str) -> int | None:
-    model, routing, geography = UNKNOWN_MODEL, None, None
-    if profile is not None:
-        model, routing, geography = profile.model, profile.routing, profile.geography
-    for _ in range(ATTEMPTS):
-        version, periods = owned.read(owned.name)
-        given = give(periods, tenant, now_ms, model=model, routing=routing, by=by, geography=geography)
-        if given is None:
-            return None
-        if owned.write(owned.name, version, given[0]):
-            return given[1]
-    raise LeaseLost(f"the mapping of {owned.kind} {owned.name} was changed by others {ATTEMPTS} times meanwhile")
-
-
-def _unmap(owned: _Owned, tenant: str, now_ms: int, by: str) -> int | None:
-    for _ in range(ATTEMPTS):
-        version, periods = owned.read(owned.name)
-        ended = end(periods, tenant, now_ms, by=by)
-        if ended is None:
-            return None
-        if owned.write(owned.name, version, ended[0]):
-            return ended[1]
-    raise LeaseLost(f"the mapping of {owned.kind} {owned.name} was changed by others {ATTEMPTS} times meanwhile")

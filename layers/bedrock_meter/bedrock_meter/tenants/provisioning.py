@@ -14,7 +14,8 @@ from bedrock_meter.limits.limit import Limit, plan_change
 from bedrock_meter.limits.windows import CalendarWindow
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail, definition_document, difference, limit_words
 from bedrock_meter.tenants.catalog import HAD, ProfileCatalog, Provided
-from bedrock_meter.tenants.onboarding import TenantStore, keep_own_limits, map_profile, settle_limits, update_definition
+from bedrock_meter.tenants.mapping import map_profile
+from bedrock_meter.tenants.onboarding import TenantStore, keep_own_limits, settle_limits, update_definition
 from bedrock_meter.tenants.plans import Plans, by_name, completed, effective_limits
 from bedrock_meter.tenants.profiles import InferenceProfile, Route
 from bedrock_meter.tenants.tenant import DEFAULT_TIMEZONE, ProfileReference, TenantDefinition

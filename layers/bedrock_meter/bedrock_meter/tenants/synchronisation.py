@@ -18,7 +18,8 @@ from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.invocations.identifiers import profile_candidate
 from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, UNKNOWN_MODEL, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry, AuditTrail
-from bedrock_meter.tenants.onboarding import ATTEMPTS, TenantStore, update_definition
+from bedrock_meter.tenants.mapping import ATTEMPTS
+from bedrock_meter.tenants.onboarding import TenantStore, update_definition
 from bedrock_meter.tenants.ownership import Periods, ProfileMapping, end, give, owner_of
 from bedrock_meter.tenants.profiles import ControlPlane, InferenceProfile, Route, route_of
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition, checked_tenant_id
