@@ -191,3 +191,14 @@ def test_a_call_of_no_tenant_says_what_to_do(guard: TenantGuard) -> None:
         guarded = guard.wrap(client(Bedrock(ok(CONVERSED))), tenant=give)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match="tenant"):
             guarded.converse(**CALL)
+
+
+def test_an_answer_that_counts_no_cache_leaves_what_may_have_been_cached_held(api: Api, guard: TenantGuard) -> None:
+    """Response headers of InvokeModel are in no service model: those of caches may be missing."""
+    headers = {"x-amzn-bedrock-input-token-count": "10", "x-amzn-bedrock-output-token-count": "5"}
+    guarded = guard.wrap(client(Bedrock(ok({}, headers))), tenant="acme")
+    system = [{"type": "text", "text": "x" * 400, "cache_control": {"type": "ephemeral"}}]
+    body = {"max_tokens": 60, "system": system, "messages": [{"role": "user", "content": "hi"}]}
+    guarded.invoke_model(modelId=MODEL, body=json.dumps(body))
+    told = [body["usage"] for _, _, body in api.asked if body is not None and "usage" in body]
+    assert told == [{"requests": 1, "input_tokens": 10, "output_tokens": 5}]
