@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from bedrock_meter.errors import Contended, ForeignProfile, UnknownCost
@@ -23,8 +23,8 @@ from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.reserving import Answer, Reservations
 from bedrock_meter.limits.wiring import reservations
 from bedrock_meter.pricing.rating import Call, Rated
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.tenants.selection import ProfileSelection
 from bedrock_meter.usage.ingestion import Ingested
 from tests.faults.environments import FUNCTION_MS
@@ -40,14 +40,15 @@ from tests.faults.facts import (
     Profile,
     Used,
     base_of,
-    leads_to,
     price,
 )
 from tests.faults.faults import FUNCTION_ERRORS, NoFaults, RandomFaults
+from tests.faults.names import draw_name
 from tests.faults.reservations import PRODUCT, Design
 from tests.faults.scheduler import Killed, Worker
-from tests.faults.schedules import EPOCH_MS, Boosted, Ceiling, Line, Schedule
+from tests.faults.schedules import EPOCH_MS, Line, Schedule
 from tests.faults.simulation import Simulation
+from tests.faults.themes import THEMES, ceilings
 from tests.faults.world import TABLES, World, simulated_sleep, subscription_event
 
 ASKED_AGAIN = 6
@@ -129,9 +130,9 @@ class Honest:
         self._numbers = itertools.count(1)
         self.owned = [one for one in PROFILES if chance.random() < 0.75] or [PROFILES[0]]
         self.theme = chance.choice(sorted(THEMES))
-        self.ceilings = _ceilings(chance, self.theme, self.owned)
+        self.ceilings = ceilings(chance, self.theme, self.owned)
         changes = chance.choice((2, 4, 6)) if self.theme == "scoped" else chance.choice((0, 0, 1, 3))
-        self.changes = [_ceilings(chance, self.theme, self.owned, self.ceilings) for _ in range(changes)]
+        self.changes = [ceilings(chance, self.theme, self.owned, self.ceilings) for _ in range(changes)]
         self.is_faulty = chance.random() < 0.4
         self.schedule = Schedule(
             seed=self.seed,
@@ -213,7 +214,7 @@ class Honest:
         return work
 
     def _call(self, process: Reservations, key: str) -> None:
-        called, expected, how = self._named()
+        called, expected, how = draw_name(self.chance, self.owned)
         self.asked[how] = self.asked.get(how, 0) + 1
         bound, estimate = self._bound(expected)
         asked_ms = self.world.scheduler.now_ms
@@ -261,40 +262,6 @@ class Honest:
                 usage = {kind: usage[kind] for kind in chance.sample(sorted(usage), chance.randrange(1, 5))}
             known = held if chance.random() < 0.5 else None
             self._change(lambda: process.shrink("acme", held.id, usage, lifetime_ms=600_000, known=known))
-
-    def _named(self) -> tuple[Called, Profile | None, str]:
-        """Draw a way to name what is called; returns it with the profile that the contract says and the way's name."""
-        chance = self.chance
-        here = [one for one in self.owned if one.region == REGION]
-        region = chance.choice((REGION, REGION, ""))
-        candidates = here if region else self.owned
-        one = chance.choice(here or self.owned)
-        model = one.model if one.model != UNKNOWN else SONNET
-        ways = ["base id", "prefixed id", "system ARN", "foundation ARN", "ARN", "id", "ARN as model", "id as model"]
-        how = chance.choice([*ways, *ways, "foreign ARN", "foreign id as model", "provisioned", "other account"])
-        prefix = chance.choice(("us", "global", "eu", "jp"))
-        named = {
-            "base id": model,
-            "prefixed id": f"{prefix}.{model}",
-            "system ARN": f"arn:aws:bedrock:{REGION}:{ACCOUNT}:inference-profile/{prefix}.{model}",
-            "foundation ARN": f"arn:aws:bedrock:{REGION}::foundation-model/{model}",
-        }
-        if how in named:
-            found = leads_to(named[how], candidates, REGION) if region else _anywhere(named[how], candidates)
-            return Called(model=named[how], region=region), found, how
-        if how in ("ARN", "id"):
-            said = one.arn if how == "ARN" else one.id
-            return Called(profile=said, region=region), _callable(one, region), how
-        if how in ("ARN as model", "id as model"):
-            said = one.arn if how == "ARN as model" else one.id
-            return Called(model=said, region=region), _callable(one, region), how
-        if how == "foreign ARN":
-            return Called(profile=FOREIGN.arn, region=region), None, how
-        if how == "foreign id as model":
-            return Called(model=FOREIGN.id, region=region), None, how
-        if how == "other account":
-            return Called(profile=one.arn.replace(ACCOUNT, "999999999999"), region=region), None, how
-        return Called(model=f"arn:aws:bedrock:{REGION}:{ACCOUNT}:provisioned-model/abcdefghijkl"), None, how
 
     def _bound(self, profile: Profile | None) -> tuple[Used, Estimate]:
         """Draw what a call may use at most, and say it as an estimate: by kind, or all that is read together."""
@@ -466,65 +433,3 @@ class Honest:
                     return
                 except FUNCTION_ERRORS:  # The person repeats the command.
                     self.world.scheduler.sleep(20_000)
-
-
-def _anywhere(name: str, owned: list[Profile]) -> Profile | None:
-    """What a name leads to where the caller does not say its Region: the only fitting one of all Regions."""
-    found = {one.region: leads_to(name, owned, one.region) for one in owned}
-    chosen = [one for one in found.values() if one is not None]
-    model, prefix = base_of(name.rpartition("/")[2])
-    fitting = [one for one in owned if one.model == model]
-    if prefix:
-        return chosen[0] if len(chosen) == 1 else None
-    inside = [one for one in fitting if one.routing == "in-region"]
-    return inside[0] if len(inside) == 1 else fitting[0] if not inside and len(fitting) == 1 else None
-
-
-def _callable(one: Profile, region: str) -> Profile | None:
-    return one if region in ("", one.region) else None
-
-
-_SUMS = (
-    Ceiling("total_tokens", "1h", 60_000, hard=True),
-    Ceiling("total_tokens", "15m", 30_000, hard=True),
-    Ceiling("weighted_tokens", "1h", 60_000, hard=True),
-    Ceiling("input_tokens", "1h", 30_000, hard=True),
-    Ceiling("output_tokens", "1h", 4_500, hard=True),
-    Ceiling("cache_read_tokens", "1h", 20_000, hard=True),
-    Ceiling("cache_write_tokens", "1h", 20_000, hard=True),
-    Ceiling("requests", "1h", 9, hard=True),
-)
-_DOLLARS = (
-    Ceiling("cost_usd", "1h", 400_000, hard=True),
-    Ceiling("cost_usd", "day", 900_000, hard=True),
-    Ceiling("cost_usd", "1h", 300_000, hard=True, models=("anthropic.*",), name="claude-usd"),
-    Ceiling("cost_usd", "15m", 120_000, hard=True, models=("amazon.nova-pro*",), name="nova-usd"),
-    Ceiling("cost_usd", "1d", 100, hard=True, shadow=True, name="trial"),
-)
-_SCOPED = (
-    Ceiling("requests", "1h", 4, hard=True, models=("anthropic.*",), name="claude"),
-    Ceiling("total_tokens", "1h", 30_000, hard=True, models=("amazon.nova-*",), name="nova"),
-    Ceiling("weighted_tokens", "1h", 25_000, hard=True, models=("amazon.*",), name="amazon"),
-    Ceiling("total_tokens", "1h", 20_000, hard=True, profiles=("sonnetregion", "novaregion00"), name="two"),
-    Ceiling("output_tokens", "1h", 2_000, hard=True, models=("anthropic.*",), name="words"),
-)
-THEMES = {"sums": _SUMS, "dollars": _DOLLARS, "scoped": _SCOPED, "all": (*_SUMS, *_DOLLARS, *_SCOPED)}
-"""Which limits a tenant is given: what one kind of them hides, another shows."""
-
-
-def _ceilings(
-    chance: random.Random, theme: str, owned: list[Profile], before: tuple[Ceiling, ...] = ()
-) -> tuple[Ceiling, ...]:
-    """Draw limits; some of those before stay, with another maximum or as they were, and at most one is boosted."""
-    ids = {one.id for one in owned}
-    fitting = [one for one in THEMES[theme] if set(one.profiles) <= ids]
-    kept = [one for one in before if chance.random() < 0.4]
-    kept = [replace(one, maximum=one.maximum * 3 // 2) if chance.random() < 0.3 else one for one in kept]
-    drawn = chance.sample(fitting, min(len(fitting), chance.choice((1, 2, 4))))
-    found = list({(one.name, one.meter, one.window): one for one in (*drawn, *kept)}.values())
-    if chance.random() < 0.3:
-        boosted = chance.randrange(len(found))
-        begins_ms = EPOCH_MS + chance.randrange(900_000)
-        boost = Boosted(begins_ms, begins_ms + chance.choice((5_000, 60_000, 2_000_000)), permille=500)
-        found[boosted] = replace(found[boosted], boosts=(boost,))
-    return tuple(found)
