@@ -423,11 +423,11 @@ class Honest:
         return True
 
     def _operate(self) -> None:
-        for ceilings in self.changes:
+        for limits in self.changes:
             self.world.scheduler.sleep(self.chance.choice((500, 9_000, 60_000)))
             for _ in range(ASKED_AGAIN):
                 try:
-                    self._simulation.operator.install("acme", ceilings, install_limits)
+                    self._simulation.operator.install("acme", limits, install_limits)
                     break
                 except Killed:
                     return

@@ -10,7 +10,6 @@ def draw_name(chance: random.Random, all_owned: list[Profile]) -> tuple[Called, 
     """Draw a way to name what is called; returns it with the profile that the contract says and the way's name."""
     here = [one for one in all_owned if one.region == REGION]
     region = chance.choice((REGION, REGION, ""))
-    candidates = here if region else all_owned
     one = chance.choice(here or all_owned)
     model = one.model if one.model != UNKNOWN else SONNET
     ways = ["base id", "prefixed id", "system ARN", "foundation ARN", "ARN", "id", "ARN as model", "id as model"]
@@ -23,7 +22,8 @@ def draw_name(chance: random.Random, all_owned: list[Profile]) -> tuple[Called, 
         "foundation ARN": f"arn:aws:bedrock:{REGION}::foundation-model/{model}",
     }
     if how in named:
-        found = leads_to(named[how], candidates, REGION) if region else _anywhere(named[how], candidates)
+        is_here = region or how.endswith("ARN")  # An ARN says its Region itself.
+        found = leads_to(named[how], here, REGION) if is_here else _anywhere(named[how], all_owned)
         return Called(model=named[how], region=region), found, how
     if how in ("ARN", "id"):
         said = one.arn if how == "ARN" else one.id
