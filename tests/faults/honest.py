@@ -26,8 +26,6 @@ from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.tenants.selection import ProfileSelection
-from bedrock_meter.usage.ingestion import Ingested
-from tests.faults.environments import FUNCTION_MS
 from tests.faults.facts import (
     ACCOUNT,
     CANVAS,
@@ -43,13 +41,14 @@ from tests.faults.facts import (
     price,
 )
 from tests.faults.faults import FUNCTION_ERRORS, NoFaults, RandomFaults
+from tests.faults.late_log import LateLog
 from tests.faults.names import draw_name
 from tests.faults.reservations import PRODUCT, Design
 from tests.faults.scheduler import Killed, Worker
-from tests.faults.schedules import EPOCH_MS, Line, Schedule
+from tests.faults.schedules import EPOCH_MS, Schedule
 from tests.faults.simulation import Simulation
 from tests.faults.themes import THEMES, ceilings
-from tests.faults.world import TABLES, World, simulated_sleep, subscription_event
+from tests.faults.world import TABLES, World, simulated_sleep
 
 ASKED_AGAIN = 6
 AHEAD_MS = 290_000
@@ -121,7 +120,6 @@ class Honest:
     given_back: set[str] = field(default_factory=set)
     admitted: int = 0
     denied: int = 0
-    _log: list[tuple[int, str]] = field(default_factory=list)
     _busy: int = 0
 
     def __post_init__(self) -> None:
@@ -146,6 +144,7 @@ class Honest:
         self._simulation = Simulation(self.schedule, wrong=NoFaults())
         self._simulation.environments.prices = Prices()
         self.world: World = self._simulation.world
+        self._log = LateLog(self.world, self._simulation.environments, self.chance, lambda: self._busy > 0)
         self._write_directory()
 
     def _write_directory(self) -> None:
@@ -171,7 +170,7 @@ class Honest:
             self._busy += 1
             world.scheduler.add(Worker(f"caller {number}", self._until_done(number), self.schedule.start_ms))
         for number in range(chance.choice((1, 2))):
-            world.scheduler.add(Worker(f"recorder {number}", self._record, self.schedule.start_ms))
+            world.scheduler.add(Worker(f"recorder {number}", self._log.record_all, self.schedule.start_ms))
         if self.changes:
             world.scheduler.add(Worker("operator", self._operate, self.schedule.start_ms))
         with simulated_sleep(world.scheduler.sleep), self.design.patched():
@@ -384,43 +383,7 @@ class Honest:
             }
             record["output"] = {"outputTokenCount": used.output, "outputBodyJson": body}
         ready_ms = max(self.world.scheduler.now_ms, event_ms - AHEAD_MS) + self.chance.choice((200, 5_000, 90_000))
-        self._log.append((ready_ms, json.dumps(record)))
-
-    def _record(self) -> None:
-        scheduler, chance = self.world.scheduler, self.chance
-        meter = self._simulation.environments.ingestion()
-        while self._busy or self._log:
-            ready = [one for one in self._log if one[0] <= scheduler.now_ms]
-            if not ready:
-                scheduler.sleep(max(50, min((one[0] for one in self._log), default=0) - scheduler.now_ms))
-                continue
-            batch = chance.sample(ready, min(len(ready), chance.choice((1, 3, 20))))
-            for one in batch:
-                self._log.remove(one)
-            again_ms = None
-            try:
-                if not self._deliver(meter, [text for _, text in batch]):
-                    again_ms = 1_000
-                elif chance.random() < 0.15:
-                    again_ms = 500
-            except Killed:
-                meter, again_ms = self._simulation.environments.ingestion(), 1_000
-            if again_ms is not None:
-                self._log += [(scheduler.now_ms + again_ms, text) for _, text in batch]
-
-    def _deliver(self, meter: Any, texts: list[str]) -> bool:
-        """Deliver records; whether all are recorded."""
-        worker = self.world.scheduler.current
-        assert worker is not None
-        worker.deadline_ms = self.world.scheduler.now_ms + FUNCTION_MS
-        lines = tuple(Line(str(at), str(at), "", 0, broken=text) for at, text in enumerate(texts))
-        try:
-            meter.ingest(subscription_event(lines), Ingested(), lambda: FUNCTION_MS)
-        except FUNCTION_ERRORS:
-            return False
-        finally:
-            worker.deadline_ms = None
-        return True
+        self._log.add(ready_ms, json.dumps(record))
 
     def _operate(self) -> None:
         for limits in self.changes:
