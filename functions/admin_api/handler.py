@@ -12,12 +12,13 @@ from bedrock_meter.observability import logger
 from bedrock_meter.settings import Tables, required
 from bedrock_meter.storage.administration import DynamoDBAdministrationStore
 from bedrock_meter.storage.audit import DynamoDBAuditTrail
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.erasure import DynamoDBPrincipalStore
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.keys import plan_key
 from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.administration import Administration
 from bedrock_meter.tenants.leaving import Leaving
 from bedrock_meter.tenants.overview import Overviews

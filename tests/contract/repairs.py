@@ -13,10 +13,10 @@ from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.settings import DAY_MS, Tables
 from bedrock_meter.storage import gauges, rollups
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import Item, text
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.recording import DynamoDBRecordingStore, entry_of
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, MappingPeriod
 from bedrock_meter.tenants.directory import CachedDirectory
 from bedrock_meter.usage.ledger import LedgerEntry

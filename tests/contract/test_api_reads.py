@@ -14,10 +14,11 @@ from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.money import NANO
 from bedrock_meter.settings import Tables
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.installation import DynamoDBInstallationStore
 from bedrock_meter.storage.keys import usage_sort_key
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.contract.conftest import Stores

@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from bedrock_meter.invocations.record import NO_TOKENS, TokenCounts
 from bedrock_meter.limits.gauge import read
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import Item, number
 from bedrock_meter.storage.recording import DynamoDBRecordingStore
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.storage.worklist import DynamoDBWorklist
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.tenants.directory import CachedDirectory

@@ -12,11 +12,12 @@ from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.audit import DynamoDBAuditTrail
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import number, text
 from bedrock_meter.storage.erasure import DynamoDBPrincipalStore
 from bedrock_meter.storage.inference_profiles import BedrockControlPlane, Pace, control_plane_client
 from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.ownership import ProfileMapping

@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from bedrock_meter.errors import Contended, ForeignProfile, UnknownCost
@@ -23,11 +23,9 @@ from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.reserving import Answer, Reservations
 from bedrock_meter.limits.wiring import reservations
 from bedrock_meter.pricing.rating import Call, Rated
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.tenants.selection import ProfileSelection
-from bedrock_meter.usage.ingestion import Ingested
-from tests.faults.environments import FUNCTION_MS
 from tests.faults.facts import (
     ACCOUNT,
     CANVAS,
@@ -40,15 +38,17 @@ from tests.faults.facts import (
     Profile,
     Used,
     base_of,
-    leads_to,
     price,
 )
 from tests.faults.faults import FUNCTION_ERRORS, NoFaults, RandomFaults
+from tests.faults.late_log import LateLog
+from tests.faults.names import draw_name
 from tests.faults.reservations import PRODUCT, Design
 from tests.faults.scheduler import Killed, Worker
-from tests.faults.schedules import EPOCH_MS, Boosted, Ceiling, Line, Schedule
+from tests.faults.schedules import EPOCH_MS, Schedule
 from tests.faults.simulation import Simulation
-from tests.faults.world import TABLES, World, simulated_sleep, subscription_event
+from tests.faults.themes import THEMES, ceilings
+from tests.faults.world import TABLES, World, simulated_sleep
 
 ASKED_AGAIN = 6
 AHEAD_MS = 290_000
@@ -120,7 +120,6 @@ class Honest:
     given_back: set[str] = field(default_factory=set)
     admitted: int = 0
     denied: int = 0
-    _log: list[tuple[int, str]] = field(default_factory=list)
     _busy: int = 0
 
     def __post_init__(self) -> None:
@@ -129,9 +128,9 @@ class Honest:
         self._numbers = itertools.count(1)
         self.owned = [one for one in PROFILES if chance.random() < 0.75] or [PROFILES[0]]
         self.theme = chance.choice(sorted(THEMES))
-        self.ceilings = _ceilings(chance, self.theme, self.owned)
+        self.ceilings = ceilings(chance, self.theme, self.owned)
         changes = chance.choice((2, 4, 6)) if self.theme == "scoped" else chance.choice((0, 0, 1, 3))
-        self.changes = [_ceilings(chance, self.theme, self.owned, self.ceilings) for _ in range(changes)]
+        self.changes = [ceilings(chance, self.theme, self.owned, self.ceilings) for _ in range(changes)]
         self.is_faulty = chance.random() < 0.4
         self.schedule = Schedule(
             seed=self.seed,
@@ -145,6 +144,7 @@ class Honest:
         self._simulation = Simulation(self.schedule, wrong=NoFaults())
         self._simulation.environments.prices = Prices()
         self.world: World = self._simulation.world
+        self._log = LateLog(self.world, self._simulation.environments, self.chance, lambda: self._busy > 0)
         self._write_directory()
 
     def _write_directory(self) -> None:
@@ -170,7 +170,7 @@ class Honest:
             self._busy += 1
             world.scheduler.add(Worker(f"caller {number}", self._until_done(number), self.schedule.start_ms))
         for number in range(chance.choice((1, 2))):
-            world.scheduler.add(Worker(f"recorder {number}", self._record, self.schedule.start_ms))
+            world.scheduler.add(Worker(f"recorder {number}", self._log.record_all, self.schedule.start_ms))
         if self.changes:
             world.scheduler.add(Worker("operator", self._operate, self.schedule.start_ms))
         with simulated_sleep(world.scheduler.sleep), self.design.patched():
@@ -213,7 +213,7 @@ class Honest:
         return work
 
     def _call(self, process: Reservations, key: str) -> None:
-        called, expected, how = self._named()
+        called, expected, how = draw_name(self.chance, self.owned)
         self.asked[how] = self.asked.get(how, 0) + 1
         bound, estimate = self._bound(expected)
         asked_ms = self.world.scheduler.now_ms
@@ -261,40 +261,6 @@ class Honest:
                 usage = {kind: usage[kind] for kind in chance.sample(sorted(usage), chance.randrange(1, 5))}
             known = held if chance.random() < 0.5 else None
             self._change(lambda: process.shrink("acme", held.id, usage, lifetime_ms=600_000, known=known))
-
-    def _named(self) -> tuple[Called, Profile | None, str]:
-        """Draw a way to name what is called; returns it with the profile that the contract says and the way's name."""
-        chance = self.chance
-        here = [one for one in self.owned if one.region == REGION]
-        region = chance.choice((REGION, REGION, ""))
-        candidates = here if region else self.owned
-        one = chance.choice(here or self.owned)
-        model = one.model if one.model != UNKNOWN else SONNET
-        ways = ["base id", "prefixed id", "system ARN", "foundation ARN", "ARN", "id", "ARN as model", "id as model"]
-        how = chance.choice([*ways, *ways, "foreign ARN", "foreign id as model", "provisioned", "other account"])
-        prefix = chance.choice(("us", "global", "eu", "jp"))
-        named = {
-            "base id": model,
-            "prefixed id": f"{prefix}.{model}",
-            "system ARN": f"arn:aws:bedrock:{REGION}:{ACCOUNT}:inference-profile/{prefix}.{model}",
-            "foundation ARN": f"arn:aws:bedrock:{REGION}::foundation-model/{model}",
-        }
-        if how in named:
-            found = leads_to(named[how], candidates, REGION) if region else _anywhere(named[how], candidates)
-            return Called(model=named[how], region=region), found, how
-        if how in ("ARN", "id"):
-            said = one.arn if how == "ARN" else one.id
-            return Called(profile=said, region=region), _callable(one, region), how
-        if how in ("ARN as model", "id as model"):
-            said = one.arn if how == "ARN as model" else one.id
-            return Called(model=said, region=region), _callable(one, region), how
-        if how == "foreign ARN":
-            return Called(profile=FOREIGN.arn, region=region), None, how
-        if how == "foreign id as model":
-            return Called(model=FOREIGN.id, region=region), None, how
-        if how == "other account":
-            return Called(profile=one.arn.replace(ACCOUNT, "999999999999"), region=region), None, how
-        return Called(model=f"arn:aws:bedrock:{REGION}:{ACCOUNT}:provisioned-model/abcdefghijkl"), None, how
 
     def _bound(self, profile: Profile | None) -> tuple[Used, Estimate]:
         """Draw what a call may use at most, and say it as an estimate: by kind, or all that is read together."""
@@ -417,114 +383,16 @@ class Honest:
             }
             record["output"] = {"outputTokenCount": used.output, "outputBodyJson": body}
         ready_ms = max(self.world.scheduler.now_ms, event_ms - AHEAD_MS) + self.chance.choice((200, 5_000, 90_000))
-        self._log.append((ready_ms, json.dumps(record)))
-
-    def _record(self) -> None:
-        scheduler, chance = self.world.scheduler, self.chance
-        meter = self._simulation.environments.ingestion()
-        while self._busy or self._log:
-            ready = [one for one in self._log if one[0] <= scheduler.now_ms]
-            if not ready:
-                scheduler.sleep(max(50, min((one[0] for one in self._log), default=0) - scheduler.now_ms))
-                continue
-            batch = chance.sample(ready, min(len(ready), chance.choice((1, 3, 20))))
-            for one in batch:
-                self._log.remove(one)
-            again_ms = None
-            try:
-                if not self._deliver(meter, [text for _, text in batch]):
-                    again_ms = 1_000
-                elif chance.random() < 0.15:
-                    again_ms = 500
-            except Killed:
-                meter, again_ms = self._simulation.environments.ingestion(), 1_000
-            if again_ms is not None:
-                self._log += [(scheduler.now_ms + again_ms, text) for _, text in batch]
-
-    def _deliver(self, meter: Any, texts: list[str]) -> bool:
-        """Deliver records; whether all are recorded."""
-        worker = self.world.scheduler.current
-        assert worker is not None
-        worker.deadline_ms = self.world.scheduler.now_ms + FUNCTION_MS
-        lines = tuple(Line(str(at), str(at), "", 0, broken=text) for at, text in enumerate(texts))
-        try:
-            meter.ingest(subscription_event(lines), Ingested(), lambda: FUNCTION_MS)
-        except FUNCTION_ERRORS:
-            return False
-        finally:
-            worker.deadline_ms = None
-        return True
+        self._log.add(ready_ms, json.dumps(record))
 
     def _operate(self) -> None:
-        for ceilings in self.changes:
+        for limits in self.changes:
             self.world.scheduler.sleep(self.chance.choice((500, 9_000, 60_000)))
             for _ in range(ASKED_AGAIN):
                 try:
-                    self._simulation.operator.install("acme", ceilings, install_limits)
+                    self._simulation.operator.install("acme", limits, install_limits)
                     break
                 except Killed:
                     return
                 except FUNCTION_ERRORS:  # The person repeats the command.
                     self.world.scheduler.sleep(20_000)
-
-
-def _anywhere(name: str, owned: list[Profile]) -> Profile | None:
-    """What a name leads to where the caller does not say its Region: the only fitting one of all Regions."""
-    found = {one.region: leads_to(name, owned, one.region) for one in owned}
-    chosen = [one for one in found.values() if one is not None]
-    model, prefix = base_of(name.rpartition("/")[2])
-    fitting = [one for one in owned if one.model == model]
-    if prefix:
-        return chosen[0] if len(chosen) == 1 else None
-    inside = [one for one in fitting if one.routing == "in-region"]
-    return inside[0] if len(inside) == 1 else fitting[0] if not inside and len(fitting) == 1 else None
-
-
-def _callable(one: Profile, region: str) -> Profile | None:
-    return one if region in ("", one.region) else None
-
-
-_SUMS = (
-    Ceiling("total_tokens", "1h", 60_000, hard=True),
-    Ceiling("total_tokens", "15m", 30_000, hard=True),
-    Ceiling("weighted_tokens", "1h", 60_000, hard=True),
-    Ceiling("input_tokens", "1h", 30_000, hard=True),
-    Ceiling("output_tokens", "1h", 4_500, hard=True),
-    Ceiling("cache_read_tokens", "1h", 20_000, hard=True),
-    Ceiling("cache_write_tokens", "1h", 20_000, hard=True),
-    Ceiling("requests", "1h", 9, hard=True),
-)
-_DOLLARS = (
-    Ceiling("cost_usd", "1h", 400_000, hard=True),
-    Ceiling("cost_usd", "day", 900_000, hard=True),
-    Ceiling("cost_usd", "1h", 300_000, hard=True, models=("anthropic.*",), name="claude-usd"),
-    Ceiling("cost_usd", "15m", 120_000, hard=True, models=("amazon.nova-pro*",), name="nova-usd"),
-    Ceiling("cost_usd", "1d", 100, hard=True, shadow=True, name="trial"),
-)
-_SCOPED = (
-    Ceiling("requests", "1h", 4, hard=True, models=("anthropic.*",), name="claude"),
-    Ceiling("total_tokens", "1h", 30_000, hard=True, models=("amazon.nova-*",), name="nova"),
-    Ceiling("weighted_tokens", "1h", 25_000, hard=True, models=("amazon.*",), name="amazon"),
-    Ceiling("total_tokens", "1h", 20_000, hard=True, profiles=("sonnetregion", "novaregion00"), name="two"),
-    Ceiling("output_tokens", "1h", 2_000, hard=True, models=("anthropic.*",), name="words"),
-)
-THEMES = {"sums": _SUMS, "dollars": _DOLLARS, "scoped": _SCOPED, "all": (*_SUMS, *_DOLLARS, *_SCOPED)}
-"""Which limits a tenant is given: what one kind of them hides, another shows."""
-
-
-def _ceilings(
-    chance: random.Random, theme: str, owned: list[Profile], before: tuple[Ceiling, ...] = ()
-) -> tuple[Ceiling, ...]:
-    """Draw limits; some of those before stay, with another maximum or as they were, and at most one is boosted."""
-    ids = {one.id for one in owned}
-    fitting = [one for one in THEMES[theme] if set(one.profiles) <= ids]
-    kept = [one for one in before if chance.random() < 0.4]
-    kept = [replace(one, maximum=one.maximum * 3 // 2) if chance.random() < 0.3 else one for one in kept]
-    drawn = chance.sample(fitting, min(len(fitting), chance.choice((1, 2, 4))))
-    found = list({(one.name, one.meter, one.window): one for one in (*drawn, *kept)}.values())
-    if chance.random() < 0.3:
-        boosted = chance.randrange(len(found))
-        begins_ms = EPOCH_MS + chance.randrange(900_000)
-        boost = Boosted(begins_ms, begins_ms + chance.choice((5_000, 60_000, 2_000_000)), permille=500)
-        found[boosted] = replace(found[boosted], boosts=(boost,))
-    return tuple(found)

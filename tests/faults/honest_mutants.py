@@ -3,7 +3,7 @@
 Most of them are what this project did once: each was right for one token kind, one way to name a model and one price.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,6 +22,7 @@ from bedrock_meter.pricing.rating import Call
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
 from bedrock_meter.tenants import selection
 from bedrock_meter.usage.recorder import Recorder
+from tests.faults import killing
 from tests.faults.promise import watch
 from tests.faults.reservations import Design
 from tests.faults.wire import isolate
@@ -179,25 +180,16 @@ MUTANTS = (
 )
 
 
-def death(design: Design, seeds: Any = range(SEEDS)) -> tuple[int, str] | None:
+def death(design: Design, seeds: Iterable[int] = range(SEEDS)) -> killing.Death | None:
     """Return the first seed under which a wrong design is noticed, and what is noticed."""
-    for seed in seeds:
-        found = watch(seed, design).findings
-        if found:
-            return seed, found[0]
-    return None
+    return killing.death(lambda seed: watch(seed, design).findings, seeds)
 
 
-def _killed(number: int) -> tuple[int, str] | None:
+def _killed(number: int) -> killing.Death | None:
     isolate()
     return death(MUTANTS[number])
 
 
 def show(pool: Executor) -> bool:
     """Run each wrong design until it dies; whether all did."""
-    alive = 0
-    for mutant, ended in zip(MUTANTS, pool.map(_killed, range(len(MUTANTS))), strict=True):
-        alive += ended is None
-        print(f"  {mutant.name:<28} " + ("ALIVE" if ended is None else f"run {ended[0] + 1:<4} {ended[1]}")[:100])
-    print(f"mutants: {len(MUTANTS) - alive} of {len(MUTANTS)} killed")
-    return alive == 0
+    return killing.show(pool, MUTANTS, _killed)

@@ -3,7 +3,7 @@
 In peace, where callers take turns, tell the truth, hold no leases and nothing is boosted, each of them is right.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +18,7 @@ from bedrock_meter.storage.reservations import DynamoDBReservationStore, change_
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import Change
 from bedrock_meter.usage.settlement import ReservationKey, Settlements
+from tests.faults import killing
 from tests.faults.reservations import Design
 from tests.faults.theorem import watch
 from tests.faults.wire import isolate
@@ -138,25 +139,16 @@ def in_peace(seed: int) -> Workload:
     return replace(plan, callers=1, kinds=(*CALM, "shrinks", "failed"), recorders=1, fault_rate=0.0, changes=())
 
 
-def death(design: Design, seeds: Any = range(SEEDS)) -> tuple[int, str] | None:
+def death(design: Design, seeds: Iterable[int] = range(SEEDS)) -> killing.Death | None:
     """Return the first seed under which a wrong design is noticed, and what is noticed."""
-    for seed in seeds:
-        found = watch(workload(seed), design).findings
-        if found:
-            return seed, found[0]
-    return None
+    return killing.death(lambda seed: watch(workload(seed), design).findings, seeds)
 
 
-def _killed(number: int) -> tuple[int, str] | None:
+def _killed(number: int) -> killing.Death | None:
     isolate()
     return death(MUTANTS[number])
 
 
 def show(pool: Executor) -> bool:
     """Run each wrong design until it dies; whether all did."""
-    alive = 0
-    for mutant, ended in zip(MUTANTS, pool.map(_killed, range(len(MUTANTS))), strict=True):
-        alive += ended is None
-        print(f"  {mutant.name:<40} " + ("ALIVE" if ended is None else f"seed {ended[0]:<4} {ended[1]}")[:100])
-    print(f"mutants: {len(MUTANTS) - alive} of {len(MUTANTS)} killed")
-    return alive == 0
+    return killing.show(pool, MUTANTS, _killed)

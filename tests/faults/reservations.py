@@ -25,15 +25,14 @@ from bedrock_meter.limits.wiring import reservations
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
-from bedrock_meter.usage.ingestion import Ingested
-from tests.faults.environments import FUNCTION_MS
 from tests.faults.faults import FUNCTION_ERRORS, Faults, NoFaults, RandomFaults
+from tests.faults.late_log import LateLog
 from tests.faults.prices import ChangingPrices
 from tests.faults.scheduler import Killed, Worker
 from tests.faults.schedules import EPOCH_MS, Line, Schedule
 from tests.faults.simulation import Simulation
 from tests.faults.workloads import Workload
-from tests.faults.world import TABLES, World, message_of, simulated_sleep, subscription_event
+from tests.faults.world import TABLES, World, message_of, simulated_sleep
 
 LIFETIME_MS = 120_000
 ASKED_AGAIN = 5
@@ -78,7 +77,6 @@ class Market:
     denied: int = 0
     reserved: int = 0
     double: list[str] = field(default_factory=list)
-    _log: list[tuple[int, str]] = field(default_factory=list)
     _busy: int = 0
 
     def __post_init__(self) -> None:
@@ -97,6 +95,7 @@ class Market:
         if self.workload.steady:
             self._simulation.environments.prices = ChangingPrices(lambda: 0, 0)
         self.world: World = self._simulation.world
+        self._log = LateLog(self.world, self._simulation.environments, self.chance, lambda: self._busy > 0)
 
     def run(self) -> World:
         """Run everything to its end."""
@@ -107,7 +106,7 @@ class Market:
             self._busy += 1
             world.scheduler.add(Worker(f"caller {number}", self._until_done(number), EPOCH_MS))
         for number in range(plan.recorders):
-            world.scheduler.add(Worker(f"recorder {number}", self._record, EPOCH_MS))
+            world.scheduler.add(Worker(f"recorder {number}", self._log.record_all, EPOCH_MS))
         if plan.changes:
             world.scheduler.add(Worker("operator", self._operate, EPOCH_MS))
         with simulated_sleep(world.scheduler.sleep), self.design.patched():
@@ -141,7 +140,7 @@ class Market:
         if reservation:
             record["requestMetadata"] = {RESERVATION_KEY: reservation, "job": "nightly"}
         ready_ms = self.world.scheduler.now_ms + self.chance.choice(self.workload.lags_ms)
-        self._log.append((ready_ms, json.dumps(record)))
+        self._log.add(ready_ms, json.dumps(record))
         if error is None:
             known = self.calls.setdefault(request, Call(reservation, used))
             known.used = max(known.used, used)
@@ -271,42 +270,6 @@ class Market:
             return False
         assert gauge is not None
         return all(reading.allowed for reading in read(gauge, self.world.scheduler.now_ms))
-
-    def _record(self) -> None:
-        scheduler, chance = self.world.scheduler, self.chance
-        meter = self._simulation.environments.ingestion()
-        while self._busy or self._log:
-            ready = [one for one in self._log if one[0] <= scheduler.now_ms]
-            if not ready:
-                scheduler.sleep(max(50, min((one[0] for one in self._log), default=0) - scheduler.now_ms))
-                continue
-            batch = chance.sample(ready, min(len(ready), chance.choice((1, 3, 20))))
-            for one in batch:
-                self._log.remove(one)
-            again_ms = None
-            try:
-                if not self._deliver(meter, [text for _, text in batch]):
-                    again_ms = 1_000
-                elif chance.random() < 0.15:
-                    again_ms = 500
-            except Killed:
-                meter, again_ms = self._simulation.environments.ingestion(), 1_000
-            if again_ms is not None:
-                self._log += [(scheduler.now_ms + again_ms, text) for _, text in batch]
-
-    def _deliver(self, meter: Any, texts: list[str]) -> bool:
-        """Deliver records; whether all are recorded."""
-        worker = self.world.scheduler.current
-        assert worker is not None
-        worker.deadline_ms = self.world.scheduler.now_ms + FUNCTION_MS
-        lines = tuple(Line(str(at), str(at), "", 0, broken=text) for at, text in enumerate(texts))
-        try:
-            meter.ingest(subscription_event(lines), Ingested(), lambda: FUNCTION_MS)
-        except FUNCTION_ERRORS:
-            return False
-        finally:
-            worker.deadline_ms = None
-        return True
 
     def _operate(self) -> None:
         for ceilings in self.workload.changes:

@@ -377,8 +377,7 @@ def show(outcomes: Iterable[tuple[int, Outcome]]) -> bool:
     print(f"  largest excess: {excess.most} ({excess.limit}) <= {a} beyond the reserved (A)")
     print(f"    + {b} reserved nothing (B) + {c} expired, released or settled before (C)")
     print(f"    + {d} that boosts had added until they ended (D) = {sum(excess.terms)}")
-    shown = ", ".join(f"{letter} {most}" for letter, most in zip("ABCD", largest, strict=True))
-    print(f"  largest of each term beside an excess: {shown}")
+    print("  largest of each term beside an excess: A {}, B {}, C {}, D {}".format(*largest))
     return held
 
 
@@ -394,8 +393,7 @@ def main() -> int:
         good.append(reservation_mutants.show(pool))
         good.append(promise.show(one for outcomes in pool.map(promise.chunk, chunks) for one in outcomes))
         good.append(honest_mutants.show(pool))
-    good += [crowd.main()]
-    return 0 if all(good) else 1
+    return 0 if all([*good, crowd.main()]) else 1
 
 
 if __name__ == "__main__":

@@ -37,6 +37,13 @@ def test_what_another_call_may_not_meet_is_not_remembered(clock: Clock) -> None:
     assert held.denial(SUBJECT) is None
 
 
+def test_a_denial_by_usage_without_a_price_holds_for_every_call(clock: Clock) -> None:
+    held = memory(clock)
+    limit = {"used": "0.00", "max": "1.00", "denied_because": ["unpriced"]}
+    held.denied(SUBJECT, Denial({"limit": limit}, 600))
+    assert held.denial(SUBJECT) is not None
+
+
 def test_dollars_are_amounts_too(clock: Clock) -> None:
     held = memory(clock)
     held.denied(SUBJECT, denial(3, used="4.9999", maximum="5.00"))

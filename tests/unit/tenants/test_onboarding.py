@@ -8,9 +8,10 @@ from moto import mock_aws
 
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.settings import Tables
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import client
 from bedrock_meter.storage.tables import MappingModel, bound
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.directory import Question
 from bedrock_meter.tenants.onboarding import Applied, apply

@@ -64,7 +64,7 @@ class DynamoDBReports:
 
     def timezone(self, tenant: str) -> str | None:
         """See ``Reports``."""
-        from bedrock_meter.storage.tenants import timezone_of
+        from bedrock_meter.storage.directory import timezone_of
 
         return timezone_of(self._client, self._tenants_table, tenant)
 

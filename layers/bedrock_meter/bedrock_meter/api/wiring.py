@@ -92,7 +92,7 @@ def reservations_over_dynamodb(dynamodb: Any, *, quotas_table: str, tenants_tabl
         tables = Tables(ledger="", usage="", quotas=quotas_table, tenants=tenants_table)
 
         def directory() -> "SelectionStore":
-            from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
+            from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 
             return DynamoDBDirectoryStore(dynamodb, tables)
 

@@ -251,10 +251,11 @@ def _parts(
 
     from bedrock_meter.clock import now_ms
     from bedrock_meter.storage.audit import DynamoDBAuditTrail
+    from bedrock_meter.storage.directory import DynamoDBDirectoryStore
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.inference_profiles import BedrockControlPlane, Pace, control_plane_client
     from bedrock_meter.storage.installation import DynamoDBInstallationStore
-    from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
     from bedrock_meter.tenants.catalog import ProfileCatalog
     from bedrock_meter.tenants.provisioning import Provisioner
 

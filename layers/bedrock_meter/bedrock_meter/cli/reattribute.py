@@ -50,9 +50,9 @@ def reattribute(
     from bedrock_meter.invocations.identifiers import last_segment
     from bedrock_meter.local.failures import BadInput
     from bedrock_meter.pricing.wiring import rater_for
+    from bedrock_meter.storage.directory import DynamoDBDirectoryStore
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.recording import DynamoDBRecordingStore
-    from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
     from bedrock_meter.storage.worklist import DynamoDBWorklist
     from bedrock_meter.tenants.directory import CachedDirectory
     from bedrock_meter.usage.reattribution import Reattributed, Reattribution

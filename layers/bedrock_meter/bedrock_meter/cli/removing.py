@@ -94,8 +94,9 @@ def remove(
 def _removed(stack: str, tenant: str, tag_key: str | None, by: str | None, *, yes: bool) -> dict[str, Any]:
     """Remove a tenant in the tables; with a tag's key also its profiles in Bedrock."""
     from bedrock_meter.clock import iso
+    from bedrock_meter.storage.directory import DynamoDBDirectoryStore
     from bedrock_meter.storage.dynamodb import client
-    from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
     from bedrock_meter.tenants.offboarding import remove_tenant
 
     outputs = outputs_of_stack(stack)

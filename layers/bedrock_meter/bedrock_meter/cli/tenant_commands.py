@@ -86,9 +86,10 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
 def _overview(tenant: str, stack: str) -> dict[str, Any]:
     from bedrock_meter.clock import now_ms
     from bedrock_meter.local.failures import BadInput
+    from bedrock_meter.storage.directory import DynamoDBDirectoryStore
     from bedrock_meter.storage.dynamodb import client
     from bedrock_meter.storage.installation import DynamoDBInstallationStore
-    from bedrock_meter.storage.tenants import DynamoDBDirectoryStore, PynamoDBTenantStore
+    from bedrock_meter.storage.tenants import PynamoDBTenantStore
     from bedrock_meter.tenants.overview import Overviews
 
     tables = tables_of(outputs_of_stack(stack))

@@ -211,13 +211,13 @@ class Denial:
 
     @property
     def holds_for_everyone(self) -> bool:
-        """Whether any call would be denied until then: used up by what is recorded, or suspended.
+        """Whether any call would be denied until then: used up by what is recorded, unpriced usage, or suspended.
 
         A denial because of the call's size, or of reservations that may be released at once, says nothing about the
         next call.
         """
         limit = self.document.get("limit")
-        if not limit:
+        if not limit or "unpriced" in (limit.get("denied_because") or ()):
             return True
         used, maximum = amount(limit.get("used")), amount(limit.get("max"))
         return used is not None and maximum is not None and used >= maximum

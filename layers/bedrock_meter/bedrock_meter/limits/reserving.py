@@ -139,7 +139,8 @@ class Reservations:
         Args:
             tenant: Whose limits.
             estimate: What the call uses at most. Without a cost it is rated where the tenant has a limit in US dollars;
-                where it has no price, soft limits in US dollars must have room left, but nothing of them is held.
+                where it has no price, limits in US dollars that allow that must have room left, and nothing of
+                them is held.
             called: What the caller says of the call; it is decided for the call that will be made. None: the estimate's
                 own model and profile are the call's.
             key: The caller's own name of this reservation. Without one, each call makes another.
@@ -151,7 +152,7 @@ class Reservations:
             InvalidDefinition: An amount, the key or the lifetime is out of bounds.
             UnknownTenant: The tenant has no gauge.
             KeyUsed: The key belongs to a reservation of another estimate, or of the other kind.
-            UnknownCost: A hard limit in US dollars may be touched, and the estimate has neither a cost nor a price.
+            UnknownCost: A limit that denies what has no price may be touched, and the cost is not known.
             ForeignProfile: The call names another tenant's profile.
             Contended: Others were writing each time, or the store throttled: its cause's cause tells. Nothing is held
                 that does not expire by itself.

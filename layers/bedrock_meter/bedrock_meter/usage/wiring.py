@@ -11,13 +11,13 @@ from bedrock_meter import clock
 from bedrock_meter.pricing.wiring import rater_for
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
+from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.failures import S3FailureStore
 from bedrock_meter.storage.log_objects import S3LogObjects, SQSLater
 from bedrock_meter.storage.probes import DynamoDBProbes
 from bedrock_meter.storage.profile_lookup import BedrockProfileLookup
 from bedrock_meter.storage.quarantine import S3Quarantine
 from bedrock_meter.storage.recording import DynamoDBRecordingStore
-from bedrock_meter.storage.tenants import DynamoDBDirectoryStore
 from bedrock_meter.tenants.directory import CachedDirectory
 from bedrock_meter.tenants.lookup import LiveLookup
 from bedrock_meter.usage.ingestion import Ingestion
