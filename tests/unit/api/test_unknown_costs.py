@@ -1,5 +1,7 @@
 """What a call may cost where that is not known or beyond all bounds, under a limit in US dollars."""
 
+from typing import Any
+
 import pytest
 
 from bedrock_meter.limits.costs import Costs
@@ -34,7 +36,7 @@ def test_a_call_through_no_profile_is_told_which_there_are(named: str) -> None:
 
 
 @pytest.mark.parametrize("named", [{}, {"model": MODEL, "tier": "reserved"}, {"region": REGION}])
-def test_a_call_that_names_nothing_or_has_a_profile_is_told_none(named: dict[str, str]) -> None:
+def test_a_call_that_names_nothing_or_has_a_profile_is_told_none(named: dict[str, Any]) -> None:
     answer = desk().reserve(**named)
     assert (answer.status, answer.document["field"]) == (400, "estimate.cost_usd")
     assert "available_profiles" not in answer.document
