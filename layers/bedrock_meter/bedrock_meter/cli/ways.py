@@ -53,7 +53,7 @@ class Way(Protocol):
         """Read the stack's gateways; None where this way cannot."""
 
     def owners(self, profiles: Sequence[str], principals: Sequence[str]) -> Mapping[str, str]:
-        """Return who owns these without an end in sight; those that nobody does are missing."""
+        """Return who owns these without an end in sight; those without an owner are missing."""
 
     def having(self) -> Mapping[str | None, int]:
         """Count the tenants that are not removed by the plan that they name. Reads all of them."""
@@ -143,7 +143,7 @@ class ApiWay:
         document, version = found
         is_removed = self.api.overview(tenant)["removed"] is not None
         definition = definition_of(document, is_stored=True)
-        # When it was removed is nobody's question here; that it was, is.
+        # When it was removed is not asked here, only whether it was.
         return Standing(replace(definition, removed_ms=0 if is_removed else None), version)
 
     def ids(self) -> Sequence[str]:
