@@ -27,6 +27,8 @@
 Messages carry identifiers and numbers only, never the content of a record.
 """
 
+from typing import Any
+
 
 class MeterError(Exception):
     """Base of all errors of the meter."""
@@ -134,4 +136,11 @@ class ForeignProfile(MeterError):
 
 
 class UnknownCost(MeterError):
-    """A limit denies what has no price, and what the call costs at most is not known. Nothing was done."""
+    """A limit denies what has no price, and what the call costs at most is not known. Nothing was done.
+
+    Attributes:
+        destination: The call that it was decided for, a ``limits.destination.Destination``; None where nothing
+            was named.
+    """
+
+    destination: Any = None

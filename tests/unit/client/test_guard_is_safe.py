@@ -16,7 +16,15 @@ import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import EventStreamError
 
-from bedrock_meter.client import Amounts, HttpTransport, QuotaUnavailable, TenantGuard, TenantThrottled
+from bedrock_meter.client import (
+    Amounts,
+    HttpTransport,
+    NoProfile,
+    QuotaRefused,
+    QuotaUnavailable,
+    TenantGuard,
+    TenantThrottled,
+)
 from bedrock_meter.errors import ConfigurationError, MeterError
 from tests.doubles.bedrock import CONVERSED, Bedrock, client, message, ok, streamed
 
@@ -191,3 +199,26 @@ def test_a_call_of_no_tenant_says_what_to_do(guard: TenantGuard) -> None:
         guarded = guard.wrap(client(Bedrock(ok(CONVERSED))), tenant=give)  # type: ignore[arg-type]
         with pytest.raises(ConfigurationError, match="tenant"):
             guarded.converse(**CALL)
+
+
+def test_an_answer_that_counts_no_cache_leaves_what_may_have_been_cached_held(api: Api, guard: TenantGuard) -> None:
+    """Response headers of InvokeModel are in no service model: those of caches may be missing."""
+    headers = {"x-amzn-bedrock-input-token-count": "10", "x-amzn-bedrock-output-token-count": "5"}
+    guarded = guard.wrap(client(Bedrock(ok({}, headers))), tenant="acme")
+    system = [{"type": "text", "text": "x" * 400, "cache_control": {"type": "ephemeral"}}]
+    body = {"max_tokens": 60, "system": system, "messages": [{"role": "user", "content": "hi"}]}
+    guarded.invoke_model(modelId=MODEL, body=json.dumps(body))
+    told = [body["usage"] for _, _, body in api.asked if body is not None and "usage" in body]
+    assert told == [{"requests": 1, "input_tokens": 10, "output_tokens": 5}]
+
+
+@pytest.mark.parametrize("policy", ["refuse", "pass"])
+def test_a_call_without_a_price_because_it_has_no_profile_is_told_so(api: Api, policy: Any) -> None:
+    listed = [{"id": "a1c3m5e7k9q2", "arn": f"{ARN}a1c3m5e7k9q2", "model": MODEL, "region": "us-east-1"}]
+    document = {"title": "Invalid request", "detail": "estimate.cost_usd: must be given", "available_profiles": listed}
+    api.answers["acme"] = (400, "application/problem+json", document, 0.0)
+    way = HttpTransport(api.url, region="us-east-1", credentials=Credentials("k", "s"))
+    guarded = TenantGuard(way, missing_profile=policy).wrap(client(Bedrock(ok(CONVERSED))), tenant="acme")
+    said = "it has a1c3m5e7k9q2" if policy == "refuse" else "estimate.cost_usd: must be given"
+    with pytest.raises(NoProfile if policy == "refuse" else QuotaRefused, match=said):
+        guarded.converse(**{**CALL, "modelId": "n0b0dysprof1"})

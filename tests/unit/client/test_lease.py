@@ -116,7 +116,9 @@ def test_caches_count_as_reading(guard: TenantGuard) -> None:
 
 
 def test_what_a_block_gives_back_is_named_by_the_kind_that_was_read(guard: TenantGuard, quota: QuotaService) -> None:
-    """A cache write is dearer than what is read without one: the hold in dollars must not shrink below it."""
+    """A cache write is dearer than what is read without one: the hold in dollars must not shrink below it. What may
+    have been read from a cache stays held on that meter too.
+    """
     with lease(guard, tokens=3_000) as held:
         used = held.admit(Amounts(1, 100, 50, may_cache=True))
         unknown = held.admit(Amounts(1, 200, 50, may_cache=True))
@@ -128,8 +130,30 @@ def test_what_a_block_gives_back_is_named_by_the_kind_that_was_read(guard: Tenan
         "requests": 3,
         "input_tokens": 10 + 200 + 400,
         "output_tokens": 105,
-        "cache_read_tokens": 20,
+        "cache_read_tokens": 20 + 200,
         "cache_write_tokens": 30 + 200,
+    }
+
+
+def test_what_an_answer_does_not_count_stays_drawn(guard: TenantGuard, quota: QuotaService) -> None:
+    with lease(guard, tokens=3_000) as held:
+        cached, plain, silent = (
+            held.admit(one)
+            for one in (Amounts(1, 100, 50, may_cache=True), Amounts(1, 400, 50), Amounts(1, 200, 70, may_cache=True))
+        )
+        assert None not in (cached, plain, silent)
+        unsaid = frozenset({"cache_read_tokens", "cache_write_tokens"})
+        cached.used(Amounts(1, 10, 5, unsaid=unsaid))  # type: ignore[union-attr]
+        plain.used(Amounts(1, 300, 5, unsaid=unsaid))  # type: ignore[union-attr]
+        silent.used(Amounts(1, 0, 0, 150, 50, unsaid=frozenset({"output_tokens"})))  # type: ignore[union-attr]
+        assert held.left == Amounts(7, 3_000 - 100 - 300 - 200, 1_000 - 5 - 5 - 70)
+    (_, (_, usage, _)) = quota.asked[-1]
+    assert usage == {
+        "requests": 3,
+        "input_tokens": 100 + 300,
+        "output_tokens": 80,
+        "cache_read_tokens": 150 + 100,
+        "cache_write_tokens": 50 + 100,
     }
 
 

@@ -15,7 +15,7 @@ def chunk(document: Any) -> dict[str, Any]:
 
 def test_converse() -> None:
     usage = {"inputTokens": 3, "outputTokens": 52, "totalTokens": 24_534, "cacheWriteInputTokens": 24_479}
-    assert of_document(usage) == Amounts(1, 3, 52, 0, 24_479)
+    assert of_document(usage) == Amounts(1, 3, 52, 0, 24_479, unsaid=frozenset({"cache_read_tokens"}))
     assert of_event({"metadata": {"usage": usage}}) == of_document(usage)
 
 
@@ -27,12 +27,23 @@ def test_headers() -> None:
         "x-amzn-bedrock-cache-write-input-token-count": "9",
     }
     assert of_headers(headers) == Amounts(1, 3, 52, 7, 9)
-    assert of_headers({"x-amzn-bedrock-input-token-count": "3"}) == Amounts(1, 3)
+
+
+def test_what_an_answer_does_not_count_is_not_told_as_nothing() -> None:
+    """What is told is what is held afterwards: a kind that is told as 0 is given back."""
+    found = of_headers({"x-amzn-bedrock-input-token-count": "3"})
+    assert found is not None
+    assert found.usage() == {"requests": 1, "input_tokens": 3}
+    counted = of_document({"inputTokens": 3, "outputTokens": 5, "cacheReadInputTokens": 0})
+    assert counted is not None
+    assert counted.usage() == {"requests": 1, "input_tokens": 3, "output_tokens": 5, "cache_read_tokens": 0}
 
 
 def test_the_last_chunk() -> None:
     metrics = {"inputTokenCount": 3, "outputTokenCount": 52, "cacheReadInputTokenCount": 7, "firstByteLatency": 1}
-    assert of_event(chunk({"type": "message_stop", METRICS: metrics})) == Amounts(1, 3, 52, 7)
+    assert of_event(chunk({"type": "message_stop", METRICS: metrics})) == Amounts(
+        1, 3, 52, 7, unsaid=frozenset({"cache_write_tokens"})
+    )
 
 
 @pytest.mark.parametrize(

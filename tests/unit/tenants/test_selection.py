@@ -231,6 +231,7 @@ def test_a_profile_whose_arn_is_not_known_is_called_from_anywhere() -> None:
         Called(NOVA, CLAUDE),
         Called(f"us.{CLAUDE}", f"eu.{CLAUDE}"),
         Called(f"eu.{CLAUDE}", SYSTEM_ARN.replace("eu.", "global.")),
+        *(pair for other in OTHER_ARNS for pair in (Called(CLAUDE, other), Called(other, EU.arn))),
     ],
 )
 def test_names_that_contradict_each_other_are_refused(called: Called) -> None:

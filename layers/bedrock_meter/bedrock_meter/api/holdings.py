@@ -47,7 +47,7 @@ def reservation_document(
         "status": held.status_at(now_ms),
         "model": None if held.estimate.model == NO_MODEL else held.estimate.model,
         "profile": _profile(held.through),
-        **(_available(answer.destination) if answer is not None and is_without_profile else {}),
+        **(available_profiles(answer.destination) if answer is not None and is_without_profile else {}),
         "estimate": _amounts(held.estimate),
         **({} if source is None else {"estimate_source": source}),
         "amounts": [
@@ -147,7 +147,8 @@ def _profile(through: str) -> dict[str, Any] | None:
     return {"id": through.rpartition("/")[2], "arn": through if through.startswith("arn:") else None}
 
 
-def _available(destination: "Destination | None") -> dict[str, Any]:
+def available_profiles(destination: "Destination | None") -> dict[str, Any]:
+    """Return which profiles the tenant has, where the call goes through none of them; nothing without a destination."""
     if destination is None:
         return {}
     # A key that is sent again may meet a profile that the tenant got since: it is no part of this reservation.

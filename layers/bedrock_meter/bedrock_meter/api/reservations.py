@@ -142,8 +142,7 @@ class Desk:
         except KeyUsed as used:
             raise self.key_used(tenant, used.reservation) from used
         except UnknownCost as unknown:
-            detail = "must be given: a limit in US dollars that denies unpriced calls may be touched, and the model "
-            raise invalid("estimate.cost_usd", f"{detail}has no price") from unknown
+            raise self._unknown_cost(unknown) from unknown
         except ForeignProfile as foreign:
             raise foreign_profile() from foreign
         except InvalidDefinition as wrong:
@@ -163,6 +162,21 @@ class Desk:
         if answer.gauge is not None:
             self._policies.remember(tenant, answer.gauge.fail_policy)
         return answer
+
+    @staticmethod
+    def _unknown_cost(unknown: UnknownCost) -> Problem:
+        from bedrock_meter.api.holdings import available_profiles
+
+        field = "estimate.cost_usd"
+        detail = (
+            f"{field}: must be given: a limit in US dollars that denies unpriced calls may be touched, and the call"
+        )
+        if unknown.destination is None or unknown.destination.through is not None:
+            return Problem(400, "Invalid request", f"{detail} has no price", field=field)
+        return Problem(
+            400, "Invalid request", f"{detail}, which goes through no profile of the tenant, has no price", field=field,
+            **available_profiles(unknown.destination),
+        )  # fmt: skip
 
     def fail(self, answer: "Answer") -> str | None:
         """Return what the tenant's calls are to do while its quota cannot be told; None where that is not known."""

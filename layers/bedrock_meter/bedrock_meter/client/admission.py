@@ -21,9 +21,9 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from bedrock_meter.client.errors import (
     ForeignProfile,
@@ -221,6 +221,7 @@ class Admission:
         Raises:
             TenantThrottled: A remembered denial still holds.
             ForeignProfile: The call names another tenant's profile.
+            NoProfile: The question is refused because the call goes through no profile, so that it has no price.
             QuotaBusy: The quota API was asked too fast.
             QuotaUnavailable: It does not answer, or is out of order.
             QuotaRefused: The question is wrong.
@@ -231,7 +232,12 @@ class Admission:
             raise TenantThrottled(subject.tenant, denial.document, left, remembered=True)
         if not self.memory.outage.lets(subject.tenant):
             raise QuotaUnavailable("the quota API was out of order a moment ago: it is not asked again so soon")
-        answer = self._asked(subject.tenant, lambda: self.transport.reserve(subject.tenant, request))
+        try:
+            answer = self._asked(subject.tenant, lambda: self.transport.reserve(subject.tenant, request))
+        except QuotaRefused as refused:
+            if refused.available_profiles is not None and self.missing_profile == "refuse":
+                raise _no_profile(subject, refused.available_profiles) from refused
+            raise
         if isinstance(answer, Denial):
             self.memory.denied(subject, answer)
             self.memory.learned_policy(subject.tenant, answer.fail)
@@ -249,7 +255,7 @@ class Admission:
         """
         if subject.names_something and answer.profile is None and self.missing_profile == "refuse":
             self.release(subject.tenant, answer.id)
-            raise NoProfile(subject.tenant, subject.model or subject.profile or "", answer.available_profiles)
+            raise _no_profile(subject, answer.available_profiles)
 
     def shrink(
         self, tenant: str, reservation_id: str | None, usage: Amounts, extend_seconds: int | None = None
@@ -340,6 +346,10 @@ class Admission:
     def _extension(self, ends_at: float) -> int | None:
         """Seconds to extend a hold by, if it would end before the log of a call that is over now may have come."""
         return self.log_lag_seconds if ends_at - self.clock() < self.log_lag_seconds else None
+
+
+def _no_profile(subject: Subject, available: Sequence[Mapping[str, Any]]) -> NoProfile:
+    return NoProfile(subject.tenant, subject.model or subject.profile or "", available)
 
 
 def named_tenant(tenant: object) -> str:

@@ -125,10 +125,18 @@ class QuotaRefused(MeterError):
         status: HTTP status of the answer, or the one that it would have had.
         title: The kind of problem.
         detail: What is wrong here.
+        available_profiles: The tenant's profiles, where what the call names is none of them; None where it is not said.
     """
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(status, title, detail)
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        available_profiles: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(status, title, detail, available_profiles)
+        self.available_profiles = available_profiles
         self.status = status
         self.title = title
         self.detail = detail

@@ -289,7 +289,8 @@ class HttpTransport:
             )
         if status in _BROKEN:
             return _Attempt(problem=QuotaUnavailable(why, closed=status == 503, retry_after=wait, kind="server error"))
-        raise QuotaRefused(status, title, detail or str(document.get("message", "")))
+        available = _profiles(document["available_profiles"]) if "available_profiles" in document else None
+        raise QuotaRefused(status, title, detail or str(document.get("message", "")), available)
 
     def _authorise(self, request: AWSRequest) -> None:
         if self._bearer is not None:

@@ -34,6 +34,8 @@ AGAIN_SECONDS = 5
 LOW = 4
 """A block is low when less than one part in so many is left of an amount or of its time."""
 
+_CACHE_KINDS = frozenset({"cache_read_tokens", "cache_write_tokens"})
+
 _leases: "weakref.WeakSet[Lease]" = weakref.WeakSet()
 
 
@@ -157,14 +159,22 @@ class Lease:
             return block
 
     def _give_back(self, block: _Block, estimate: Amounts, usage: Amounts) -> None:
-        """Put back what a call did not use, or take what it used beyond its estimate; then renew if it is time."""
+        """Put back what a call did not use, or take what it used beyond its estimate; then renew if it is time.
+
+        What its answer left unsaid stays drawn.
+        """
+        settled, read, output = _cacheable(estimate), usage.read_tokens, usage.output_tokens
+        if "input_tokens" in usage.unsaid or (settled and usage.unsaid & _CACHE_KINDS):
+            settled, read = 0, max(read, estimate.read_tokens)
+        if "output_tokens" in usage.unsaid:
+            output = estimate.output_tokens
         with self._lock:
             block.requests_left += estimate.requests - usage.requests
-            block.input_left += estimate.read_tokens - usage.read_tokens
-            block.output_left += estimate.output_tokens - usage.output_tokens
+            block.input_left += estimate.read_tokens - read
+            block.output_left += estimate.output_tokens - output
             block.cache_read += usage.cache_read_tokens
             block.cache_written += usage.cache_write_tokens
-            block.unsettled -= _cacheable(estimate)
+            block.unsettled -= settled
         if block is self._block and self._is_low(block):
             self._renew(waiting=False)
 
@@ -296,8 +306,8 @@ class Lease:
     def _retire(self, block: _Block) -> None:
         """Hold of a block only what was drawn from it; the rest is free at once.
 
-        What a call drew that may have used a cache and did not say so counts as input and as written to a cache: more
-        than it can have used, never less.
+        What a call drew that may have used a cache and did not say so counts as input, as read from a cache and as
+        written to one: more than it can have used, never less.
         """
         with self._lock:
             read = self.size.input_tokens - block.input_left
@@ -305,7 +315,7 @@ class Lease:
                 requests=_between(self.size.requests - block.requests_left, self.size.requests),
                 input_tokens=_between(read - block.cache_read - block.cache_written, self.size.input_tokens),
                 output_tokens=_between(self.size.output_tokens - block.output_left, self.size.output_tokens),
-                cache_read_tokens=_between(block.cache_read, self.size.input_tokens),
+                cache_read_tokens=_between(block.cache_read + block.unsettled, self.size.input_tokens),
                 cache_write_tokens=_between(block.cache_written + block.unsettled, self.size.input_tokens),
             )
         if spent.requests or spent.read_tokens or spent.output_tokens:

@@ -35,6 +35,8 @@ class Amounts:
         images: Pictures that the model makes.
         may_cache: Whether ``input_tokens`` may turn out to be of any of the three kinds that are read. They bound each
             kind then, and a cost limit takes the dearest.
+        unsaid: Counts of what was used that an answer does not have, by name. They are 0 here, and are not told: what
+            is held of them stays held.
     """
 
     requests: int = 0
@@ -45,6 +47,7 @@ class Amounts:
     cost_nano_usd: int = 0
     images: int = field(default=0, kw_only=True)
     may_cache: bool = field(default=False, kw_only=True)
+    unsaid: frozenset[str] = field(default=frozenset(), kw_only=True)
 
     def __post_init__(self) -> None:
         tokens = (self.input_tokens, self.output_tokens, self.cache_read_tokens, self.cache_write_tokens)
@@ -63,11 +66,11 @@ class Amounts:
         }
 
     def usage(self) -> dict[str, int]:
-        """Return what was used, zeros included: of a kind that is not named, everything stays held.
+        """Return what was used, zeros included, but for ``unsaid``: of a kind that is not named, everything stays held.
 
         Pictures are not named: no answer counts them, so that they stay held until the log's record settles them.
         """
-        return {name: getattr(self, name) for name in _COUNTS}
+        return {name: getattr(self, name) for name in _COUNTS if name not in self.unsaid}
 
 
 _COUNTS = ("requests", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")

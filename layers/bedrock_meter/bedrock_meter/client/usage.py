@@ -6,7 +6,8 @@ Where the counts stand:
 * ``InvokeModel``: response headers; they are in no service model, and not every model's answer has them.
 * ``InvokeModelWithResponseStream``: ``amazon-bedrock-invocationMetrics`` of the last chunk.
 
-An answer without counts is no error: the reservation then holds its estimate until the log settles it.
+An answer without counts is no error: the reservation then holds its estimate until the log settles it. So it is with
+each count by itself: one that is missing is *unsaid*, and not 0.
 """
 
 import json
@@ -17,6 +18,7 @@ from bedrock_meter.client.quota import Amounts
 
 METRICS = "amazon-bedrock-invocationMetrics"
 
+_KINDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 _IN_DOCUMENTS = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
 _IN_HEADERS = (
     "x-amzn-bedrock-input-token-count",
@@ -57,11 +59,12 @@ def of_event(event: Mapping[str, Any]) -> Amounts | None:
 
 
 def _amounts(source: object, names: tuple[str, str, str, str]) -> Amounts | None:
-    """Return the counts under four names: input, output, cache read, cache write; None without any of the first two."""
+    """Return the counts under four names, in the order of ``_KINDS``; None without any of the first two."""
     if not isinstance(source, Mapping):
         return None
     counts = [source.get(name) for name in names]
     whole = [one if isinstance(one, int) and not isinstance(one, bool) and one >= 0 else None for one in counts]
     if whole[0] is None and whole[1] is None:
         return None
-    return Amounts(1, *(one or 0 for one in whole))
+    unsaid = frozenset(kind for kind, count in zip(_KINDS, whole, strict=True) if count is None)
+    return Amounts(1, *(one or 0 for one in whole), unsaid=unsaid)

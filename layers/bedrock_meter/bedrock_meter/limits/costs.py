@@ -18,7 +18,7 @@ from bedrock_meter.errors import UnknownCost
 from bedrock_meter.invocations.record import NO_TOKENS
 from bedrock_meter.limits.estimates import Estimate, is_touched
 from bedrock_meter.limits.limit import Layout
-from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.pricing.models import base_model
 from bedrock_meter.pricing.rating import Call, Rated
 
@@ -43,6 +43,8 @@ class Costs:
     def rated(self, estimate: Estimate, tenant: str, now_ms: int) -> Estimate:
         """Return it with what it costs at most; unchanged where it says so itself or has no price.
 
+        A cost is at most ``MAX_AMOUNT``, the largest maximum of a limit: no limit has room for more.
+
         Each call is rounded by itself later: half a nano-dollar for each is added here. What is billed by the request
         is added for each further call.
         """
@@ -55,7 +57,7 @@ class Costs:
         if estimate.requests > 1:
             empty = replace_struct(self._stated(estimate, tenant, now_ms), tokens=NO_TOKENS, images=0)
             cost += (estimate.requests - 1) * (self._rater.rate(empty).cost_nano_usd or 0)
-        return replace(estimate, cost_nano_usd=cost + estimate.requests // 2)
+        return replace(estimate, cost_nano_usd=min(cost + estimate.requests // 2, MAX_AMOUNT))
 
     def _stated(self, estimate: Estimate, tenant: str, now_ms: int) -> Call:
         region = estimate.region or self._region
@@ -100,8 +102,8 @@ class Costs:
         strict = next((one.name for one in limits if one.denies_unpriced and not one.shadow), None)
         if priced.cost_nano_usd is None and strict is not None:
             raise UnknownCost(
-                f"limit {strict!r} of {tenant} denies what has no price, and model {estimate.model!r} has none:"
-                " give the estimate the most that the call may cost, or give the model a price"
+                f"limit {strict!r} of {tenant} denies what has no price, and a call of model {estimate.model!r}, of its"
+                " routing and tier, has none: give the estimate the most that the call may cost, or give it a price"
             )
         return priced
 

@@ -19,6 +19,7 @@ from bedrock_meter.errors import (
     Contended,
     InvalidDefinition,
     KeyUsed,
+    UnknownCost,
     UnknownReservation,
     UnknownTenant,
 )
@@ -177,7 +178,11 @@ class Reservations:
                     return _again(existing, asked, called, image.gauge, destination, is_lease=is_lease)
             now_ms = self._clock()
             layout = image.gauge.layout
-            priced = self._costs.needed(estimate, layout, tenant, now_ms)
+            try:
+                priced = self._costs.needed(estimate, layout, tenant, now_ms)
+            except UnknownCost as unknown:
+                unknown.destination = destination if called is not None and called.names_something else None
+                raise
             decision = decide(image.gauge, priced, now_ms, image.at_ms, lifetime_ms)
             if not decision.allowed:
                 is_lasting = decision.by_used or decision.suspended is not None

@@ -151,6 +151,8 @@ def _named(called: Called) -> _Named:
     both = [one for one in (called.profile, called.model) if one]
     models = [_last(one) for one in both if is_model(one)]
     profiles = [one for one in both if _is_profile(one)]
+    if len(models) + len(profiles) < len(both) and len(set(both)) > 1:  # Such as a provisioned model, and its model.
+        raise InvalidDefinition("model", "names another resource than 'profile'; leave one of them out")
     if len({base_model(one).model for one in models}) > 1 or len({base_model(one).prefix for one in models} - {""}) > 1:
         raise InvalidDefinition("model", "is another one than 'profile' names; leave one of them out")
     if len(profiles) > 1 and not (_last(profiles[0]) == _last(profiles[1]) and _is_same_place(*profiles)):
