@@ -96,6 +96,12 @@ def test_a_knowledge_bases_model_is_found_and_replaced_where_it_is() -> None:
         assert use_profile("RetrieveAndGenerate", params, "new", None)
         assert params["retrieveAndGenerateConfiguration"][kind] == {"modelArn": "new", "kept": 1}
         assert configuration[kind] == {"modelArn": "old", "kept": 1}
+    both = {
+        "type": "EXTERNAL_SOURCES",
+        "knowledgeBaseConfiguration": {"modelArn": "not used"},
+        "externalSourcesConfiguration": {"modelArn": "used"},
+    }
+    assert model_of("RetrieveAndGenerate", {"retrieveAndGenerateConfiguration": both}) == "used"
     for nothing in ({}, {"retrieveAndGenerateConfiguration": {"knowledgeBaseConfiguration": {}}}):
         assert model_of("RetrieveAndGenerate", nothing) is None
         assert not use_profile("RetrieveAndGenerate", dict(nothing), "new", None)

@@ -29,7 +29,7 @@ OUTPUT_TOKENS = 4_096
 
 IMAGE_TOKENS = 5_000
 MEDIA_TOKENS = 50_000
-"""A picture; a document, video or sound, whose tokens its size does not tell."""
+"""A picture; a document, video or sound, whose tokens its size does not tell. Texts inside of it count as texts."""
 
 AGENT_INPUT_TOKENS = 8_000
 """What a knowledge base or an agent adds to the question: passages, instructions, its own steps."""
@@ -56,6 +56,11 @@ _MAXIMA = frozenset(
 )
 _SETTINGS = ("inferenceConfig", "textGenerationConfig", "additionalModelRequestFields")
 _MEDIA = ("document", "video", "audio")
+_CONTENT = ("bytes", "data")
+"""Members that hold the content of a medium, in its block."""
+
+_ANSWERS = ("n", "num_generations", "numResults", "best_of")
+"""How many answers a provider's body asks for, each of the whole output."""
 _CACHE_POINTS = ("cachePoint", "cache_control")
 """Converse's block, and the member of Anthropic's bodies: what is read may be written to a cache, or come from one."""
 
@@ -113,7 +118,8 @@ def _bound(content: object, maximum: int | None, bytes_per_token: int) -> Amount
     size, media, may_cache = _size(content)
     explained = isinstance(content, Mapping) and any(content.get(name) for name in _TOOLS)
     read = -(-size // bytes_per_token) + media + (TOOL_MARGIN_TOKENS if explained else MARGIN_TOKENS)
-    return Amounts(1, read, OUTPUT_TOKENS if maximum is None else maximum, may_cache=may_cache)
+    written = (OUTPUT_TOKENS if maximum is None else maximum) * _answers(content)
+    return Amounts(1, read, written, may_cache=may_cache)
 
 
 def _maximum(document: Mapping[str, Any]) -> int | None:
@@ -123,6 +129,15 @@ def _maximum(document: Mapping[str, Any]) -> int | None:
         if isinstance(inner := document.get(name), Mapping) and (deeper := _maximum(inner)) is not None:
             found.append(deeper)
     return max(found, default=None)
+
+
+def _answers(content: object) -> int:
+    """Return how many answers a request asks for, at its top or among the fields that Converse passes on."""
+    if not isinstance(content, Mapping):
+        return 1
+    places = [content, content.get("additionalModelRequestFields")]
+    counts = [_count(place.get(name)) or 1 for place in places if isinstance(place, Mapping) for name in _ANSWERS]
+    return max(counts)
 
 
 def _anywhere(params: object) -> int | None:
@@ -139,23 +154,28 @@ def _anywhere(params: object) -> int | None:
 
 
 def _size(content: object) -> tuple[int, int, bool]:
-    """Return (bytes of text, tokens of media, whether there is a cache point); names and punctuation count as text."""
-    size, media, may_cache, waiting = 0, 0, False, [content]
+    """Return (bytes of text, tokens of media, whether there is a cache point); names and punctuation count as text.
+
+    A block that looks like a medium may be JSON of the caller's own, such as what a tool returned: it counts as the
+    medium and as its text.
+    """
+    size, media, may_cache = 0, 0, False
+    waiting: list[tuple[Any, bool]] = [(content, False)]
     while waiting:
-        one = waiting.pop()
+        one, is_inside = waiting.pop()
         if isinstance(one, str):
             size += _length(one) + 3
         elif isinstance(one, Mapping):
             may_cache = may_cache or any(one.get(name) is not None for name in _CACHE_POINTS)
             if (tokens := _media_tokens(one)) is not None:
                 media += tokens
-                continue
+                is_inside = True
             size += 3
-            waiting.extend(one.keys())
-            waiting.extend(one.values())
+            waiting.extend((name, False) for name in one)
+            waiting.extend((part, is_inside) for name, part in one.items() if not (is_inside and name in _CONTENT))
         elif isinstance(one, list | tuple):
             size += 3
-            waiting.extend(one)
+            waiting.extend((part, is_inside) for part in one)
         elif isinstance(one, bytes | bytearray):
             media += MEDIA_TOKENS
         else:

@@ -17,7 +17,8 @@ MAXIMUM_METADATA = 16
 METADATA_HEADER = "X-Amzn-Bedrock-Request-Metadata"
 
 _RAG = "retrieveAndGenerateConfiguration"
-_RAG_KINDS = ("knowledgeBaseConfiguration", "externalSourcesConfiguration")
+_RAG_KINDS = {"KNOWLEDGE_BASE": "knowledgeBaseConfiguration", "EXTERNAL_SOURCES": "externalSourcesConfiguration"}
+"""By ``type`` of the configuration, which says which of them Bedrock uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def model_of(operation: str, params: Mapping[str, Any]) -> str | None:
     if operation == "InvokeInlineAgent":
         return params.get("foundationModel")
     configuration = params.get(_RAG) or {}
-    return next((one["modelArn"] for kind in _RAG_KINDS if "modelArn" in (one := configuration.get(kind) or {})), None)
+    return (configuration.get(_rag_kind(configuration)) or {}).get("modelArn")
 
 
 def use_profile(operation: str, params: dict[str, Any], profile: str, input_shape: Any) -> bool:
@@ -79,8 +80,8 @@ def use_profile(operation: str, params: dict[str, Any], profile: str, input_shap
         params["foundationModel"] = profile
     else:
         configuration = params.get(_RAG) or {}
-        kind = next((kind for kind in _RAG_KINDS if "modelArn" in (configuration.get(kind) or {})), None)
-        if kind is None:
+        kind = _rag_kind(configuration)
+        if "modelArn" not in (configuration.get(kind) or {}):
             return False
         params[_RAG] = {**configuration, kind: {**configuration[kind], "modelArn": profile}}
     return True
@@ -139,6 +140,12 @@ def own_metadata(operation: Operation, params: Mapping[str, Any]) -> Mapping[str
     if not isinstance(given, Mapping) or not all(isinstance(one, str) for pair in given.items() for one in pair):
         raise InvalidMetadata('requestMetadata must be a JSON object of texts, for example \'{"team": "search"}\'')
     return given
+
+
+def _rag_kind(configuration: Mapping[str, Any]) -> str:
+    """Return the member that Bedrock uses; a type that is not known is that of the first one that is there."""
+    there = next((kind for kind in _RAG_KINDS.values() if configuration.get(kind)), _RAG)
+    return _RAG_KINDS.get(str(configuration.get("type")), there)
 
 
 def _allows(shape: Any, value: str) -> bool:
