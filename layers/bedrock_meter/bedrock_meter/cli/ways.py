@@ -53,7 +53,7 @@ class Way(Protocol):
         """Read the stack's gateways; None where this way cannot."""
 
     def owners(self, profiles: Sequence[str], principals: Sequence[str]) -> Mapping[str, str]:
-        """Return who owns these without an end in sight; those that nobody does are missing."""
+        """Return who owns these without an end in sight; those without an owner are missing."""
 
     def having(self) -> Mapping[str | None, int]:
         """Count the tenants that are not removed by the plan that they name. Reads all of them."""
