@@ -1,5 +1,6 @@
 """What the documents of reservations and denials say: amounts by limit, what a settlement leaves, and ``fail``."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from bedrock_meter.client import RESERVATION_KEY
 from bedrock_meter.clock import iso
+from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
@@ -189,3 +191,16 @@ def test_every_answer_says_what_the_tenants_calls_do_while_the_quota_cannot_be_t
 def test_a_denial_says_it_too(one: Limit, effective: str) -> None:
     answer: Any = Desk(one).reserve({"input_tokens": 1001})
     assert (answer.status, answer.document["fail"]) == (429, effective)
+
+
+def test_a_denial_by_the_end_of_a_boost_says_so() -> None:
+    """600 are left now, and none after the boost, which ends before the reservation does."""
+    boosted = replace(limit("day", 400), boosts=(Boost(NOW_MS, NOW_MS + 60_000, amount=600),))
+    desk = Desk(boosted)
+    desk.use(400)
+    answer = desk.reserve()
+    assert (answer.status, answer.document["limit"]["remaining"]) == (429, 600)
+    assert answer.document["detail"] == (
+        "Limit total_tokens-day has no room for 400 when a boost of it ends, before the reservation does."
+    )
+    assert desk.reserve(key="k2", ttl_seconds=30).status == 201

@@ -16,7 +16,7 @@ from bedrock_meter.client import (
 from bedrock_meter.client.errors import amount
 from bedrock_meter.errors import MeterError
 
-DOCUMENT = {
+DOCUMENT: dict[str, Any] = {
     "limit": {"name": "spend", "meter": "cost_usd", "max": "5.00", "used": "4.10", "remaining": "0.20"},
     "requested": "0.25",
     "throttled_until": "2026-11-24T12:10:00.000Z",
@@ -27,6 +27,22 @@ def test_dollars_are_exact() -> None:
     denied = TenantThrottled("acme", DOCUMENT, 312, remembered=False)
     assert (denied.maximum, denied.remaining, denied.requested) == (Decimal("5.00"), Decimal("0.20"), Decimal("0.25"))
     assert str(denied) == "tenant acme: limit spend (cost_usd) has 0.20 of 5.00 left, 0.25 wanted; try again in 312 s"
+
+
+def test_a_denial_that_is_not_for_what_is_left_says_what_it_is_for() -> None:
+    boosted = {**DOCUMENT, "requested": "0.10"}
+    assert "0.10 wanted, but less than that when a boost" in str(
+        TenantThrottled("acme", boosted, 312, remembered=False)
+    )
+    limit = {**DOCUMENT["limit"], "denied_because": ["unpriced"]}
+    models = [{"model": "vendor.new-v1"}, {"model": None, "profile": "a1c3m5e7k9q2"}]
+    unpriced = {**boosted, "limit": limit, "unpriced": {"models": models}}
+    assert str(TenantThrottled("acme", unpriced, 312, remembered=False)) == (
+        "tenant acme: limit spend (cost_usd) denies while usage without a price (vendor.new-v1, a1c3m5e7k9q2) is in "
+        "its window; price it, or try again in 312 s"
+    )
+    bare = {**boosted, "limit": limit}
+    assert "without a price is in its window" in str(TenantThrottled("acme", bare, None, remembered=True))
 
 
 def test_a_suspended_tenant_has_no_limit() -> None:

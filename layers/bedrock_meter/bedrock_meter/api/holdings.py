@@ -116,6 +116,10 @@ def denial(tenant: str, answer: "Answer", fail: str | None, unpriced: dict[str, 
         headers["Retry-After"] = str(retry_s)
     limit = limit_status(reading, now_ms)
     detail = f"Limit {limit['name']} has no room for {requested}."
+    if reading.remaining >= decision.needs:
+        detail = (
+            f"Limit {limit['name']} has no room for {requested} when a boost of it ends, before the reservation does."
+        )
     if reading.is_denied_by_unpriced:
         detail = f"Limit {limit['name']} denies while usage without a price is in its window; 'unpriced' says which."
     more: dict[str, Any] = {"fail": fail} if unpriced is None else {"fail": fail, "unpriced": unpriced}

@@ -73,12 +73,25 @@ class TenantThrottled(MeterError):
     def _sentence(self) -> str:
         if self.suspended:
             return f"tenant {self.tenant} is suspended"
+        wait = "waiting does not help" if self.retry_after is None else f"try again in {self.retry_after} s"
+        if "unpriced" in self._limit.get("denied_because", ()):
+            models = [str(one.get("model") or one.get("profile")) for one in self._unpriced_models()]
+            which = f" ({', '.join(models)})" if models else ""
+            return (
+                f"tenant {self.tenant}: limit {self.limit} ({self.meter}) denies while usage without a price{which} is in "
+                f"its window; price it, or {wait}"
+            )
         left = (
             f"{self.remaining:,} of {self.maximum:,} left" if None not in (self.remaining, self.maximum) else "used up"
         )
         wanted = f", {self.requested:,} wanted" if self.requested is not None else ""
-        wait = "waiting does not help" if self.retry_after is None else f"try again in {self.retry_after} s"
+        if self.remaining is not None and self.requested is not None and self.remaining >= self.requested:
+            wanted += ", but less than that when a boost of it ends"
         return f"tenant {self.tenant}: limit {self.limit} ({self.meter}) has {left}{wanted}; {wait}"
+
+    def _unpriced_models(self) -> Sequence[Mapping[str, Any]]:
+        found: Sequence[Mapping[str, Any]] = (self._document.get("unpriced") or {}).get("models", ())
+        return found
 
 
 def _throttled(tenant: str, document: Mapping[str, Any], retry_after: int | None, remembered: bool) -> TenantThrottled:
