@@ -142,7 +142,7 @@ def test_plans_and_tenants_from_files(up: Up, ways: tuple[Way, Way], served: Com
     assert shown[0].pop("tenants") == ["wap-acme", "wst-acme"]
     assert shown[0] == shown[1]
     assert [one["what"] for one in shown[0]["history"]] == ["apply", "remove", "apply"]
-    assert all("-acme" in way("plans", "remove", "twins", "--yes", code=2)[1] for way in ways), "somebody has it"
+    assert all("-acme" in way("plans", "remove", "twins", "--yes", code=2)[1] for way in ways), "a tenant has it"
 
     # A call through each one's profile; a global profile's price is known although only the file named the routing.
     calls = tmp_path / "calls.jsonl"

@@ -58,7 +58,7 @@ EMBED_OUTPUT = 4_096
 
 
 class Prices:
-    """The prices of ``facts.py``, asked for in the product's words."""
+    """The prices of ``facts.py``, for those that ask with the product's words."""
 
     def rate(self, call: Call) -> Rated:
         """Return what a call costs."""

@@ -171,7 +171,7 @@ class Promise:
     @staticmethod
     def _amount(one: Installed, made: Made) -> int:
         if made.profile.model == UNKNOWN and one.meter in ("weighted_tokens", "cost_usd"):
-            return 0  # It is not known: the limit's mark says so.
+            return 0  # It is not known: the limit's mark does.
         return counts(one.meter, one.scope, made.profile, made.used)
 
     @staticmethod

@@ -79,7 +79,7 @@ def test_retry_after_is_when_all_limits_have_room(stack: Findings) -> None:
     assert status == 201, said
 
 
-def test_whoever_obeys_does_not_ask_once_a_second(stack: Findings) -> None:
+def test_a_caller_that_obeys_does_not_ask_once_a_second(stack: Findings) -> None:
     """What stands in the way is a reservation of an hour: a caller asks a few times, not 3,600 times."""
     tenant(stack, {"name": "tokens", "meter": "total_tokens", "window": "1h", "max": 1_000, "hard": True})
     body = {"key": "k1", "ttl_seconds": 3_600, "estimate": {"input_tokens": 900}}

@@ -42,7 +42,7 @@ ENVIRONMENT = {
 
 
 class Findings:
-    """A stack of its own, at a time of its own.
+    """One stack of its own, at a time of its own.
 
     Attributes:
         now_ms: What the clock says; functions that wait move it on.

@@ -219,6 +219,26 @@ def test_the_margins_are_those_of_the_quota_api() -> None:
     assert (MARGIN_TOKENS, TOOL_MARGIN_TOKENS) == (estimates.MARGIN_TOKENS, estimates.TOOL_MARGIN_TOKENS)
 
 
+FIELDS: list[dict[str, Any]] = [
+    {"maxTokenCount": 900},
+    {"max_new_tokens": 900},
+    {"inferenceConfig": {"max_new_tokens": 900}},
+    {"textGenerationConfig": {"maxTokenCount": 900}},
+    {"n": 3, "max_tokens": 300},
+    {"num_generations": 9, "max_tokens": 100},
+    {"cache_control": {"type": "ephemeral"}},
+]
+
+
+@pytest.mark.parametrize("more", FIELDS)
+def test_the_quota_api_finds_in_a_body_what_the_guard_finds(more: dict[str, Any]) -> None:
+    request = converse(inferenceConfig={"maxTokens": 100}, additionalModelRequestFields=more)
+    guards = estimate("Converse", request)
+    apis = estimates.from_converse({name: part for name, part in request.items() if name != "modelId"}, 1_000)
+    assert (apis["output_tokens"], "may_cache" in apis) == (guards.output_tokens, guards.may_cache)
+    assert apis["output_tokens"] == (100 if "cache_control" in more else 900)
+
+
 def test_agents_add_to_the_question() -> None:
     found = estimate("InvokeInlineAgent", {"foundationModel": "m", "inputText": "why"})
     assert found.input_tokens > AGENT_INPUT_TOKENS + 3

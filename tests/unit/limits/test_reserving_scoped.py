@@ -123,7 +123,7 @@ def test_a_changed_maximum_keeps_what_is_held() -> None:
     assert bench.reserved == 1
 
 
-def test_a_call_without_a_price_denies_also_whoever_remembers_the_gauge_from_before() -> None:
+def test_a_call_without_a_price_denies_also_a_process_that_remembers_the_gauge_from_before() -> None:
     bench = Bench()
     money = InstalledLimit(limit("1h", 10_000, hard=True, meter=Meter.COST_USD), "0", 1)
     bench.tables.gauges["acme"] = Gauge("acme", 1, Layout(1, (money,)), {})

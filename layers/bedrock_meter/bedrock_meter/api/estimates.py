@@ -20,6 +20,7 @@ FROM_BYTES = "converse-bytes"
 TOKEN_KINDS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 KINDS = ("requests", *TOKEN_KINDS, "images", "cost_usd")
 MAY_CACHE = "may_cache"
+MAX_ANSWERS = 1_000
 MAX_COST_NANO_USD = 1_000_000 * NANO
 
 MARGIN_TOKENS = 64
@@ -45,12 +46,13 @@ _CONVERSE = frozenset(
     }
 )
 _MEDIA = ("image", "document", "video", "audio")
-_CACHE = ("cachePoint",)
+_CACHE = ("cachePoint", "cache_control")
 _ANY_JSON = ("input", "json")
 """Members of tool blocks that hold JSON of the caller's own: text to a model, whatever its names are."""
 
 _EXPLAINED = ("toolConfig", "outputConfig")
 _TOKEN_LIMITS = (
+    "maxTokenCount",
     "max_tokens",
     "maxTokens",
     "max_new_tokens",
@@ -58,6 +60,11 @@ _TOKEN_LIMITS = (
     "max_tokens_to_sample",
     "max_completion_tokens",
 )
+_SETTINGS = ("inferenceConfig", "textGenerationConfig")
+"""Where a provider's own fields may set a limit as well."""
+
+_ANSWERS = ("n", "num_generations", "numResults", "best_of")
+"""How many answers a provider's own fields ask for, each of the whole output."""
 
 Estimate = dict[str, int]
 """Amounts by kind: ``requests``, the kinds of tokens, ``images``, ``cost_nano_usd``. Kinds of which nothing is said are
@@ -120,7 +127,8 @@ def from_converse(body: object, size_bytes: int, where: str = "converse") -> Est
         raise invalid(f"{where}.messages", "bytes do not bound the tokens of media; send an estimate instead")
     margin = TOOL_MARGIN_TOKENS if any(body.get(name) for name in _EXPLAINED) else MARGIN_TOKENS
     found = {"requests": 1, "input_tokens": size_bytes + margin, "output_tokens": _output(body, where)}
-    if _holds((messages, body.get("system"), body.get("toolConfig")), _CACHE):
+    may_be_cached = (messages, body.get("system"), body.get("toolConfig"), body.get("additionalModelRequestFields"))
+    if _holds(may_be_cached, _CACHE):
         found[MAY_CACHE] = True
     return found
 
@@ -147,13 +155,24 @@ def _output(body: Mapping[str, Any], where: str) -> int:
     if isinstance(configuration, dict) and "maxTokens" in configuration:
         limits.append(whole_number(field, configuration["maxTokens"], 1, MAX_COUNT))
     more = body.get("additionalModelRequestFields")
+    answers = 1
     if isinstance(more, dict):
-        for name in _TOKEN_LIMITS:
+        place = f"{where}.additionalModelRequestFields"
+        limits += _limits(more, place)
+        for name in _SETTINGS:
+            limits += _limits(more.get(name), f"{place}.{name}")
+        for name in _ANSWERS:
             if name in more:
-                limits.append(whole_number(f"{where}.additionalModelRequestFields.{name}", more[name], 1, MAX_COUNT))
+                answers = max(answers, whole_number(f"{place}.{name}", more[name], 0, MAX_ANSWERS))
     if not limits:
         raise invalid(field, "is missing, and nothing else bounds the output; set it, or send an estimate instead")
-    return max(limits)
+    return max(limits) * answers
+
+
+def _limits(fields: object, where: str) -> list[int]:
+    if not isinstance(fields, dict):
+        return []
+    return [whole_number(f"{where}.{name}", fields[name], 1, MAX_COUNT) for name in _TOKEN_LIMITS if name in fields]
 
 
 def _holds(value: object, names: Sequence[str]) -> bool:

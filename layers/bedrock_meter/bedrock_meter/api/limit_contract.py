@@ -58,7 +58,7 @@ def limit_schema() -> Schema:
             "reserved": MEASURED,
             "remaining": MEASURED,
             "overage": MEASURED,
-            "complete": {"type": "boolean", "description": "false: nobody can say what some calls add to 'used'"},
+            "complete": {"type": "boolean", "description": "false: what some calls add to 'used' is not known"},
             "uncounted_requests": {**AMOUNT, "description": "how many; only where not complete"},
             "allowed": {"type": "boolean"},
             "denied_because": {

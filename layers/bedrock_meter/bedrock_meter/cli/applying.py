@@ -1,6 +1,6 @@
 """``tenants apply``, ``plans apply``: show what a file would change, ask, and do exactly that.
 
-The difference is made before the first change, and again right before each tenant of it: what somebody else changes in
+The difference is made before the first change, and again right before each tenant of it: what another writer changes in
 between is refused, and never overwritten. Where nothing differs, what an earlier run left unfinished is finished.
 """
 

@@ -143,7 +143,7 @@ class ApiWay:
         document, version = found
         is_removed = self.api.overview(tenant)["removed"] is not None
         definition = definition_of(document, is_stored=True)
-        # When it was removed is nobody's question here; that it was, is.
+        # When it was removed is not asked here, only whether it was.
         return Standing(replace(definition, removed_ms=0 if is_removed else None), version)
 
     def ids(self) -> Sequence[str]:

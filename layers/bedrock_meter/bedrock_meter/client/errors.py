@@ -77,10 +77,8 @@ class TenantThrottled(MeterError):
         if "unpriced" in self._limit.get("denied_because", ()):
             models = [str(one.get("model") or one.get("profile")) for one in self._unpriced_models()]
             which = f" ({', '.join(models)})" if models else ""
-            return (
-                f"tenant {self.tenant}: limit {self.limit} ({self.meter}) denies while usage without a price{which} is in "
-                f"its window; price it, or {wait}"
-            )
+            named = f"limit {self.limit} ({self.meter})"
+            return f"tenant {self.tenant}: {named} denies while usage without a price{which} is in its window; {wait}"
         left = (
             f"{self.remaining:,} of {self.maximum:,} left" if None not in (self.remaining, self.maximum) else "used up"
         )

@@ -148,7 +148,7 @@ def _fields(definition: TenantDefinition) -> dict[str, Any]:
 
 
 def _in_force(definition: TenantDefinition, plans: Plans) -> Sequence[Limit]:
-    """Return a stored tenant's limits; its own alone where its plan is one that nobody ever defined."""
+    """Return a stored tenant's limits; its own alone where its plan is one that was never defined."""
     try:
         return effective_limits(definition, plans)
     except InvalidDefinition:
@@ -196,7 +196,7 @@ def _owned(
     given: set[str],
     owners: Mapping[str, str],
 ) -> list[Document]:
-    """Compare what can change hands; ``given`` = what the file gives to the tenant, whoever has it now.
+    """Compare what can change hands; ``given`` = what the file gives to the tenant, which another one may have now.
 
     That a definition lists no longer what is not the tenant's anyway, since another tenant got it, is no change.
     """
