@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 # How long an example takes, or takes to be made, says how busy the machine is. Speed is `make bench`.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "BedrockMeter")
+"""Before the first module that counts: Powertools reads it once, and handlers are run by tests of other folders too."""
 
 END_TO_END = "tests/e2e/"
 

@@ -76,7 +76,7 @@ def test_prices_that_become_known_are_counted_to_the_nano_dollar_and_twice_is_on
     ]
     assert (planned["old_cost_usd"], planned["new_cost_usd"]) == ("0.0000036", "0.0001218")
     refused = served("rerate", *span)
-    assert (refused.returncode, refused.stdout) == (2, "")
+    assert (refused.returncode, refused.stdout) == (4, "")
     assert "read units" in refused.stderr
     assert "--yes" in refused.stderr
 

@@ -29,6 +29,15 @@ from tests.faults.wire import isolate
 from tests.faults.world import TABLES
 
 SEEDS = 400
+SHOWN_BY = {
+    "kinds capped singly": 218,
+    "caller's words": 12,
+    "seeded at now": 59,
+    "default tier": 89,
+    "embeddings write": 34,
+    "shadow asks for a price": 18,
+}
+"""A seed that shows what takes a search from the beginning: the quick tests begin with it."""
 
 
 @contextmanager

@@ -132,7 +132,9 @@ def test_what_is_promised_to_honest_callers_is_kept(first: int) -> None:
 
 @pytest.mark.parametrize("number", range(len(honest_mutants.MUTANTS)), ids=[one.name for one in honest_mutants.MUTANTS])
 def test_what_breaks_a_promise_is_noticed(number: int) -> None:
-    assert honest_mutants.death(honest_mutants.MUTANTS[number]) is not None
+    mutant = honest_mutants.MUTANTS[number]
+    seeds = (honest_mutants.SHOWN_BY.get(mutant.name, 0), *range(honest_mutants.SEEDS))
+    assert honest_mutants.death(mutant, seeds) is not None
 
 
 def test_an_honest_market_is_one_course_of_events() -> None:
