@@ -102,6 +102,9 @@ def test_plans_of_a_file_are_applied_before_its_tenants(
     assert again[1].startswith("globex: as it was")
 
 
+EUROPE = "/v1/admin/tenants/europe"
+
+
 def test_a_tenant_is_shown_and_listed(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
     office.put({**FULL, "name": "Acme"}, NEW)
     document = json.loads(run(capsys, "show", "acme", "--output", "json")[0])
@@ -115,13 +118,18 @@ def test_a_tenant_is_shown_and_listed(office: Office, capsys: pytest.CaptureFixt
         ("p1", "person", [period]),
         ("p2", "person", [period]),
     ]
+    office.put(
+        {"profiles": [{"id": "g1", "model": "global.a.model"}, {"id": "e1", "model": "eu.a.model"}]}, NEW, EUROPE
+    )
+    there = json.loads(run(capsys, "show", "europe", "--output", "json")[0])["profiles"]
+    assert [(one["routing"], one["geography"]) for one in there] == [("global", None), ("geo", "eu")]
     shown = run(capsys, "show", "acme")[0]
     words = ("tenant: acme", "name: Acme", "allowed: True", "requests-month-15", "a.model", "3 limits", "2 profiles")
     assert all(word in shown for word in words)
     for number in range(250):
         office.put({}, NEW, f"/v1/admin/tenants/t{number:03}")
     rows = json.loads(run(capsys, "list", "--output", "json")[0])
-    assert len(rows) == 251
+    assert len(rows) == 252
     acme = {
         "tenant": "acme",
         "name": "Acme",

@@ -1,6 +1,7 @@
 """``tenants``: what a stack knows of its tenants, and changes of it. Adding and removing have modules of their own."""
 
 import json
+from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated, Any
 
@@ -77,10 +78,14 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
     if document["boosts"]:
         names = ("id", "limit", "amount", "factor", "from", "to", "reason", "by")
         print_rows([{name: one.get(name) for name in names} for one in document["boosts"]], "boosts")
-    print_rows(
-        [{name: one[name] for name in ("arn", "model", "routing", "geography", "by")} for one in document["profiles"]],
-        "profiles",
-    )
+    print_rows([_profile_row(one) for one in document["profiles"]], "profiles")
+
+
+def _profile_row(profile: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a profile's line: its id and Region tell profiles apart, of ARNs a terminal shows the same beginning."""
+    region = profile["arn"].split(":")[3] if profile["arn"].startswith("arn:") else None
+    facts = {name: profile[name] for name in ("model", "routing", "geography", "by")}
+    return {"id": profile["id"], "region": region, **facts}
 
 
 def _overview(tenant: str, stack: str) -> dict[str, Any]:

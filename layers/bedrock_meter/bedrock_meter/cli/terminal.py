@@ -34,7 +34,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], caption: str, width_elsewhere
     out = console(width_elsewhere)
     if rows:
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        table = Table(*columns, box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD)
+        for name in columns:
+            table.add_column(name, overflow="fold")  # An id of which a part is missing is none.
         for row in rows:
             # Names come from outside: nothing in them is a mark for the table.
             table.add_row(*[Text("" if row.get(name) is None else str(row[name])) for name in columns])

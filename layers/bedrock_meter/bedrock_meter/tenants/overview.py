@@ -10,10 +10,12 @@ from typing import Any, Protocol
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.status import quota_status
+from bedrock_meter.pricing.models import base_model
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.boosting import boosts_not_over
 from bedrock_meter.tenants.directory import DirectoryStore, Question
 from bedrock_meter.tenants.plans import source_of
+from bedrock_meter.tenants.profiles import named_route
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 
 BY_TAG_WORD, BY_PERSON_WORD = "tag", "person"
@@ -78,12 +80,14 @@ class Overviews:
         return [{"principal": one, "periods": periods_document(found[one])} for one in principals if found[one]]
 
     def _profile(self, profile: ProfileReference) -> dict[str, Any]:
+        """Return a profile; what the prefix of its model says of the way is known, though it was not written down."""
+        named = named_route(profile.model) if base_model(profile.model).prefix else None
         return {
             "id": profile.id,
             "arn": profile.arn,
             "model": profile.model,
-            "routing": profile.routing,
-            "geography": profile.geography,
+            "routing": profile.routing or (named.routing if named else None),
+            "geography": profile.geography or (named.geography if named else None),
             "by": BY_TAG_WORD if profile.tagged else BY_PERSON_WORD,
             "periods": periods_document(self.tenants.periods(profile.id)[1]),
         }
