@@ -216,7 +216,7 @@ RECORDED = [(-5, True), (0, True), (12.99, True), (13, True), (13.99, True), (14
 def test_a_rolling_bucket_is_named_until_a_sub_bucket_after_it_left(now: float, counts: bool) -> None:
     name = bucket_name("0", TWELVE, at(0.5))
     assert bucket_for(limit(), at(0.5), at(now)) == (name if counts else None)
-    assert stale_buckets(Layout(1, (limit(),)), [name], at(now)) == (() if counts else (name,))
+    assert stale_buckets(Layout(1, (limit(),)), {name: 1}, at(now)) == (() if counts else (name,))
 
 
 DAY_END_MS = utc_ms("2026-07-24T22:00")
@@ -241,13 +241,17 @@ def test_a_calendar_bucket_is_stale_after_the_grace_and_a_late_one_never() -> No
     layout = Layout(1, (limit(DAY),))
     name = bucket_name("0", DAY, DAY_END_MS - 1)
     grace_ends_ms = DAY_END_MS + CLOSING_GRACE_MS
-    assert stale_buckets(layout, [name, name + "+"], grace_ends_ms) == ()
-    assert stale_buckets(layout, [name, name + "+"], grace_ends_ms + 1) == (name,)
-    assert stale_buckets(layout, [name, name + "+"], grace_ends_ms + 400 * 86_400_000) == (name,)
+    assert stale_buckets(layout, {name: 1, name + "+": 1}, grace_ends_ms) == ()
+    assert stale_buckets(layout, {name: 1, name + "+": 1}, grace_ends_ms + 1) == (name,)
+    assert stale_buckets(layout, {name: 1, name + "+": 1}, grace_ends_ms + 400 * 86_400_000) == (name,)
 
 
 def test_buckets_of_slots_that_no_limit_has_are_stale() -> None:
-    assert stale_buckets(Layout(1, (limit(),)), ["1ABC", "1ABC+", "ZABC"], at(0)) == ("1ABC", "1ABC+", "ZABC")
+    assert stale_buckets(Layout(1, (limit(),)), dict.fromkeys(("1ABC", "1ABC+", "ZABC"), 1), at(0)) == (
+        "1ABC",
+        "1ABC+",
+        "ZABC",
+    )
 
 
 def test_late_buckets_are_listed_and_count_nowhere() -> None:
@@ -291,7 +295,7 @@ def test_a_full_gauge_of_three_limits_stays_under_a_kilobyte() -> None:
     )
     layout = Layout(9_999, limits)
     buckets = [bucket_name(one.slot, one.window, at(0) - number * 5_000) for one in limits for number in range(13)]
-    assert stale_buckets(layout, buckets, at(0)) == ()
+    assert stale_buckets(layout, dict.fromkeys(buckets, 1), at(0)) == ()
     assert len(encode_layout(layout)) + sum(len(name) + 10 for name in buckets) <= 920
 
 
@@ -328,3 +332,20 @@ def test_a_mark_that_was_taken_back_says_nothing() -> None:
     bucket = bucket_name("0", DAY, DAY_END_MS - 1)
     (one,) = read_buckets(Layout(1, (installed,)), {bucket: 5, bucket + UNCOUNTED: 0}, DAY_END_MS - 1)
     assert (one.used, one.is_complete) == (5, True)
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_what_is_rated_anew_is_taken_from_where_seeding_had_put_it(hard: bool) -> None:
+    """A call that was seeded with 10 at the end of its quarter-hour is rated anew to 3: at its own instant."""
+    installed = InstalledLimit(Limit("cost", Meter.COST_USD, RollingWindow(3_600), 100, hard), "0", 1)
+    layout = Layout(1, (installed,))
+    call_ms, seeded_ms = at(-4), at(9)
+    buckets = {bucket_name("0", installed.window, call_ms): -7, bucket_name("0", installed.window, seeded_ms): 10}
+    for minutes in (11, 58, 62):
+        (reading,) = read_buckets(layout, buckets, at(minutes))
+        stale = stale_buckets(layout, buckets, at(minutes))
+        kept = {name: amount for name, amount in buckets.items() if name not in stale}
+        assert read_buckets(layout, kept, at(minutes)) == (reading,)
+        assert reading.used == 3, "also when the call's own bucket has left the window, and the seed's has not"
+    (gone,) = read_buckets(layout, buckets, at(75))
+    assert gone.used == 0

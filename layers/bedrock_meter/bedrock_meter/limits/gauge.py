@@ -10,14 +10,14 @@ by mistake. A soft limit counts the part still inside, rounded up, as if its usa
 bucket, the current window's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bedrock_meter.limits.boosts import least_maximum, next_boundary_ms
 from bedrock_meter.limits.holds import NO_HOLDS, hold_key, reserved
 from bedrock_meter.limits.limit import InstalledLimit, Layout
-from bedrock_meter.limits.marks import UNCOUNTED, marked_in_window, moved_to, unmarked_from_ms
+from bedrock_meter.limits.marks import UNCOUNTED, left_of, marked_in_window, moved_to, unmarked_from_ms
 from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, CalendarWindow, RollingWindow, Window, base36
 
@@ -126,7 +126,7 @@ class SlotSums(NamedTuple):
     """What the buckets of one limit hold, by the number of the bucket.
 
     Attributes:
-        amounts: In the limit's meter; nothing that is 0 or less.
+        amounts: In the limit's meter. Below 0 where a call was rated anew that seeding had put into a later bucket.
         marks: Calls of which the amount is not known. Below 0 where a call was rated whose mark seeding had put into a
             later bucket.
     """
@@ -222,7 +222,8 @@ def falls_below_ms(installed: InstalledLimit, buckets: Mapping[str, int], amount
 
     Exact to the millisecond, also for the fading bucket of a soft limit. None when it never happens (amount below 1).
     """
-    return _falls_below(installed, sums_by_slot(buckets).get(installed.slot, NO_SUMS).amounts, amount, now_ms)
+    sums = sums_by_slot(buckets).get(installed.slot, NO_SUMS)
+    return _falls_below(installed, left_of(installed.window, sums.amounts), amount, now_ms)
 
 
 def allows_from_ms(installed: InstalledLimit, sums: SlotSums, need: int, now_ms: int, ahead_ms: int = 0) -> int | None:
@@ -232,8 +233,9 @@ def allows_from_ms(installed: InstalledLimit, sums: SlotSums, need: int, now_ms:
     usage without a price denies, it has left the window. Exact to the millisecond, also across the boundaries of
     boosts. None when there is no such instant. It ends: each round is past one more mark.
     """
+    amounts = left_of(installed.window, sums.amounts)
     while True:
-        fits_ms = _has_room_from(installed, sums.amounts, need, now_ms, ahead_ms)
+        fits_ms = _has_room_from(installed, amounts, need, now_ms, ahead_ms)
         if fits_ms is None:
             return None
         now_ms = unmarked_from_ms(installed.window, sums.marks, fits_ms) if installed.denies_unpriced else fits_ms
@@ -250,29 +252,29 @@ def sums_by_slot(buckets: Mapping[str, int]) -> dict[str, SlotSums]:
         found = sums.setdefault(name[0], SlotSums({}, {}))
         if name[-1] == UNCOUNTED:
             found.marks[int(name[1:-1], 36)] = amount
-        elif amount > 0:
+        else:
             found.amounts[int(name[1:], 36)] = amount
     return sums
 
 
-def stale_buckets(layout: Layout, buckets: Iterable[str], now_ms: int) -> tuple[str, ...]:
+def stale_buckets(layout: Layout, buckets: Mapping[str, int], now_ms: int) -> tuple[str, ...]:
     """Return the names of the buckets that can be removed without changing any reading from ``now_ms`` on.
 
     These are rolling buckets out of their window by more than one sub-bucket (``bucket_for`` names no such bucket
     either), calendar buckets whose window closed more than the grace ago, and all buckets of slots that the layout does
-    not use. A mark goes up to a quarter-hour later than its bucket: it may cancel one of a seed. A late bucket of an
-    installed limit stays: whoever reports it removes it.
+    not use. A mark, and what is below 0, goes up to a quarter-hour later than its bucket: it may take away from what
+    was seeded. A late bucket of an installed limit stays: what reports it removes it.
     """
     windows = {installed.slot: installed.window for installed in layout.limits}
     stale = []
-    for name in buckets:
+    for name, amount in buckets.items():
         window = windows.get(name[0])
         if window is None:
             stale.append(name)
         elif not name.endswith(LATE):
             number = number_of(name)
             if isinstance(window, RollingWindow):
-                last = moved_to(number, window) if name.endswith(UNCOUNTED) else number
+                last = moved_to(number, window) if name.endswith(UNCOUNTED) or amount < 0 else number
                 if _is_stale(last, window, now_ms):
                     stale.append(name)
             elif now_ms > _calendar_bounds(window, number)[1] + CLOSING_GRACE_MS:
@@ -297,7 +299,8 @@ def _read_limit(installed: InstalledLimit, sums: SlotSums, now_ms: int, held: in
         start_ms, end_ms = now_ms - window.length_ms, now_ms
     else:
         start_ms, end_ms = window.bounds(now_ms)
-    used = _used(installed, sums.amounts, now_ms)
+    amounts = left_of(window, sums.amounts)
+    used = _used(installed, amounts, now_ms)
     uncounted = marked_in_window(window, sums.marks, now_ms)
     is_denied = used >= maximum or (installed.denies_unpriced and uncounted > 0)
     return Reading(
@@ -310,7 +313,7 @@ def _read_limit(installed: InstalledLimit, sums: SlotSums, now_ms: int, held: in
         window_end_ms=end_ms,
         throttled_until_ms=allows_from_ms(installed, sums, 1, now_ms) if is_denied else None,
         allowed=installed.shadow or not (is_denied or used + held >= maximum),
-        frees_at_ms=_falls_below(installed, sums.amounts, used, now_ms),
+        frees_at_ms=_falls_below(installed, amounts, used, now_ms),
         reserved=held,
         uncounted=uncounted,
     )

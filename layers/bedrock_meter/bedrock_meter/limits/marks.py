@@ -1,8 +1,8 @@
-"""Marks: how many calls of a bucket have an amount that is not known (``counting.py``), and until when they count.
+"""What is left of buckets of which some are below 0, and marks: calls of a bucket whose amount is not known.
 
-A mark that is below 0 stands for a call that was rated after a limit had been seeded: the seed had put its mark into
-the bucket of the end of its quarter-hour (``seeding.py``), the rating takes it away at the call's own instant. So what
-is below 0 takes away marks of later buckets, up to that one; of earlier or later calls it takes nothing.
+A bucket or mark that is below 0 stands for a call that was rated anew after a limit had been seeded: the seed had put
+the call into the bucket of the end of its quarter-hour (``seeding.py``), the rating takes away at the call's own
+instant. So what is below 0 takes away from later buckets, up to that one; from earlier or later calls it takes nothing.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def marked_in_window(window: Window, marks: Marks, now_ms: int) -> int:
     if isinstance(window, CalendarWindow):
         return max(0, marks.get(window.bounds(now_ms)[0] // QUARTER_MS, 0))
     oldest = now_ms // window.sub_ms - SUB_BUCKETS
-    return sum(count for number, count in _left(window, marks).items() if number >= oldest)
+    return sum(count for number, count in left_of(window, marks).items() if number >= oldest)
 
 
 def unmarked_from_ms(window: Window, marks: Marks, now_ms: int) -> int:
@@ -30,7 +30,7 @@ def unmarked_from_ms(window: Window, marks: Marks, now_ms: int) -> int:
         while marked_in_window(window, marks, now_ms):
             now_ms = window.bounds(now_ms)[1]
         return now_ms
-    return max((now_ms, *((number + SUB_BUCKETS + 1) * window.sub_ms for number in _left(window, marks))))
+    return max((now_ms, *((number + SUB_BUCKETS + 1) * window.sub_ms for number in left_of(window, marks))))
 
 
 def moved_to(number: int, window: RollingWindow) -> int:
@@ -40,10 +40,12 @@ def moved_to(number: int, window: RollingWindow) -> int:
     return (-(-(number + 1) * window.sub_ms // QUARTER_MS) * QUARTER_MS - 1) // window.sub_ms
 
 
-def _left(window: RollingWindow, marks: Marks) -> dict[int, int]:
-    """Return the marks that are left, by bucket: what is below 0 takes away what seeding had moved to a later one."""
-    left = {number: marks[number] for number in sorted(marks) if marks[number] > 0}
-    for number, count in marks.items():
+def left_of(window: Window, counts: Mapping[int, int]) -> dict[int, int]:
+    """Return what is left by the number of its bucket: above 0 alone, less what buckets below 0 take away of it."""
+    left = {number: counts[number] for number in sorted(counts) if counts[number] > 0}
+    if len(left) == len(counts) or isinstance(window, CalendarWindow):
+        return left
+    for number, count in counts.items():
         for later in left:
             if number < later <= moved_to(number, window):
                 taken = min(max(0, -count), left[later])

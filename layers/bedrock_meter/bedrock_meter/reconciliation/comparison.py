@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from bedrock_meter.invocations.admission import MAX_FUTURE_MS
 from bedrock_meter.limits.gauge import LATE, Gauge, number_of, read_buckets
 from bedrock_meter.limits.limit import InstalledLimit, Layout
+from bedrock_meter.limits.marks import moved_to
 from bedrock_meter.limits.windows import QUARTER_MS, SUB_BUCKETS, RollingWindow
 from bedrock_meter.reconciliation.tally import Buckets
 from bedrock_meter.usage.rollup import NOTHING, Sums
@@ -189,16 +190,24 @@ def _is_partial(installed: InstalledLimit, at_ms: int) -> bool:
 
 
 def _counting(installed: InstalledLimit, buckets: Mapping[str, int], at_ms: int) -> dict[str, int]:
-    """Return the buckets of a limit that count at ``at_ms`` or later, without those that hold nothing."""
+    """Return the buckets of a limit that count at ``at_ms`` or later, without those that hold nothing.
+
+    What is below 0 counts as long as what it may take away from (``limits/marks.py``).
+    """
     window = installed.window
     if isinstance(window, RollingWindow):
         first = at_ms // window.sub_ms - SUB_BUCKETS
     else:
         first = window.bounds(at_ms)[0] // QUARTER_MS
+
+    def last(name: str, quantity: int) -> int:
+        number = number_of(name)
+        return moved_to(number, window) if quantity < 0 and isinstance(window, RollingWindow) else number
+
     return {
         name: quantity
         for name, quantity in buckets.items()
-        if name[0] == installed.slot and not name.endswith(LATE) and number_of(name) >= first and quantity
+        if name[0] == installed.slot and not name.endswith(LATE) and quantity and last(name, quantity) >= first
     }
 
 
