@@ -62,9 +62,6 @@ ALARMS = {
 }
 
 
-REFUSALS: Any = properties("QuotaApiRefusalFilter")
-"""How requests that never reach the function become a metric."""
-
 HEARTBEAT = "NothingRecordedAlarm"
 """Watches two metrics at once."""
 
@@ -126,24 +123,29 @@ def test_our_own_metrics_are_really_written() -> None:
     }
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
-    filtered = {one["MetricName"] for one in REFUSALS["MetricTransformations"]}
+    filtered = {one["MetricName"] for one in refusals()["MetricTransformations"]}
     assert len(watched) == 13
     assert watched | {"RecordsRead"} <= written | filtered
     assert not written & filtered
+
+
+def refusals() -> Any:
+    """How requests that never reach the function become a metric."""
+    return properties("QuotaApiRefusalFilter")
 
 
 def access_log_lines() -> dict[str, dict[str, str]]:
     """The line that each address of the quota API writes into its access log, member by member."""
     stages = ("QuotaApiApiGatewayDefaultStage", "TokenApiStage")
     settings = {name: expanded_resources()[name]["Properties"]["AccessLogSettings"] for name in stages}
-    assert {words(one["DestinationArn"]) for one in settings.values()} == {f"{words(REFUSALS['LogGroupName'])}.Arn"}
+    assert {words(one["DestinationArn"]) for one in settings.values()} == {f"{words(refusals()['LogGroupName'])}.Arn"}
     return {name: json.loads(words(one["Format"])) for name, one in settings.items()}
 
 
 def is_counted(status: str, by_function: str) -> bool:
     """Whether the filter counts a line: CloudWatch's pattern, for the few signs that are in ours."""
     line = {"$.status": status, "$.functionStatus": by_function}
-    alternatives = REFUSALS["FilterPattern"].strip("{ }").split(" || ")
+    alternatives = refusals()["FilterPattern"].strip("{ }").split(" || ")
     return any(
         all(
             (line[name] == value) is (sign == "=")
@@ -176,14 +178,14 @@ def test_what_the_gateway_refuses_itself_is_counted_and_a_denial_is_not(
 
 
 def test_refusals_are_read_from_members_that_every_line_has() -> None:
-    (metric,) = REFUSALS["MetricTransformations"]
+    (metric,) = refusals()["MetricTransformations"]
     assert (metric["MetricNamespace"], metric["MetricValue"]) == ("BedrockMeter", "1")
     assert metric["Dimensions"] == [{"Key": "service", "Value": "$.stack"}], "one stack's apart from another's"
     for name, line in access_log_lines().items():
         assert line["status"] == "$context.status", name
         assert line["functionStatus"] == "$context.integration.status", name
         assert line["stack"] == "${AWS::StackName}", name
-        named = re.findall(r"\$\.(\w+)", REFUSALS["FilterPattern"] + metric["Dimensions"][0]["Value"])
+        named = re.findall(r"\$\.(\w+)", refusals()["FilterPattern"] + metric["Dimensions"][0]["Value"])
         assert set(named) <= set(line), name
 
 
