@@ -26,9 +26,7 @@ def levels(world: World) -> list[str]:
             name = f"{installed.meter}-{installed.window.text}".replace("@", "-")
             names.add(name)
             maximum = installed.maximum_at(now_ms)
-            # Where rating anew took cost away at another instant than it was seeded at, a bucket holds less than
-            # nothing, and counts as nothing.
-            buckets = {at: max(0, amount) for at, amount in buckets_of(world, tenant, installed).items()}
+            buckets = installed.window.paid(buckets_of(world, tenant, installed))
             used = installed.window.used(buckets, now_ms, hard=installed.hard)
             _, kind, version = belief.get((tenant, name), ((0, ""), "nothing", 0))
             believed = kind == _THROTTLED

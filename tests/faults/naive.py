@@ -68,6 +68,24 @@ class Window:
             return None
         return (at_ms // self.sub_ms - SUB_BUCKETS) * self.sub_ms // QUARTER_MS * QUARTER_MS
 
+    def paid(self, buckets: Mapping[int, int]) -> dict[int, int]:
+        """What buckets hold where rating anew took cost away at another instant than it was seeded at.
+
+        Seeding puts a call at the end of its quarter-hour at the latest. So what is below nothing is owed by the
+        buckets behind it, up to the one that holds that end, the first of them first; what is left counts as nothing.
+        """
+        held = dict(buckets)
+        for owing in sorted(held):
+            if not self.sub_ms or self.sub_ms * SUB_BUCKETS < QUARTER_MS:
+                break
+            ends_ms = -(-(owing + 1) * self.sub_ms // QUARTER_MS) * QUARTER_MS
+            for later in range(owing + 1, (ends_ms - 1) // self.sub_ms + 1):
+                paid = min(max(0, -held[owing]), max(0, held.get(later, 0)))
+                if paid:
+                    held[later] -= paid
+                    held[owing] += paid
+        return {number: max(0, amount) for number, amount in held.items()}
+
     def is_live(self, bucket: int, now_ms: int) -> bool:
         """Whether a bucket may still count at ``now_ms``."""
         if self.sub_ms:

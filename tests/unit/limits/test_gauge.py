@@ -20,7 +20,7 @@ from bedrock_meter.limits.gauge import (
     stale_buckets,
 )
 from bedrock_meter.limits.limit import InstalledLimit, Layout, Limit, encode_layout
-from bedrock_meter.limits.marks import UNCOUNTED
+from bedrock_meter.limits.marks import UNCOUNTED, left_of
 from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.windows import CalendarWindow, RollingWindow, Window
 
@@ -349,3 +349,12 @@ def test_what_is_rated_anew_is_taken_from_where_seeding_had_put_it(hard: bool) -
         assert reading.used == 3, "also when the call's own bucket has left the window, and the seed's has not"
     (gone,) = read_buckets(layout, buckets, at(75))
     assert gone.used == 0
+
+
+def test_in_which_order_buckets_are_read_decides_nothing() -> None:
+    """What a quarter-hour owes is paid within it, the first buckets first."""
+    window = RollingWindow(3_600)
+    first = at(-5) // window.sub_ms
+    counts = {first: -5, first + 1: 5, first + 2: 5, first - 1: -5, first - 2: 5}
+    orders = [dict(counts.items()), dict(reversed(counts.items())), dict(sorted(counts.items()))]
+    assert [left_of(window, one) for one in orders] == [{first - 2: 5, first + 2: 5}] * 3

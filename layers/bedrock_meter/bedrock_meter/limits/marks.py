@@ -41,14 +41,19 @@ def moved_to(number: int, window: RollingWindow) -> int:
 
 
 def left_of(window: Window, counts: Mapping[int, int]) -> dict[int, int]:
-    """Return what is left by the number of its bucket: above 0 alone, less what buckets below 0 take away of it."""
+    """Return what is left by the number of its bucket: above 0 alone, less what buckets below 0 take away of it.
+
+    The earliest takes first, of the earliest, so that the order in which buckets are read does not matter.
+    """
     left = {number: counts[number] for number in sorted(counts) if counts[number] > 0}
     if len(left) == len(counts) or isinstance(window, CalendarWindow):
         return left
-    for number, count in counts.items():
-        for later in left:
-            if number < later <= moved_to(number, window):
-                taken = min(max(0, -count), left[later])
-                left[later] -= taken
-                count += taken
+    for number, count in sorted(counts.items()):
+        if count < 0:
+            debt, last = -count, moved_to(number, window)
+            for later in left:
+                if number < later <= last:
+                    taken = min(debt, left[later])
+                    left[later] -= taken
+                    debt -= taken
     return {number: count for number, count in left.items() if count}
