@@ -137,12 +137,12 @@ def _first_that_fits() -> Iterator[None]:
 @contextmanager
 def _what_is_read_costs_input() -> Iterator[None]:
     """What may be written to a cache is priced as plain input."""
-    ways = costs.Costs._ways
+    kinds = costs.Costs._kinds
 
     def first(self: costs.Costs, estimate: Estimate, tenant: str, now_ms: int) -> Iterator[Call]:
-        yield next(ways(self, estimate, tenant, now_ms))
+        yield next(kinds(self, estimate, tenant, now_ms))
 
-    with patch.object(costs.Costs, "_ways", first):
+    with patch.object(costs.Costs, "_kinds", first):
         yield
 
 

@@ -1,5 +1,6 @@
 """What an estimate costs at most, and who must know."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from bedrock_meter.limits.scope import WHOLE, Scope
 from bedrock_meter.limits.windows import RollingWindow
 from bedrock_meter.money import NANO
 from bedrock_meter.pricing.book import load_book
-from bedrock_meter.pricing.rating import Rater
+from bedrock_meter.pricing.rating import Call, Rated, Rater
 from tests.doubles.rater import UNPRICED_MODEL, TestPrices
 from tests.doubles.records import NOW_MS
 
@@ -55,6 +56,28 @@ def test_the_real_book_knows_a_model_with_the_prefix_of_a_system_profile() -> No
 def test_a_hard_limit_refuses_what_has_no_price_and_says_what_to_do(costs: Costs) -> None:
     with pytest.raises(UnknownCost, match=r"limit 'spend' .*denies.*nobody.knows-this-model.*give the estimate"):
         costs.needed(Estimate(model=UNPRICED_MODEL), layout(), "acme", NOW_MS)
+
+
+class UnpricedThroughGlobal(TestPrices):
+    """``TestPrices``, of which no price is known for one routing."""
+
+    def rate(self, call: Call) -> Rated:
+        """Return what a call costs."""
+        return Rated(None, "test") if call.routing == "global" else super().rate(call)
+
+
+@pytest.mark.parametrize("tier", [None, "flex"])
+def test_one_way_without_a_price_is_enough_for_a_hard_limit_to_refuse(tier: str | None) -> None:
+    costs = Costs(UnpricedThroughGlobal(), "us-east-1")
+    ways = ("in1", "in-region", "us-east-1"), ("gl1", "global", "us-east-1")
+    call = Estimate(input_tokens=100, model="a.model", tier=tier, choices=ways)
+    with pytest.raises(UnknownCost):
+        costs.needed(call, layout(), "acme", NOW_MS)
+    assert costs.needed(call, layout(hard=False), "acme", NOW_MS).cost_nano_usd == 300, "the dearest that is known"
+    known = replace(call, choices=ways[:1])
+    assert costs.needed(known, layout(), "acme", NOW_MS).cost_nano_usd == 300
+    given = replace(call, cost_nano_usd=700)
+    assert costs.needed(given, layout(), "acme", NOW_MS) is given
 
 
 def test_nobody_else_asks_for_a_price() -> None:

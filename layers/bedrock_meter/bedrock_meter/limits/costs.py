@@ -48,16 +48,29 @@ class Costs:
         Each call is rounded by itself later: half a nano-dollar for each is added here. What is billed by the request
         is added for each further call.
         """
+        return self._rated(estimate, tenant, now_ms)[0]
+
+    def _rated(self, estimate: Estimate, tenant: str, now_ms: int) -> tuple[Estimate, bool]:
+        """Return what ``rated`` returns, and whether the cost is known of every way that the call may take."""
         if estimate.cost_nano_usd is not None or self._rater is None:
-            return estimate
-        first, *others = (self._rater.rate(call).cost_nano_usd for call in self._ways(estimate, tenant, now_ms))
+            return estimate, estimate.cost_nano_usd is not None
+        first, *others = (self._most(self._rater, way, tenant, now_ms) for way in _ways(estimate))
         if first is None:
-            return estimate
+            return estimate, False
         cost = max(first, *(cost or 0 for cost in others), 0)
         if estimate.requests > 1:
             empty = replace_struct(self._stated(estimate, tenant, now_ms), tokens=NO_TOKENS, images=0)
             cost += (estimate.requests - 1) * (self._rater.rate(empty).cost_nano_usd or 0)
-        return replace(estimate, cost_nano_usd=min(cost + estimate.requests // 2, MAX_AMOUNT))
+        priced = replace(estimate, cost_nano_usd=min(cost + estimate.requests // 2, MAX_AMOUNT))
+        return priced, None not in others
+
+    def _most(self, rater: Rater, way: Estimate, tenant: str, now_ms: int) -> int | None:
+        """Return what the dearest kinds of tokens cost that it may turn out to use; None where it has no price.
+
+        A kind that the model has no price for is one that it does not use.
+        """
+        stated, *others = (rater.rate(call).cost_nano_usd for call in self._kinds(way, tenant, now_ms))
+        return None if stated is None else max(stated, *(cost or 0 for cost in others), 0)
 
     def _stated(self, estimate: Estimate, tenant: str, now_ms: int) -> Call:
         region = estimate.region or self._region
@@ -66,16 +79,8 @@ class Costs:
             tier=estimate.tier, images=estimate.images,
         )  # fmt: skip
 
-    def _ways(self, estimate: Estimate, tenant: str, now_ms: int) -> Iterator[Call]:
-        """Yield the calls that it may turn out to be: first as it is stated, then what else it leaves open."""
-        yield from self._kinds(estimate, tenant, now_ms)
-        if estimate.tier == FLEX:  # Whether a call that asked for it is always served by it is unconfirmed.
-            yield from self._ways(replace(estimate, tier=None), tenant, now_ms)
-        for profile, routing, region in estimate.choices:
-            way = replace(estimate, profile=profile, routing=routing, region=region, choices=())
-            yield from self._ways(replace(way, model=base_model(estimate.model).model), tenant, now_ms)
-
     def _kinds(self, estimate: Estimate, tenant: str, now_ms: int) -> Iterator[Call]:
+        """Yield the calls that one way may turn out to be: first as it is stated, then by what kinds it leaves open."""
         tokens, stated = estimate.tokens, self._stated(estimate, tenant, now_ms)
         yield stated
         hour = tokens.cache_write
@@ -93,19 +98,31 @@ class Costs:
         """Return it with its cost, where a limit asks for that.
 
         Raises:
-            UnknownCost: One that denies what has no price does, and no price is known.
+            UnknownCost: One that denies what has no price does, and a way that the call may take has none.
         """
         limits = [one for one in layout.limits if one.meter is Meter.COST_USD and is_touched(one, estimate)]
         if not limits:
             return estimate
-        priced = self.rated(estimate, tenant, now_ms)
+        priced, is_known = self._rated(estimate, tenant, now_ms)
         strict = next((one.name for one in limits if one.denies_unpriced and not one.shadow), None)
-        if priced.cost_nano_usd is None and strict is not None:
+        if strict is not None and not is_known:
             raise UnknownCost(
                 f"limit {strict!r} of {tenant} denies what has no price, and a call of model {estimate.model!r}, of its"
                 " routing and tier, has none: give the estimate the most that the call may cost, or give it a price"
             )
         return priced
+
+
+def _ways(estimate: Estimate) -> Iterator[Estimate]:
+    """Yield the ways that a call may take: first as it is stated, then by tiers and profiles that may serve it."""
+    tiers = [estimate]
+    if estimate.tier == FLEX:  # Whether a call that asked for it is always served by it is unconfirmed.
+        tiers.append(replace(estimate, tier=None))
+    yield from tiers
+    for profile, routing, region in estimate.choices:
+        model = base_model(estimate.model).model
+        for tier in tiers:
+            yield replace(tier, profile=profile, routing=routing, region=region, model=model)
 
 
 NO_PRICES = Costs()
