@@ -50,7 +50,7 @@ GATEWAY: Schema = {
 }
 STATUSES = {
     400: "A value is wrong; `field` names it, where it is one",
-    401: "Nobody has checked this request, or its token is not valid",
+    401: "The request is not signed, or its token is not valid",
     403: "API Gateway: the signature is wrong, or IAM does not allow this path",
     404: "Not there, or not the caller's to see: the same body",
     409: "Something else is there already",

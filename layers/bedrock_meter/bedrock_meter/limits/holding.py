@@ -21,7 +21,7 @@ class Hold:
         version: Of the layout that it was decided on.
         ceilings: Charges that must not be passed, by name: a missing one is 0.
         charges: What is added to charges.
-        passed: Holds that nobody counts any more: removed by the way.
+        passed: Names of holds that have passed: removed by the way.
         suspension: What the gauge must hold of a suspension: the image's, which is over; None = there was none.
     """
 
