@@ -21,7 +21,6 @@ from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.reserving import Answer, Reservations
-from bedrock_meter.limits.wiring import reservations
 from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
@@ -43,12 +42,12 @@ from tests.faults.facts import (
 from tests.faults.faults import FUNCTION_ERRORS, NoFaults, RandomFaults
 from tests.faults.late_log import LateLog
 from tests.faults.names import draw_name
-from tests.faults.reservations import PRODUCT, Design
+from tests.faults.reservations import PRODUCT, Design, made_process, run_to_the_end
 from tests.faults.scheduler import Killed, Worker
 from tests.faults.schedules import EPOCH_MS, Schedule
 from tests.faults.simulation import Simulation
 from tests.faults.themes import THEMES, ceilings
-from tests.faults.world import TABLES, World, simulated_sleep
+from tests.faults.world import TABLES, World
 
 ASKED_AGAIN = 6
 AHEAD_MS = 290_000
@@ -173,29 +172,15 @@ class Honest:
             world.scheduler.add(Worker(f"recorder {number}", self._log.record_all, self.schedule.start_ms))
         if self.changes:
             world.scheduler.add(Worker("operator", self._operate, self.schedule.start_ms))
-        with simulated_sleep(world.scheduler.sleep), self.design.patched():
-            world.scheduler.run()
-            world.wrong = NoFaults()
-            world.settle_all()
+        run_to_the_end(world, self.design)
         return world
 
     def process(self) -> Reservations:
         """A caller's process that has just started."""
-        client = self.world.client("dynamodb")
-        made = reservations(
-            client,
-            TABLES,
-            now=self.world.scheduler.clock,
-            sleep_ms=self.world.scheduler.sleep,
-            uniform=self.chance.random,
-            new_id=lambda: f"{next(self._ids):032x}",
-            rater=Prices(),
-            region=REGION,
-            destinations=ProfileSelection(lambda: DynamoDBDirectoryStore(client, TABLES)),
+        destinations = ProfileSelection(lambda: DynamoDBDirectoryStore(self.world.client("dynamodb"), TABLES))
+        return made_process(
+            self.world, self.design, self.chance, self._ids, Prices(), region=REGION, destinations=destinations
         )
-        if self.design.store is not None:
-            made._store = self.design.store(client)
-        return made
 
     # --- callers
 

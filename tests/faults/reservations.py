@@ -9,13 +9,14 @@ in ``theorem.py``; here is only what happens.
 import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from bedrock_meter.errors import Contended
 from bedrock_meter.invocations.identifiers import RESERVATION_KEY
+from bedrock_meter.limits.costs import Rater
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import read
 from bedrock_meter.limits.installation import install_limits
@@ -49,6 +50,34 @@ class Design:
 
 
 PRODUCT = Design()
+
+
+def run_to_the_end(world: World, design: Design) -> None:
+    """Run the workers of a world until all are done, then what is left to do without faults."""
+    with simulated_sleep(world.scheduler.sleep), design.patched():
+        world.scheduler.run()
+        world.wrong = NoFaults()
+        world.settle_all()
+
+
+def made_process(
+    world: World, design: Design, chance: random.Random, ids: Iterator[int], rater: Rater, **more: Any
+) -> Reservations:
+    """Return what a caller's process that has just started reserves with; ``more`` goes to ``reservations``."""
+    client = world.client("dynamodb")
+    made = reservations(
+        client,
+        TABLES,
+        now=world.scheduler.clock,
+        sleep_ms=world.scheduler.sleep,
+        uniform=chance.random,
+        new_id=lambda: f"{next(ids):032x}",
+        rater=rater,
+        **more,
+    )
+    if design.store is not None:
+        made._store = design.store(client)
+    return made
 
 
 @dataclass
@@ -109,27 +138,13 @@ class Market:
             world.scheduler.add(Worker(f"recorder {number}", self._log.record_all, EPOCH_MS))
         if plan.changes:
             world.scheduler.add(Worker("operator", self._operate, EPOCH_MS))
-        with simulated_sleep(world.scheduler.sleep), self.design.patched():
-            world.scheduler.run()
-            world.wrong = NoFaults()
-            world.settle_all()
+        run_to_the_end(world, self.design)
         return world
 
     def process(self) -> Reservations:
         """A caller's process that has just started."""
-        client = self.world.client("dynamodb")
-        made = reservations(
-            client,
-            TABLES,
-            now=self.world.scheduler.clock,
-            sleep_ms=self.world.scheduler.sleep,
-            uniform=self.chance.random,
-            new_id=lambda: f"{next(self._ids):032x}",
-            rater=self._simulation.environments.prices,
-        )
-        if self.design.store is not None:
-            made._store = self.design.store(client)
-        return made
+        prices = self._simulation.environments.prices
+        return made_process(self.world, self.design, self.chance, self._ids, prices)
 
     def log(self, tenant: str, reservation: str, used: int, *, error: str | None = None, request: str = "") -> str:
         """Let Bedrock log a call; returns its request id."""
