@@ -75,8 +75,10 @@ def test_content_is_read_and_what_is_deleted_is_gone_for_good(make: Made) -> Non
 def test_attempts_are_counted_for_each_object_and_change_nothing_else(make: Made) -> None:
     store = make({failure_key(0): b"one", failure_key(1): b"two"})
     one, two = store.waiting(10)
-    assert [store.attempt_failed(one) for _ in range(3)] == [1, 2, 3]
-    assert store.attempt_failed(two) == 1
+    assert [store.attempt(one) for _ in range(3)] == [1, 2, 3]
+    assert store.attempt(two) == 1
+    store.attempted(one, 1)
+    assert store.attempt(one) == 2
     assert store.read(one) == b"one"
     assert store.waiting(10) == [one, two]
 
@@ -87,14 +89,16 @@ def test_what_is_parked_waits_no_more_and_parking_again_is_harmless(make: Made) 
     store.park(one, "attempts")
     store.park(one, "attempts")
     assert store.waiting(10) == [two]
-    assert store.attempt_failed(one) == 0
+    assert store.attempt(one) is None
+    store.attempted(one, 7)
+    assert store.waiting(10) == [two]
 
 
 def test_parked_content_is_kept_under_the_same_rule_of_expiry(bucket: Bucket) -> None:
     bucket.put({failure_key(0): b"content"})
     store = S3FailureStore(lambda: bucket.s3, bucket.name, FUNCTION)
     (failure,) = store.waiting(1)
-    store.attempt_failed(failure)
+    store.attempt(failure)
     store.park(failure, "attempts")
     (key,) = bucket.names()
     assert key == failure_key(0).replace("aws/lambda/async/", "aws/lambda/parked/")

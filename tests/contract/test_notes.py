@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from bedrock_meter.cli import main, quarantine
+from bedrock_meter.cli.deployed import DeployedRecorder
 from bedrock_meter.clock import now_ms
+from bedrock_meter.invocations.doubt import EVERYTHING
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.settings import DAY_MS, Tables
 from bedrock_meter.storage import rollups
@@ -41,7 +43,8 @@ class World:
         }
         outputs |= {"FailureBucket": self.failures, "InvocationLogGroup": self.group}
         monkeypatch.setattr(quarantine, "outputs_of_stack", lambda _: outputs)
-        monkeypatch.setattr(quarantine, "retention_ms", lambda _: 400 * DAY_MS)
+        recorder = DeployedRecorder("123456789012", "us-east-1", 400 * DAY_MS, EVERYTHING)
+        monkeypatch.setattr(quarantine, "recorder_of", lambda _: recorder)
         self.at_ms = now_ms()
         self.behind = ingestion(
             self.dynamodb,

@@ -57,11 +57,14 @@ class MemoryFailureStore:
     def delete(self, failure: Failure) -> None:
         self.objects.pop(failure.key, None)
 
-    def attempt_failed(self, failure: Failure) -> int:
+    def attempt(self, failure: Failure) -> int | None:
         if failure.key not in self.objects:
-            return 0
-        self.attempts[failure.key] = self.attempts.get(failure.key, 0) + 1
+            return None
+        self.attempted(failure, self.attempts.get(failure.key, 0) + 1)
         return self.attempts[failure.key]
+
+    def attempted(self, failure: Failure, attempts: int) -> None:
+        self.attempts[failure.key] = attempts
 
     def park(self, failure: Failure, reason: str) -> None:
         if self.objects.pop(failure.key, None) is not None:

@@ -104,7 +104,11 @@ def _s3_request(request: AWSPreparedRequest) -> tuple[str, dict[str, Any]]:
     if request.method == "GET" and query.get("list-type") == ["2"] and not key:
         return "ListObjectsV2", {"Prefix": query["prefix"][0], "MaxKeys": int(query["max-keys"][0])}
     known = {"PUT": "PutObject", "GET": "GetObject", "DELETE": "DeleteObject"}
-    if request.method not in known or query or "x-amz-copy-source" in request.headers:
+    if query == {"tagging": [""]}:
+        known = {"PUT": "PutObjectTagging", "GET": "GetObjectTagging"}
+    elif query:
+        known = {}
+    if request.method not in known or "x-amz-copy-source" in request.headers:
         raise Unsupported(f"of S3: {request.method} {address.query}")
     body = request.body.read() if hasattr(request.body, "read") else request.body
     return known[request.method], {"Key": key, **({"Body": body} if request.method == "PUT" else {})}
@@ -115,6 +119,8 @@ def _s3_response(request: AWSPreparedRequest, operation: str, answer: dict[str, 
     if operation == "ListObjectsV2":
         listed = (f"<Contents><Key>{escape(key)}</Key><Size>{size}</Size></Contents>" for key, size in answer["Found"])
         body = f"<ListBucketResult>{''.join(listed)}</ListBucketResult>".encode()
+    if operation == "GetObjectTagging" and not body:
+        body = b"<Tagging><TagSet></TagSet></Tagging>"
     return AWSResponse(request.url, 200, {"content-type": "application/xml"}, _Body(body))
 
 

@@ -96,6 +96,7 @@ class World:
         self.outage_ms: tuple[int, int] | None = None
         self.accepted: list[tuple[str, dict[str, Any]]] = []
         self.objects: dict[str, bytes] = {}
+        self.tags: dict[str, bytes] = {}
         self.failed: dict[str, bytes] = {}
         self.taken_ms = 0
         self.stream: list[tuple[str, str, Item | None]] = []
@@ -206,10 +207,15 @@ class World:
         elif operation == "DeleteObject":
             self.taken_ms = self.scheduler.now_ms
             self.objects.pop(key, None)
-        elif key in self.objects:
-            return {"Body": self.objects[key]}
-        else:
+            self.tags.pop(key, None)
+        elif key not in self.objects:
             raise ServiceError("NoSuchKey", status=404)
+        elif operation == "PutObjectTagging":
+            self.tags[key] = request["Body"]
+        elif operation == "GetObjectTagging":
+            return {"Body": self.tags.get(key, b"")}
+        else:
+            return {"Body": self.objects[key]}
         return {}
 
     def _observe(self, write: Write) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bedrock_meter.invocations.doubt import SETTINGS as BELIEFS
 from layers import build
 from tests.template.expanding import expanded_resources
 from tests.template.reading import FUNCTIONS, environment, load_template, properties, resources
@@ -49,7 +50,8 @@ def settings_read(folder: str) -> set[str]:
     tree = ast.parse((ROOT / "functions" / folder / "handler.py").read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     named = [call for call in calls if getattr(call.func, "id", "") in {"optional", "required", "required_days_ms"}]
-    return {str(ast.literal_eval(call.args[0])) for call in named}
+    believes = any(ast.unparse(node) == "Sources.configured(required)" for node in ast.walk(tree))
+    return {str(ast.literal_eval(call.args[0])) for call in named} | (set(BELIEFS) if believes else set())
 
 
 @pytest.mark.parametrize(("function", "folder"), FUNCTIONS.items())
@@ -60,6 +62,16 @@ def test_function_is_given_the_settings_that_it_reads_and_no_others(function: st
     assert read <= given
     own = {name for name in given if not name.startswith("POWERTOOLS_") and not name.endswith("_TABLE")}
     assert own == {name for name in read if not name.endswith("_TABLE")}
+
+
+def test_every_function_that_records_doubts_what_others_may_have_written() -> None:
+    for function, folder in FUNCTIONS.items():
+        source = (ROOT / "functions" / folder / "handler.py").read_text(encoding="utf-8")
+        assert ("bedrock_meter.usage.wiring" in source) is (set(BELIEFS) <= settings_read(folder)), folder
+        if set(BELIEFS) <= settings_read(folder):
+            given = environment(function)
+            assert "${AWS::AccountId}" in given["LOG_ACCOUNTS"]["Fn::Sub"]
+            assert "${AWS::Region}" in given["LOG_REGIONS"]["Fn::Sub"]
 
 
 @pytest.mark.parametrize("function", sorted(FUNCTIONS))

@@ -35,6 +35,7 @@ ALARMS = {
     "FailuresWaitingAlarm": ("BedrockMeter", "FailuresWaiting", "AWS::StackName"),
     "FailuresParkedAlarm": ("BedrockMeter", "FailuresParked", "AWS::StackName"),
     "RecordsQuarantinedAlarm": ("BedrockMeter", "RecordsQuarantined", "AWS::StackName"),
+    "RecordsDoubtedAlarm": ("BedrockMeter", "RecordsDoubted", "AWS::StackName"),
     "RecordsUnattributedAlarm": ("BedrockMeter", "RecordsUnattributed", "AWS::StackName"),
     "RecordsUnpricedAlarm": ("BedrockMeter", "RecordsUnpriced", "AWS::StackName"),
     "AttributionConflictsAlarm": ("BedrockMeter", "AttributionConflicts", "AWS::StackName"),
@@ -124,7 +125,7 @@ def test_our_own_metrics_are_really_written() -> None:
     namespace = environment("RecordUsageFunction")["POWERTOOLS_METRICS_NAMESPACE"]
     watched = {metric for space, metric, _ in ALARMS.values() if space == namespace}
     filtered = {one["MetricName"] for one in refusals()["MetricTransformations"]}
-    assert len(watched) == 13
+    assert len(watched) == 14
     assert watched | {"RecordsRead"} <= written | filtered
     assert not written & filtered
 

@@ -23,6 +23,8 @@ def count_ingested(report: "Ingested") -> None:
     if contradictions:  # a metric that is written costs money
         count("AttributionConflicts", sum(contradictions.values()))
         logger.warning("sources of attribution name different tenants; the first was believed", records=contradictions)
+    if report.doubted:
+        count("RecordsDoubted", report.doubted)
     if report.drifted:
         logger.warning("records of an unknown schema version were read as if it were known", records=report.drifted)
     if report.reasons:

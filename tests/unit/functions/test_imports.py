@@ -19,6 +19,10 @@ SETTINGS = {
     "RECORD_USAGE_FUNCTION": "recorder",
     "OBJECT_QUEUE": "queue",
     "LEDGER_RETENTION_DAYS": "400",
+    "LOG_ACCOUNTS": "123456789012,",
+    "LOG_REGIONS": "us-east-1,",
+    "LOG_STREAMS": "aws/bedrock/modelinvocations",
+    "MAXIMUM_CALL_TOKENS": "10000000",
     "TENANT_TAG_KEY": "tenantId",
     "FAIL_POLICY": "open",
     "JWT_TENANT_CLAIM": "tenant_id",
@@ -30,6 +34,7 @@ SETTINGS = {
 }
 HEAVY = {"aws_xray_sdk", "boto3", "jsonschema", "moto", "pydantic", "pynamodb", "requests", "rich", "typer", "yaml"}
 RECORDERS = ("record_usage", "record_objects", "redrive_failures")
+BELIEFS = ("LOG_ACCOUNTS", "LOG_REGIONS", "LOG_STREAMS", "MAXIMUM_CALL_TOKENS")
 FOREIGN = {
     "record_usage": HEAVY | {"aws_lambda_powertools.event_handler"},
     "record_objects": HEAVY | {"aws_lambda_powertools.event_handler"},
@@ -69,6 +74,7 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
         ("record_usage", "LEDGER_RETENTION_DAYS"),
         *[(function, f"{table}_TABLE") for function in RECORDERS for table in ("LEDGER", "USAGE", "QUOTAS", "TENANTS")],
         *[(function, f"{table}_TABLE") for function in ("evaluate_quotas", "sweep") for table in ("QUOTAS", "TENANTS")],
+        *[(function, name) for function in RECORDERS for name in BELIEFS],
         ("record_objects", "FAILURE_BUCKET"),
         ("record_objects", "OBJECT_QUEUE"),
         ("record_objects", "LEDGER_RETENTION_DAYS"),

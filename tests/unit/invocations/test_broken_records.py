@@ -69,6 +69,7 @@ def test_a_note_says_where_and_which_and_never_what() -> None:
         log_stream="stream",
         log_event_id="e1",
         event_ms=LOGGED_MS,
+        logged_ms=LOGGED_MS,
     )
     assert reject(line, Reason.TOO_OLD, 5).event_ms == 5
     assert reject(line, Reason.TOO_OLD).event_ms == LOGGED_MS

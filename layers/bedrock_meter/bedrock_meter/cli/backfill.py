@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, retention_ms, tables_of
+from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, recorder_of, tables_of
 from bedrock_meter.cli.options import Output, Resume, Stack
 from bedrock_meter.cli.positions import position_file, read_range, write_position
 
@@ -110,12 +110,14 @@ def _run(outputs: dict[str, str], position: Position, file: Path, tell: Any) -> 
     from bedrock_meter.usage.ingestion import Ingested
     from bedrock_meter.usage.wiring import ingestion
 
+    recorder = recorder_of(outputs)
     meter = ingestion(
         client("dynamodb"),
         lambda: client("s3"),
         tables_of(outputs),
         outputs["FailureBucket"],
-        retention_ms=retention_ms(outputs),
+        retention_ms=recorder.retention_ms,
+        sources=recorder.sources,
     )
     report = Ingested()
     begun = position
@@ -135,7 +137,7 @@ def _run(outputs: dict[str, str], position: Position, file: Path, tell: Any) -> 
         tell(f"read {begun.read + report.read} records{quarantined()}; done until {iso(until_ms)}")
 
     log = CloudWatchInvocationLog(client("logs"), position.log_group)
-    reading.backfill(log, position.done_ms, position.to_ms, ingest=ingest, done=done)
+    reading.backfill(log, position.done_ms, position.to_ms, ingest=ingest, done=done, owner=recorder.account)
     return begun.counted(report)
 
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.errors import ConfigurationError
 from bedrock_meter.settings import DAY_MS, Tables
+
+if TYPE_CHECKING:
+    from bedrock_meter.invocations.doubt import Sources
 
 LOCAL = "local"
 
@@ -55,18 +58,57 @@ def tables_of(outputs: Mapping[str, str]) -> Tables:
     return Tables(*(outputs[f"{name}Table"] for name in ("Ledger", "Usage", "Quotas", "Tenants")))
 
 
+@dataclass(frozen=True, slots=True)
+class DeployedRecorder:
+    """The stack's recorder, as it is configured.
+
+    Attributes:
+        account: Account of the stack, and of its log group.
+        region: Region of both.
+        retention_ms: How long ledger entries are kept.
+        sources: Which records it believes.
+    """
+
+    account: str
+    region: str
+    retention_ms: int
+    sources: "Sources"
+
+
+def recorder_of(outputs: Mapping[str, str]) -> DeployedRecorder:
+    """Return how the stack's recorder is configured, for whoever records beside it.
+
+    Raises:
+        ConfigurationError: It does not say.
+    """
+    from bedrock_meter.invocations.doubt import Sources
+
+    described = _described(outputs)
+    settings = described.get("Environment", {}).get("Variables", {})
+    sources = Sources.configured(lambda name: str(settings.get(name, "")))
+    _, _, _, region, account, *_ = str(described["FunctionArn"]).split(":")
+    return DeployedRecorder(account, region, _retention_ms(outputs, described), sources)
+
+
 def retention_ms(outputs: Mapping[str, str]) -> int:
     """Return for how long the stack's recorder keeps ledger entries, as it is configured.
 
     Raises:
         ConfigurationError: It does not say.
     """
+    return _retention_ms(outputs, _described(outputs))
+
+
+def _described(outputs: Mapping[str, str]) -> Any:
     from bedrock_meter.storage.dynamodb import client
 
-    name = outputs["RecordUsageFunction"]
-    configuration = client("lambda").get_function_configuration(FunctionName=name)
-    days = configuration.get("Environment", {}).get("Variables", {}).get("LEDGER_RETENTION_DAYS", "")
+    return client("lambda").get_function_configuration(FunctionName=outputs["RecordUsageFunction"])
+
+
+def _retention_ms(outputs: Mapping[str, str], described: Any) -> int:
+    days = described.get("Environment", {}).get("Variables", {}).get("LEDGER_RETENTION_DAYS", "")
     if not days.isdigit():
+        name = outputs["RecordUsageFunction"]
         raise ConfigurationError(f"function {name} has no LEDGER_RETENTION_DAYS: is it one of bedrock-meter?")
     return int(days) * DAY_MS
 

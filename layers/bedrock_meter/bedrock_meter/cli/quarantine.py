@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, retention_ms, tables_of
+from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, recorder_of, tables_of
 from bedrock_meter.cli.options import Output, Stack
 from bedrock_meter.cli.terminal import print_table
 
@@ -109,9 +109,15 @@ def _taking_in(outputs: Mapping[str, str]) -> dict[str, Any]:
     from bedrock_meter.usage.wiring import ingestion
 
     s3 = client("s3")
-    keeping_ms = retention_ms(outputs)
+    recorder = recorder_of(outputs)
     meter = ingestion(
-        client("dynamodb"), lambda: s3, tables_of(outputs), outputs["FailureBucket"], retention_ms=keeping_ms
+        client("dynamodb"),
+        lambda: s3,
+        tables_of(outputs),
+        outputs["FailureBucket"],
+        retention_ms=recorder.retention_ms,
+        sources=recorder.sources,
+        most_notes=None,
     )
     objects = S3LogObjects(lambda: s3)
 
@@ -138,6 +144,7 @@ def _taking_in(outputs: Mapping[str, str]) -> dict[str, Any]:
         "log": lambda group: CloudWatchInvocationLog(client("logs"), group),
         "take_event": take_event,
         "take_object": take_object,
+        "owner": recorder.account,
     }
 
 
@@ -151,6 +158,7 @@ def _document(note: "Note") -> dict[str, Any]:
         "log_group": note.log_group,
         "log_stream": note.log_stream,
         "log_event_id": note.log_event_id,
+        "records": note.records,
         "size_bytes": note.size_bytes,
         "sha256": note.sha256,
     }

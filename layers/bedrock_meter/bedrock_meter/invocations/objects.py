@@ -30,7 +30,8 @@ _GZIP = 16 + zlib.MAX_WBITS
 _MAGIC = b"\x1f\x8b"
 _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_is_log_name = re.compile(r"(?:.*/)?AWSLogs/[0-9]{12}/BedrockModelInvocationLogs/(.+)", re.DOTALL).fullmatch
+# Lazy: whoever may write below one account's folder can repeat the layout inside it.
+_is_log_name = re.compile(r"(?:.*?/)?AWSLogs/([0-9]{12})/BedrockModelInvocationLogs/(.+)", re.DOTALL).fullmatch
 _PERMISSION_CHECK = "amazon-bedrock-logs-permission-check"
 _structure = re.compile(rb'["\[\]{},]').search
 _end_of_text = re.compile(rb'["\\]').search
@@ -46,8 +47,17 @@ def is_log_object(key: str) -> bool:
     found = _is_log_name(key)
     if found is None:
         return False
-    *folders, name = found[1].split("/")
+    *folders, name = found[2].split("/")
     return bool(name) and name != _PERMISSION_CHECK and "data" not in folders
+
+
+def place_of(key: str) -> tuple[str, str]:
+    """Return the account and the Region whose records lie at an object's place; empty where its name says none."""
+    found = _is_log_name(key)
+    if found is None:
+        return "", ""
+    region, _, rest = found[2].partition("/")
+    return found[1], region if rest else ""
 
 
 class LogObject:
@@ -58,6 +68,11 @@ class LogObject:
         self._hash = sha256()
         self._size = 0
         self._chunks = self._hashed(chunks)
+
+    @property
+    def location(self) -> Location:
+        """Bucket and key."""
+        return self._location
 
     def lines(self, after: int = 0) -> Iterator[LogLine | Rejected]:
         """Yield the records behind the first ``after`` ones; their ids are their numbers, from 1.

@@ -248,8 +248,9 @@ def reject(line: LogLine, reason: Reason, event_ms: int | None = None) -> Reject
     data = _original(line.message)
     if event_ms is None:
         event_ms = line.timestamp_ms
-    where = line.location
-    return Rejected(reason, sha256(data).hexdigest(), len(data), where.log_group, where.log_stream, line.id, event_ms)
+    where, logged_ms = line.location, line.timestamp_ms
+    digest = sha256(data).hexdigest()
+    return Rejected(reason, digest, len(data), where.log_group, where.log_stream, line.id, event_ms, logged_ms)
 
 
 def _data(event: object) -> str:

@@ -13,9 +13,15 @@ from bedrock_meter.local.packaging import packaged_template
 from bedrock_meter.local.project import Project
 
 STACK_NAME = "bedrock-meter"
-PARAMETERS = {"CreateConsumerQueue": "true", "CreateHeartbeat": "false", "LookUpProfiles": "false"}
+PARAMETERS = {
+    "CreateConsumerQueue": "true",
+    "CreateHeartbeat": "false",
+    "LookUpProfiles": "false",
+    "InvocationLogAccounts": "*",
+    "InvocationLogRegions": "*",
+}
 """A local run shows what a consumer receives. The local stack knows no alarm on metric math, which the heartbeat is,
-and its profiles are not those of the samples.
+its profiles are not those of the samples, and whoever replays records has them from any account and Region.
 """
 
 DEPLOY_S = 120

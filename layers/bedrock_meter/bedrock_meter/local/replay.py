@@ -18,7 +18,7 @@ from bedrock_meter.local.conservation import PUBLISHED, READ, Counts, Delivered,
 from bedrock_meter.local.consumer import Consumer, ReceivedEvent
 from bedrock_meter.local.failures import Unaccounted
 from bedrock_meter.local.measured import Measurements
-from bedrock_meter.local.sending import Batch, Message, batches, put
+from bedrock_meter.local.sending import STREAM, Batch, Message, batches, put
 from bedrock_meter.local.settled import outstanding, read_quotas
 from bedrock_meter.local.stack import LocalStack, Tell
 from bedrock_meter.local.stored import Stored, read_stored
@@ -210,7 +210,7 @@ def _delivery(message_type: str, events: Sequence[tuple[int, str]]) -> dict[str,
         "messageType": message_type,
         "owner": "000000000000",
         "logGroup": "",
-        "logStream": "",
+        "logStream": STREAM,
         "subscriptionFilters": [],
         "logEvents": [
             {"id": str(number), "timestamp": time_ms, "message": text} for number, (time_ms, text) in enumerate(events)

@@ -57,6 +57,7 @@ def backfill(
     *,
     ingest: Callable[[dict[str, Any]], None],
     done: Callable[[int], None],
+    owner: str = "",
 ) -> None:
     """Take in all records that were logged in [from_ms, to_ms). Doing it twice changes nothing.
 
@@ -66,17 +67,18 @@ def backfill(
         to_ms: End of the range, exclusive.
         ingest: Takes one delivery in, as Lambda would hand it over; what it raises ends the backfill.
         done: Told, whenever a slice is recorded whole, up to which instant everything is.
+        owner: Account of the log group, as a delivery's envelope names it.
     """
     while from_ms < to_ms:
         end_ms = min(to_ms, (from_ms // SLICE_MS + 1) * SLICE_MS)
         for page in log.pages(from_ms, end_ms):
-            for delivery in deliveries(log.name, page):
+            for delivery in deliveries(log.name, page, owner):
                 ingest(delivery)
         done(end_ms)
         from_ms = end_ms
 
 
-def deliveries(log_group: str, page: Iterable[LogEvent]) -> Iterator[dict[str, Any]]:
+def deliveries(log_group: str, page: Iterable[LogEvent], owner: str = "") -> Iterator[dict[str, Any]]:
     """Yield a page as the events that a subscription would have sent: one for each log stream."""
     streams: dict[str, list[dict[str, Any]]] = {}
     for event in page:
@@ -85,7 +87,7 @@ def deliveries(log_group: str, page: Iterable[LogEvent]) -> Iterator[dict[str, A
     for stream, lines in streams.items():
         payload = {
             "messageType": "DATA_MESSAGE",
-            "owner": "",
+            "owner": owner,
             "logGroup": log_group,
             "logStream": stream,
             "subscriptionFilters": ["backfill"],

@@ -4,8 +4,8 @@ Lambda names them ``aws/lambda/async/<function>/<yyyy>/<mm>/<dd>/<time>-<uuid>``
 function's ARN and ``requestPayload`` with the event (AWS Lambda Developer Guide, "Capturing records of Lambda
 asynchronous invocations").
 
-Failed attempts are counted in a tag of the object: a tag leaves content and age alone, so that the object still expires
-when the operator said. Two runs at once may count one attempt instead of two, which only means one more try. Parked
+Attempts are counted in a tag of the object: a tag leaves content and age alone, so that the object still expires when
+the operator said. Two runs at once may count one attempt instead of two, which only means one more try. Parked
 objects move to ``aws/lambda/parked/``, which the same rule of expiry covers, from the day on which they were parked.
 """
 
@@ -49,18 +49,19 @@ class S3FailureStore:
         """Remove it; one that is gone stays gone."""
         self._connect().delete_object(Bucket=self._bucket, Key=failure.key)
 
-    def attempt_failed(self, failure: Failure) -> int:
-        """Add one to the tag."""
-        target = {"Bucket": self._bucket, "Key": failure.key}
-        found = self._unless_gone(lambda s3: s3.get_object_tagging(**target))
+    def attempt(self, failure: Failure) -> int | None:
+        """Add one to the tag; None if the object is gone."""
+        found = self._unless_gone(lambda s3: s3.get_object_tagging(Bucket=self._bucket, Key=failure.key))
         if found is None:
-            return 0
+            return None
         tags = {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
         held = tags.get(ATTEMPTS_TAG, "")
         attempts = 1 + (int(held) if held.isascii() and held.isdigit() else 0)
-        tagging = {"TagSet": [{"Key": ATTEMPTS_TAG, "Value": str(attempts)}]}
-        self._unless_gone(lambda s3: s3.put_object_tagging(**target, Tagging=tagging))
-        return attempts
+        return attempts if self._tag(failure, attempts) else None
+
+    def attempted(self, failure: Failure, attempts: int) -> None:
+        """Write the tag anew."""
+        self._tag(failure, attempts)
 
     def park(self, failure: Failure, reason: str) -> None:
         """Copy it under the other prefix, then delete it here; a crash in between leaves both, and parks it again."""
@@ -81,6 +82,11 @@ class S3FailureStore:
     def is_passing(self, error: Exception) -> bool:
         """See ``storage.dynamodb``."""
         return is_passing(error)
+
+    def _tag(self, failure: Failure, attempts: int) -> bool:
+        tagging = {"TagSet": [{"Key": ATTEMPTS_TAG, "Value": str(attempts)}]}
+        target = {"Bucket": self._bucket, "Key": failure.key}
+        return self._unless_gone(lambda s3: s3.put_object_tagging(**target, Tagging=tagging)) is not None
 
     def _unless_gone(self, request: Callable[[Any], dict[str, Any]]) -> dict[str, Any] | None:
         try:

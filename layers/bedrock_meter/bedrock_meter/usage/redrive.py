@@ -7,9 +7,11 @@ ledger makes that safe at any time, any number of times, and in several runs at 
   reading of records that are then duplicates.
 * One object at a time, in random order: the load is that of one recorder, however much waits, and two runs at once
   mostly work on different objects. One that never succeeds holds up nobody.
-* What tells of a store that is busy or out (``DeliverAgain``, a failed request that may pass) is no fault of the object
-  and not counted against it: an outage of hours parks nothing. Any other failure counts; after ``MAXIMUM_ATTEMPTS`` of
-  them the object is parked: moved to where no run looks, and told. What is no invocation record is parked at once.
+* An attempt is noted before it begins, so that one which ends with the function counts as well: a delivery that takes
+  a run's time or memory is parked in the end. What tells of a store that is busy or out (``DeliverAgain``, a failed
+  request that may pass) is no fault of the object, and its attempt is taken back: an outage of hours parks nothing.
+  After ``MAXIMUM_ATTEMPTS`` the object is parked: moved to where no run looks, and told. What is no invocation record
+  is parked at once.
 * Three failures in a row end a run: what fails is then not the object.
 """
 
@@ -62,8 +64,11 @@ class FailureStore(Protocol):
     def delete(self, failure: Failure) -> None:
         """Remove it for good."""
 
-    def attempt_failed(self, failure: Failure) -> int:
-        """Note one more failed attempt; returns how many there are now."""
+    def attempt(self, failure: Failure) -> int | None:
+        """Note one more attempt; returns how many there are now, None if the object is gone."""
+
+    def attempted(self, failure: Failure, attempts: int) -> None:
+        """Say how many attempts there were."""
 
     def park(self, failure: Failure, reason: str) -> None:
         """Move it to where ``waiting`` does not look."""
@@ -142,12 +147,20 @@ class Redrive:
 
     def _settle(self, failure: Failure, report: Redriven, remaining_ms: Callable[[], int]) -> bool:
         """Take one object in and put it where it belongs then; False if it stays or was given up after an attempt."""
+        if failure.size_bytes > MAXIMUM_BYTES:
+            self._park(failure, "too_large", report)
+            return True
+        attempts = self._store.attempt(failure)
+        if attempts is None:
+            return True
+        if attempts > MAXIMUM_ATTEMPTS:
+            self._park(failure, "attempts", report)
+            return True
         event = self._event_of(failure)
         if event is None:
             return True
         if isinstance(event, str):
-            self._store.park(failure, event)
-            report.parked += 1
+            self._park(failure, event, report)
             return True
         ends_ms = self._clock() + OBJECT_MS
         try:
@@ -155,19 +168,21 @@ class Redrive:
         except Exception as error:  # noqa: BLE001 - named in the report; the object stays and is tried again
             kind = type(error).__name__
             report.failures[kind] = report.failures.get(kind, 0) + 1
-            is_blameless = isinstance(error, DeliverAgain) or self._store.is_passing(error)
-            if not is_blameless and self._store.attempt_failed(failure) >= MAXIMUM_ATTEMPTS:
-                self._store.park(failure, "attempts")
-                report.parked += 1
+            if isinstance(error, DeliverAgain) or self._store.is_passing(error):
+                self._store.attempted(failure, attempts - 1)
+            elif attempts == MAXIMUM_ATTEMPTS:
+                self._park(failure, "attempts", report)
             return False
         self._store.delete(failure)
         report.redriven += 1
         return True
 
+    def _park(self, failure: Failure, reason: str, report: Redriven) -> None:
+        self._store.park(failure, reason)
+        report.parked += 1
+
     def _event_of(self, failure: Failure) -> Mapping[str, Any] | str | None:
         """Return the original event; or why the object holds none of ours; or None if it is gone."""
-        if failure.size_bytes > MAXIMUM_BYTES:
-            return "too_large"
         content = self._store.read(failure)
         if content is None:
             return None

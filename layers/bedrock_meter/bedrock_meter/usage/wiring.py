@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bedrock_meter import clock
+from bedrock_meter.invocations.doubt import EVERYTHING, Sources
 from bedrock_meter.pricing.wiring import rater_for
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
@@ -20,7 +21,7 @@ from bedrock_meter.storage.quarantine import S3Quarantine
 from bedrock_meter.storage.recording import DynamoDBRecordingStore
 from bedrock_meter.tenants.directory import CachedDirectory
 from bedrock_meter.tenants.lookup import LiveLookup
-from bedrock_meter.usage.ingestion import Ingestion
+from bedrock_meter.usage.ingestion import MAXIMUM_NOTES, Ingestion
 from bedrock_meter.usage.ledger import Rater
 from bedrock_meter.usage.objects import ObjectIntake
 from bedrock_meter.usage.recorder import Recorder
@@ -34,16 +35,19 @@ def ingestion(
     bucket: str,
     *,
     retention_ms: int,
+    sources: Sources = EVERYTHING,
     tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = clock.sleep_ms,
     uniform: Callable[[], float] = random.random,
     rater: Rater | None = None,
+    most_notes: int | None = MAXIMUM_NOTES,
 ) -> Ingestion:
     """Return what takes in deliveries of log records.
 
     ``s3`` makes the client when a record is rejected; ``rater`` is that of the price book unless one is given.
-    ``tag_key`` is the tag by which Bedrock is asked for profiles without a mapping; empty asks nobody.
+    ``sources`` says which records are believed; whoever serves a stack takes them from its settings. ``tag_key`` is the
+    tag by which Bedrock is asked for profiles without a mapping; empty asks nobody.
     """
     directory = DynamoDBDirectoryStore(dynamodb, tables)
     lookup = LiveLookup(BedrockProfileLookup(), directory, tag_key=tag_key, clock=now) if tag_key else None
@@ -58,7 +62,15 @@ def ingestion(
         uniform=uniform,
     )
     probes = DynamoDBProbes(dynamodb, tables)
-    return Ingestion(recorder, S3Quarantine(s3, bucket), retention_ms=retention_ms, clock=now, probes=probes)
+    return Ingestion(
+        recorder,
+        S3Quarantine(s3, bucket),
+        retention_ms=retention_ms,
+        clock=now,
+        sources=sources,
+        probes=probes,
+        most_notes=most_notes,
+    )
 
 
 def redrive(
@@ -69,6 +81,7 @@ def redrive(
     function: str,
     *,
     retention_ms: int,
+    sources: Sources = EVERYTHING,
     tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = clock.sleep_ms,
@@ -82,6 +95,7 @@ def redrive(
         tables,
         bucket,
         retention_ms=retention_ms,
+        sources=sources,
         tag_key=tag_key,
         now=now,
         sleep_ms=sleep_ms,
@@ -100,9 +114,12 @@ def object_intake(
     queue_url: str,
     *,
     retention_ms: int,
+    sources: Sources = EVERYTHING,
     tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
 ) -> ObjectIntake:
     """Return what takes in objects of the log; ``bucket`` is the failure store, ``queue_url`` tells of the objects."""
-    taking_in = ingestion(dynamodb, s3, tables, bucket, retention_ms=retention_ms, tag_key=tag_key, now=now)
+    taking_in = ingestion(
+        dynamodb, s3, tables, bucket, retention_ms=retention_ms, sources=sources, tag_key=tag_key, now=now
+    )
     return ObjectIntake(S3LogObjects(s3), taking_in, SQSLater(sqs, queue_url))
