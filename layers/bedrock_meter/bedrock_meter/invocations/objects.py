@@ -31,7 +31,7 @@ _MAGIC = b"\x1f\x8b"
 _BLANK = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Lazy: whoever may write below one account's folder can repeat the layout inside it.
-_is_log_name = re.compile(r"(?:.*?/)?AWSLogs/([0-9]{12})/BedrockModelInvocationLogs/(.+)", re.DOTALL).fullmatch
+_is_log_name = re.compile(r"(?:.*?/)??AWSLogs/([0-9]{12})/BedrockModelInvocationLogs/(.+)", re.DOTALL).fullmatch
 _PERMISSION_CHECK = "amazon-bedrock-logs-permission-check"
 _structure = re.compile(rb'["\[\]{},]').search
 _end_of_text = re.compile(rb'["\\]').search
