@@ -28,6 +28,7 @@ from bedrock_meter.cli import (
     rerate,
     setup_logging,
     tenant_commands,
+    usage,
 )
 from bedrock_meter.errors import InvalidDefinition, MeterError
 
@@ -47,6 +48,7 @@ quarantine.register(app)
 prices.register(app)
 reattribute.register(app)
 rerate.register(app)
+usage.register(app)
 preflight.register(app)
 setup_logging.register(app)
 

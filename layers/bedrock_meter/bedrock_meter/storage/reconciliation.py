@@ -20,7 +20,7 @@ from bedrock_meter.storage.rollups import COUNTS, rollup_of, row_amounts
 from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.rollup import RollupKey, Sums
 
-_PROJECTED = ("pk", "tenant", "profile", "model", "event_ms", *COUNTS, "error", "cost_nano_usd")
+_PROJECTED = ("pk", "tenant", "profile", "model", "event_ms", *COUNTS, "error", "cost_nano_usd", "removed_ms")
 
 
 class DynamoDBReconciliationStore:

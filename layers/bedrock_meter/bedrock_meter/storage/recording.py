@@ -42,7 +42,7 @@ _TEXTS = {
 }
 """Attributes that are absent where there is nothing to say, and their fields."""
 
-_NUMBERS = ("cache_write_1h", "images", "cost_nano_usd", "moved_ms")
+_NUMBERS = ("cache_write_1h", "images", "cost_nano_usd", "moved_ms", "removed_ms")
 """The same for numbers."""
 
 _OPTIONAL = (*_TEXTS, *_NUMBERS, "unattributed_profile")
@@ -70,7 +70,7 @@ def entry_item(entry: LedgerEntry) -> Item:
     for name in _NUMBERS:
         if getattr(entry, name) is not None:
             item[name] = number(getattr(entry, name))
-    if entry.tenant == UNATTRIBUTED:
+    if entry.tenant == UNATTRIBUTED and entry.removed_ms is None:
         item["unattributed_profile"] = text(entry.profile)
     return item
 
@@ -99,6 +99,7 @@ def entry_of(item: Item) -> LedgerEntry:
         was=get_text(item, "was") or None,
         moved_ms=_number_or_none(item, "moved_ms"),
         reservation=get_text(item, "reservation"),
+        removed_ms=_number_or_none(item, "removed_ms"),
     )
 
 

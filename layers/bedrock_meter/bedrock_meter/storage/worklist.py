@@ -9,9 +9,8 @@ from typing import Any
 
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import Item, get_text, text
-from bedrock_meter.storage.gauges import read_batch
+from bedrock_meter.storage.entries import entries_of
 from bedrock_meter.storage.patience import patiently
-from bedrock_meter.storage.recording import entry_of
 from bedrock_meter.usage.ledger import LedgerEntry
 
 INDEX = "unattributed"
@@ -40,13 +39,9 @@ class DynamoDBWorklist:
             "Limit": _PAGE,
         }
         for page in self._pages("query", request):
-            keys = [{"pk": item["pk"]} for item in page]
-            entries = [entry_of(item) for item in self._read(keys)]
+            entries = entries_of(self._client, self._tables, [get_text(item, "pk") for item in page])
             waiting = [entry for entry in entries if entry.profile == profile]
             yield sorted(waiting, key=lambda entry: (entry.event_ms, entry.key))
-
-    def _read(self, keys: list[Item]) -> list[Item]:
-        return patiently(lambda: read_batch(self._client, self._tables.ledger, keys))
 
     def _pages(self, call: str, request: dict[str, Any]) -> Iterator[list[Item]]:
         request = {"TableName": self._tables.ledger, "IndexName": INDEX, **request}

@@ -20,7 +20,7 @@ from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
 from bedrock_meter.limits.reservations import named_in
 from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import Attribution
-from bedrock_meter.usage.rollup import RollupKey, Sums, quarter_start
+from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums, quarter_start
 
 
 class Rater(Protocol):
@@ -56,6 +56,8 @@ class LedgerEntry(Struct, frozen=True):
         assumptions: What the rating had to assume: short codes with commas between.
         was: The tenant that it was counted for before it was moved (``usage/reattribution.py``), or None.
         moved_ms: When it was moved, or None.
+        removed_ms: When its usage was taken back (``usage/removal.py``), or None. It adds nothing from then on,
+            whatever other records of the call say.
         reservation: Id of the reservation that the first record named, empty when none.
     """
 
@@ -80,10 +82,13 @@ class LedgerEntry(Struct, frozen=True):
     was: str | None = None
     moved_ms: int | None = None
     reservation: str = ""
+    removed_ms: int | None = None
 
     @property
     def sums(self) -> Sums:
         """What this entry adds to its tenant's usage."""
+        if self.removed_ms is not None:
+            return NOTHING
         if self.error_code is not None:
             return Sums(errors=1)
         return Sums(1, 0, self.tokens, self.cost_nano_usd or 0, int(self.cost_nano_usd is None))
@@ -113,8 +118,11 @@ class LedgerEntry(Struct, frozen=True):
         """Return this entry raised by another record of the same call; equal to ``self`` where that adds nothing.
 
         The rating stays this entry's: where anything was added, rate the answer. A part of the cache writes belongs to
-        its whole: it is the one of the larger count, and of equal counts the known one or the larger.
+        its whole: it is the one of the larger count, and of equal counts the known one or the larger. To an entry whose
+        usage was taken back nothing is added.
         """
+        if self.removed_ms is not None:
+            return self
         error_code = self.error_code if twin.error_code is not None else None
         _, hour = max(
             (one.tokens.cache_write, -1 if one.cache_write_1h is None else one.cache_write_1h) for one in (self, twin)
@@ -129,8 +137,8 @@ class LedgerEntry(Struct, frozen=True):
         )
 
     def rated(self, rater: Rater) -> "LedgerEntry":
-        """Return this entry with its cost; a failed call costs nothing and is not rated."""
-        if self.error_code is not None:
+        """Return this entry with its cost; a failed call costs nothing and is not rated, nor is what was taken back."""
+        if self.error_code is not None or self.removed_ms is not None:
             return self
         rated = rater.rate(self.call)
         return replace(
@@ -185,6 +193,7 @@ class Change(Struct, frozen=True):
     held: LedgerEntry | None = None
     records: int = 1
     reservation: str = ""
+    removed_ms: int | None = None
 
     @property
     def sums(self) -> Sums:

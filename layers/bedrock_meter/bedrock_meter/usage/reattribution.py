@@ -66,7 +66,7 @@ class Reattributed(Struct):
     Attributes:
         moved: By profile, tenant and rule. In a dry run: what would be moved.
         left: By profile: entries that belong to nobody today either.
-        elsewhere: Entries that somebody else moved meanwhile.
+        elsewhere: Entries that somebody else moved, or took back, meanwhile.
         expired: Entries whose retention has ended.
         refused: Entries that other writers kept us from, or that the store does not take; they still wait.
     """
@@ -139,7 +139,7 @@ class Reattribution:
         moved_ms = self._clock()
 
         def decide(found: LedgerEntry, now_ms: int) -> LedgerEntry | None:
-            claim = self._owner(found, now_ms) if found.tenant == UNATTRIBUTED else None
+            claim = self._owner(found, now_ms) if _waits(found) else None
             return self._moved(found, claim, moved_ms) if claim is not None else None
 
         done = self._rewriter.rewrite(held, decide, dry_run=dry_run)
@@ -149,7 +149,7 @@ class Reattribution:
             report.refused += 1
         elif done.wanted is not None:
             self._report(done.wanted, report)
-        elif done.held.tenant != UNATTRIBUTED:
+        elif not _waits(done.held):
             report.elsewhere += 1
         else:
             report.left[held.profile] = report.left.get(held.profile, 0) + 1
@@ -169,6 +169,10 @@ class Reattribution:
         sums = report.moved.setdefault((moved.profile, moved.tenant, moved.rule), Moved())
         sums.entries += 1
         sums.sums += moved.sums
+
+
+def _waits(entry: LedgerEntry) -> bool:
+    return entry.tenant == UNATTRIBUTED and entry.removed_ms is None
 
 
 def _named(entry: LedgerEntry) -> str:
