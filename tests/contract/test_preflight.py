@@ -8,7 +8,7 @@ from botocore.exceptions import ConnectTimeoutError
 
 from bedrock_meter.local.endpoint import Endpoint
 from bedrock_meter.preflight.configuration import differences, wanted
-from bedrock_meter.preflight.findings import Expected, LogGroup, Role, findings
+from bedrock_meter.preflight.findings import Expected, LogGroup, Role, Writers, findings
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.logging_setup import observe, read_configuration, write_configuration
 from bedrock_meter.storage.probes import DynamoDBProbes
@@ -52,6 +52,14 @@ def test_what_carries_records_on_is_seen(endpoint: Endpoint) -> None:
     role = observe(endpoint.client, expected).role
     assert isinstance(role, Role)
     assert role.allows == {"logs:CreateLogStream": True, "logs:PutLogEvents": True}
+    for name, action in (("agent", "logs:*"), ("reader", "logs:Get*")):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+        document = json.dumps({"Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]})
+        iam.put_role_policy(RoleName=name, PolicyName="x", PolicyDocument=document)
+    writers = observe(endpoint.client, expected).writers
+    assert isinstance(writers, Writers)
+    assert "arn:aws:iam::000000000000:role/agent" in writers.principals
+    assert not {ROLE_ARN, "arn:aws:iam::000000000000:role/reader"} & set(writers.principals)
     errors = [one.check for one in findings(expected, observe(endpoint.client, expected)) if one.level == "error"]
     assert errors == ["subscription", "permission"]
 

@@ -13,6 +13,7 @@ from bedrock_meter.preflight.findings import (
     Role,
     Subscription,
     Unreadable,
+    Writers,
     findings,
     probe_finding,
 )
@@ -69,7 +70,21 @@ def levels(seen: Observed, expected: Expected = EXPECTED) -> dict[str, str]:
     return by_check
 
 
-ALL_OK = dict.fromkeys(("Region", "configuration", "bodies", "role", "log group", "subscription", "permission"), "ok")
+ALL_OK = dict.fromkeys(
+    (
+        *("Region", "configuration", "bodies", "role", "log group", "subscription", "permission"),
+        *("writers", "log policies"),
+    ),
+    "ok",
+)
+EVERYBODY = {"Effect": "Allow", "Principal": {"Service": "es.amazonaws.com"}, "Action": "logs:*", "Resource": "*"}
+ONLY_BEDROCK = {
+    "Effect": "Deny",
+    "Principal": "*",
+    "Action": "s3:PutObject",
+    "Resource": "arn:aws:s3:::logs/*",
+    "Condition": {"StringNotEquals": {"aws:PrincipalServiceName": "bedrock.amazonaws.com"}},
+}
 
 
 def test_a_sound_way_has_nothing_to_do() -> None:
@@ -128,6 +143,9 @@ def configured(**changes: Any) -> dict[str, Any]:
         ),
         pytest.param({"function_policy": None}, "permission", "error", id="no permission"),
         pytest.param({"function_policy": {"Statement": []}}, "permission", "error", id="an empty policy"),
+        pytest.param({"writers": Writers(["arn:a"])}, "writers", "warning", id="somebody else may write"),
+        pytest.param({"writers": Writers(more=7)}, "writers", "warning", id="nobody was asked about the rest"),
+        pytest.param({"log_policies": [{"Statement": EVERYBODY}]}, "log policies", "warning", id="another service"),
     ],
 )
 def test_each_defect_is_found_alone(changes: dict[str, Any], check: str, level: str) -> None:
@@ -144,6 +162,8 @@ def test_each_defect_is_found_alone(changes: dict[str, Any], check: str, level: 
         ("subscriptions", "subscription"),
         ("function_policy", "permission"),
         ("role", "role"),
+        ("writers", "writers"),
+        ("log_policies", "log policies"),
     ],
 )
 def test_what_may_not_be_read_hides_nothing_else(part: str, check: str) -> None:
@@ -159,12 +179,29 @@ def test_a_subscription_of_a_version_of_the_recorder_is_ours() -> None:
 def test_a_bucket_that_is_read_has_to_be_logged_to_and_to_tell() -> None:
     expected = replace(EXPECTED, bucket="logs")
     to_bucket = {**CONFIGURATION, "s3Config": {"bucketName": "logs"}}
-    sound = replace(SOUND, configuration=to_bucket, tells_eventbridge=True)
-    assert levels(sound, expected) == {**ALL_OK, "bucket": "ok"}
+    policy = {"Statement": [ONLY_BEDROCK]}
+    sound = replace(SOUND, configuration=to_bucket, tells_eventbridge=True, bucket_policy=policy)
+    assert levels(sound, expected) == {**ALL_OK, "bucket": "ok", "bucket policy": "ok"}
+    assert levels(replace(sound, bucket_policy=None), expected)["bucket policy"] == "warning"
+    assert levels(replace(sound, bucket_policy={"Statement": []}), expected)["bucket policy"] == "warning"
+    unread = Unreadable("AccessDenied", "s3:GetBucketPolicy")
+    assert levels(replace(sound, bucket_policy=unread), expected)["bucket policy"] == "unknown"
     assert levels(replace(sound, tells_eventbridge=False), expected)["bucket"] == "error"
     assert levels(replace(SOUND, tells_eventbridge=True), expected)["bucket"] == "warning"
     only_bucket = {"s3Config": {"bucketName": "logs"}, **dict.fromkeys(BODIES, False)}
     assert levels(replace(sound, configuration=only_bucket), expected)["configuration"] == "ok"
+
+
+def test_who_may_write_is_named_and_so_is_what_was_not_seen() -> None:
+    names = [f"arn:aws:iam::123456789012:role/r{number}" for number in range(7)]
+    (found,) = [one for one in findings(EXPECTED, replace(SOUND, writers=Writers(names))) if one.check == "writers"]
+    assert found.text.startswith("7 users and roles")
+    assert names[4] in found.text
+    assert names[5] not in found.text
+    assert "not seen: policies of sessions" in found.text
+    unsimulated = Writers(names, Unreadable("AccessDenied", "iam:SimulatePrincipalPolicy"))
+    (found,) = [one for one in findings(EXPECTED, replace(SOUND, writers=unsimulated)) if one.check == "writers"]
+    assert "iam:SimulatePrincipalPolicy: AccessDenied" in found.text
 
 
 def test_the_test_line_says_when_it_came_out() -> None:

@@ -7,8 +7,8 @@ import pytest
 from botocore.session import get_session
 from botocore.stub import Stubber
 
-from bedrock_meter.preflight.findings import Expected, LogGroup, Role, Subscription, Unreadable
-from bedrock_meter.storage.logging_setup import observe, write_line
+from bedrock_meter.preflight.findings import Expected, LogGroup, Role, Subscription, Unreadable, Writers
+from bedrock_meter.storage.logging_setup import _writers, observe, write_line
 
 RECORDER = "arn:aws:lambda:us-east-1:123456789012:function:meter-record"
 ROLE_ARN = "arn:aws:iam::123456789012:role/path/logging"
@@ -63,6 +63,31 @@ class Services:
         told["s3"].add_response(
             "get_bucket_notification_configuration", {"EventBridgeConfiguration": {}}, {"Bucket": "bucket"}
         )
+        self.written_by({"RoleDetailList": []})
+        policy = {"policyName": "p", "policyDocument": json.dumps({"Statement": []})}
+        told["logs"].add_response("describe_resource_policies", {"resourcePolicies": [policy]}, {})
+        group = "arn:aws:logs:us-east-1:123456789012:log-group:/meter/log"
+        own = {"resourceArn": group, "policyScope": "RESOURCE"}
+        told["logs"].add_response("describe_resource_policies", {"resourcePolicies": [policy]}, own)
+        told["s3"].add_response("get_bucket_policy", {"Policy": json.dumps({"Statement": []})}, {"Bucket": "bucket"})
+
+    def written_by(self, *pages: dict[str, Any]) -> None:
+        last = len(pages) - 1
+        for number, page in enumerate(pages):
+            answer = {**page, **({"IsTruncated": True, "Marker": "m"} if number < last else {"IsTruncated": False})}
+            self.answers["iam"].add_response("get_account_authorization_details", answer)
+
+    def simulated(self, decision: str, arn: str) -> None:
+        asked = {
+            "PolicySourceArn": arn,
+            "ActionNames": ["logs:PutLogEvents"],
+            "ResourceArns": [STREAM],
+            "ContextEntries": [
+                {"ContextKeyName": "aws:PrincipalArn", "ContextKeyType": "string", "ContextKeyValues": [arn]}
+            ],
+        }
+        decided = [{"EvalActionName": "logs:PutLogEvents", "EvalDecision": decision}]
+        self.answers["iam"].add_response("simulate_principal_policy", {"EvaluationResults": decided}, asked)
 
     def refusing(self, code: str) -> None:
         for service, operation in (
@@ -71,6 +96,9 @@ class Services:
             ("logs", "describe_subscription_filters"),
             ("lambda", "get_policy"),
             ("s3", "get_bucket_notification_configuration"),
+            ("iam", "get_account_authorization_details"),
+            ("logs", "describe_resource_policies"),
+            ("s3", "get_bucket_policy"),
         ):
             self.answers[service].add_client_error(operation, code)
 
@@ -90,6 +118,9 @@ def test_everything_is_read_once(services: Services) -> None:
     assert isinstance(seen.role, Role)
     assert seen.role.allows == {"logs:CreateLogStream": True, "logs:PutLogEvents": False}
     assert seen.tells_eventbridge is True
+    assert seen.writers == Writers([])
+    assert seen.log_policies == 2 * [{"Statement": []}]
+    assert seen.bucket_policy == {"Statement": []}
     for one in services.answers.values():
         one.assert_no_pending_responses()
 
@@ -98,12 +129,16 @@ def test_every_refusal_names_the_right_that_is_missing(services: Services) -> No
     services.refusing("AccessDeniedException")
     seen = observe(services, EXPECTED)
     refused = (seen.configuration, seen.log_group, seen.subscriptions, seen.function_policy, seen.tells_eventbridge)
+    refused += (seen.writers, seen.log_policies, seen.bucket_policy)  # type: ignore[assignment]
     assert [one.action for one in refused if isinstance(one, Unreadable)] == [
         "bedrock:GetModelInvocationLoggingConfiguration",
         "logs:DescribeLogGroups",
         "logs:DescribeSubscriptionFilters",
         "lambda:GetPolicy",
         "s3:GetBucketNotification",
+        "iam:GetAccountAuthorizationDetails",
+        "logs:DescribeResourcePolicies",
+        "s3:GetBucketPolicy",
     ]
     assert seen.role is None
 
@@ -120,6 +155,7 @@ def test_a_role_that_may_not_be_simulated_is_still_read(services: Services) -> N
     iam._queue.clear()
     iam.add_response("get_role", {"Role": dict(ROLE)})
     iam.add_client_error("simulate_principal_policy", "AccessDenied")
+    services.written_by({"RoleDetailList": []})
     seen = observe(services, EXPECTED)
     assert isinstance(seen.role, Role)
     assert seen.role.allows == Unreadable("AccessDenied", "iam:SimulatePrincipalPolicy")
@@ -131,8 +167,81 @@ def test_logging_that_is_off_is_none(services: Services) -> None:
     services.answers["logs"].add_response("describe_subscription_filters", {"subscriptionFilters": []})
     services.answers["lambda"].add_client_error("get_policy", "ResourceNotFoundException")
     services.answers["s3"].add_response("get_bucket_notification_configuration", {})
+    services.written_by({})
+    for _ in range(2):
+        services.answers["logs"].add_response("describe_resource_policies", {})
+    services.answers["s3"].add_client_error("get_bucket_policy", "NoSuchBucketPolicy")
     seen = observe(services, EXPECTED)
     assert (seen.configuration, seen.log_group, seen.role, seen.tells_eventbridge) == (None, None, None, False)
+
+
+ALLOWS = json.dumps({"Statement": {"Effect": "Allow", "Action": "logs:Put*", "Resource": "*"}})
+NOTHING = json.dumps({"Statement": []})
+MANAGED = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
+
+
+def holder(kind: str, name: str, *, inline: str = NOTHING, managed: bool = False, **more: Any) -> dict[str, Any]:
+    path = more.pop("path", "/")
+    return {
+        "Path": path,
+        f"{kind}Name": name,
+        f"{kind}Id": f"{name:A<16}",
+        "Arn": f"arn:aws:iam::123456789012:{kind.lower()}{path}{name}",
+        f"{kind}PolicyList": [{"PolicyName": "p", "PolicyDocument": inline}],
+        "AttachedManagedPolicies": [{"PolicyName": "m", "PolicyArn": MANAGED}] if managed else [],
+        **more,
+    }
+
+
+def account() -> list[dict[str, Any]]:
+    """Two pages; the policy that is attached comes last."""
+    versions = [
+        {"Document": NOTHING, "VersionId": "v1", "IsDefaultVersion": False},
+        {"Document": ALLOWS, "VersionId": "v2", "IsDefaultVersion": True},
+    ]
+    first = {
+        "UserDetailList": [
+            holder("User", "direct", inline=ALLOWS),
+            holder("User", "grouped", GroupList=["writers"]),
+            holder("User", "nobody", GroupList=["readers"]),
+        ],
+        "GroupDetailList": [holder("Group", "writers", inline=ALLOWS), holder("Group", "readers")],
+    }
+    second = {
+        "RoleDetailList": [
+            holder("Role", "logging", inline=ALLOWS, path="/path/"),
+            holder("Role", "agent", managed=True),
+            holder("Role", "reader"),
+            holder("Role", "AWSServiceRoleForX", inline=ALLOWS, path="/aws-service-role/x.amazonaws.com/"),
+        ],
+        "Policies": [{"PolicyName": "m", "Arn": MANAGED, "PolicyVersionList": versions}],
+    }
+    return [first, second]
+
+
+WRITING = [f"arn:aws:iam::123456789012:{name}" for name in ("role/agent", "user/direct", "user/grouped")]
+
+
+def test_who_may_write_beside_bedrock_is_found_by_policies_and_asked_of_iam(services: Services) -> None:
+    services.written_by(*account())
+    for arn, decision in zip(WRITING, ("allowed", "explicitDeny", "allowed"), strict=True):
+        services.simulated(decision, arn)
+    assert _writers(services, ROLE_ARN, EXPECTED) == Writers([WRITING[0], WRITING[2]])
+    services.answers["iam"].assert_no_pending_responses()
+
+
+def test_where_iam_may_not_be_asked_policies_alone_are_told(services: Services) -> None:
+    services.written_by(*account())
+    services.answers["iam"].add_client_error("simulate_principal_policy", "AccessDenied")
+    found = _writers(services, ROLE_ARN, EXPECTED)
+    assert found == Writers(WRITING, Unreadable("AccessDenied", "iam:SimulatePrincipalPolicy"))
+
+
+def test_iam_is_asked_about_some_and_the_rest_is_counted(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bedrock_meter.storage.logging_setup.MAXIMUM_SIMULATED", 1)
+    services.written_by(*account())
+    services.simulated("allowed", WRITING[0])
+    assert _writers(services, ROLE_ARN, EXPECTED) == Writers([WRITING[0]], more=2)
 
 
 def test_a_line_is_written_into_a_stream_that_may_be_there(services: Services) -> None:

@@ -16,12 +16,16 @@ from bedrock_meter.preflight.configuration import (
     log_group_of,
     role_of,
 )
-from bedrock_meter.preflight.policies import lets_service
+from bedrock_meter.preflight.policies import keeps_to_service, lets_service, services_allowed
 
 Level = Literal["ok", "warning", "error", "unknown"]
 T = TypeVar("T")
 
 LOG_STREAM = "aws/bedrock/modelinvocations"
+BEDROCK = "bedrock.amazonaws.com"
+PUT_EVENTS, PUT_OBJECT = "logs:PutLogEvents", "s3:PutObject"
+SHOWN = 5
+"""Names of who may write that a finding shows."""
 WRITES = ("logs:CreateLogStream", "logs:PutLogEvents")
 
 
@@ -113,6 +117,21 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
+class Writers:
+    """Who of the account may write records beside Bedrock, as far as policies say.
+
+    Attributes:
+        principals: ARNs of users and roles; AWS's own service-linked roles are not among them.
+        unsimulated: Why IAM did not simulate them, so that only what allows them was seen; None = it did.
+        more: How many others have policies that allow it and were not simulated.
+    """
+
+    principals: Sequence[str] = ()
+    unsimulated: Unreadable | None = None
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What was read. None = it is not there.
 
@@ -123,6 +142,9 @@ class Observed:
         function_policy: Of the recorder.
         role: The one that the configuration names; None also where it names none.
         tells_eventbridge: Whether the bucket that the stack reads tells EventBridge of new objects; None without one.
+        writers: Who may write to the log group.
+        log_policies: Resource policies of CloudWatch Logs that may hold for the group.
+        bucket_policy: Of that bucket; None where it has none.
     """
 
     configuration: Configuration | Unreadable | None
@@ -131,6 +153,9 @@ class Observed:
     function_policy: Mapping[str, Any] | Unreadable | None
     role: Role | Unreadable | None
     tells_eventbridge: bool | Unreadable | None = None
+    writers: Writers | Unreadable = Writers()
+    log_policies: Sequence[Mapping[str, Any]] | Unreadable = ()
+    bucket_policy: Mapping[str, Any] | Unreadable | None = None
 
 
 def findings(expected: Expected, seen: Observed) -> list[Finding]:
@@ -144,8 +169,11 @@ def findings(expected: Expected, seen: Observed) -> list[Finding]:
     found += _judged("log group", seen.log_group, lambda one: _log_group(expected, one))
     found += _judged("subscription", seen.subscriptions, lambda one: [_subscription(expected, one)])
     found += _judged("permission", seen.function_policy, lambda one: [_permission(expected, one)])
+    found += _judged("writers", seen.writers, lambda one: [_writers(expected, one)])
+    found += _judged("log policies", seen.log_policies, lambda one: [_log_policies(expected, one)])
     if expected.bucket:
         found += _judged("bucket", seen.tells_eventbridge, lambda one: _bucket(expected, seen.configuration, one))
+        found += _judged("bucket policy", seen.bucket_policy, lambda one: [_bucket_policy(expected, one)])
     return found
 
 
@@ -286,6 +314,43 @@ def _bucket(expected: Expected, configuration: Any, tells_eventbridge: bool | No
         fix = "aws s3api put-bucket-notification-configuration with EventBridgeConfiguration"
         found.append(Finding("bucket", "error", text, fix))
     return found or [Finding("bucket", "ok", f"new objects of {expected.bucket} are read")]
+
+
+_FORGE = "whoever writes there charges any tenant"
+_STATEMENT = "docs/operations.md, Who can write to the log, has the statement that denies it"
+
+
+def _writers(expected: Expected, writers: Writers) -> Finding:
+    unseen = "not seen: policies of sessions and VPC endpoints"
+    if writers.unsimulated is not None:
+        unseen = (
+            "not seen: what denies it, in their policies, boundaries or the organization "
+            f"({writers.unsimulated.action}: {writers.unsimulated.code})"
+        )
+    number = len(writers.principals) + writers.more
+    if not number:
+        return Finding("writers", "ok", f"no other user or role may write to {expected.log_group}; {unseen}")
+    shown = ", ".join(writers.principals[:SHOWN]) + (" and more" if number > SHOWN else "")
+    text = (
+        f"{number} users and roles beside Bedrock's may write to {expected.log_group}, and {_FORGE}: {shown}; {unseen}"
+    )
+    return Finding("writers", "warning", text, _STATEMENT)
+
+
+def _log_policies(expected: Expected, policies: Sequence[Mapping[str, Any]]) -> Finding:
+    allowed = {one for policy in policies for one in services_allowed(policy, PUT_EVENTS, expected.log_stream_arn)}
+    if others := sorted(allowed - {BEDROCK}):
+        text = f"resource policies of CloudWatch Logs let {', '.join(others)} write to {expected.log_group}; {_FORGE}"
+        return Finding("log policies", "warning", text, "name their own log groups in these policies")
+    return Finding("log policies", "ok", f"no resource policy lets another service write to {expected.log_group}")
+
+
+def _bucket_policy(expected: Expected, policy: Mapping[str, Any] | None) -> Finding:
+    objects = f"arn:{expected.partition}:s3:::{expected.bucket}/AWSLogs/{expected.account}/BedrockModelInvocationLogs/x"
+    if policy is not None and keeps_to_service(policy, BEDROCK, PUT_OBJECT, objects):
+        return Finding("bucket policy", "ok", f"only Bedrock may write records to {expected.bucket}")
+    text = f"the policy of {expected.bucket} does not keep others than Bedrock from writing records; {_FORGE}"
+    return Finding("bucket policy", "warning", text, _STATEMENT)
 
 
 def _function(arn: str) -> str:

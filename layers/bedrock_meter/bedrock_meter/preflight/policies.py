@@ -1,10 +1,11 @@
-"""Whether a resource's own policy lets a service do one thing, as far as the document alone can tell.
+"""Whether one policy lets somebody do one thing, as far as the document alone can tell.
 
 Not IAM: no boundaries, no organisation's policies, and of conditions only those on the source. A yes may still be
-denied elsewhere; a no is one, because a service has no other way in.
+denied elsewhere; a no to a service is one, because a service has no other way in.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -31,6 +32,81 @@ def lets_service(
         and _is_met(statement, _SOURCE_ACCOUNT, account)
         for statement in _list_of_maps(policy.get("Statement"))
         if statement.get("Effect") == "Allow"
+    )
+
+
+def allows(policy: Mapping[str, Any], action: str, resource: str) -> bool:
+    """Whether a policy allows ``action`` on ``resource`` to whoever it is of, under whatever condition.
+
+    What it denies is not looked at, and a variable in it may stand for anything.
+    """
+    return any(
+        statement.get("Effect") == "Allow" and _covers(statement, action, resource)
+        for statement in _list_of_maps(policy.get("Statement"))
+    )
+
+
+def services_allowed(policy: Mapping[str, Any], action: str, resource: str) -> list[str]:
+    """Return the services, or ``*``, to which a resource's policy allows ``action`` on ``resource``."""
+    found: list[str] = []
+    for statement in _list_of_maps(policy.get("Statement")):
+        if statement.get("Effect") == "Allow" and _covers(statement, action, resource):
+            found += _principals(statement)
+    return sorted(set(found))
+
+
+def keeps_to_service(policy: Mapping[str, Any], service: str, action: str, resource: str) -> bool:
+    """Whether a resource's policy denies ``action`` to everybody but one service.
+
+    Known is one form, which docs/operations.md gives: a Deny for all, unless ``aws:PrincipalServiceName`` is the
+    service.
+    """
+    return any(
+        statement.get("Effect") == "Deny"
+        and _covers(statement, action, resource)
+        and "*" in _principals(statement)
+        and _is_unless(statement, "aws:principalservicename", service)
+        for statement in _list_of_maps(policy.get("Statement"))
+    )
+
+
+def _is_unless(statement: Mapping[str, Any], key: str, value: str) -> bool:
+    """Whether a statement's only condition is that a key has not this value."""
+    condition = statement.get("Condition")
+    if not isinstance(condition, Mapping) or len(condition) != 1:
+        return False
+    ((operator, said),) = condition.items()
+    if str(operator).lower().removesuffix("ifexists") not in ("stringnotequals", "stringnotlike"):
+        return False
+    return isinstance(said, Mapping) and [(str(name).lower(), _list(values)) for name, values in said.items()] == [
+        (key, [value])
+    ]
+
+
+def _principals(statement: Mapping[str, Any]) -> list[str]:
+    principal = statement.get("Principal")
+    if not isinstance(principal, Mapping):
+        return _list(principal)
+    return [one for names in principal.values() for one in _list(names)]
+
+
+def _covers(statement: Mapping[str, Any], action: str, resource: str) -> bool:
+    return _is_named(statement, "Action", action.lower(), str.lower) and _is_named(statement, "Resource", resource, str)
+
+
+def _is_named(statement: Mapping[str, Any], member: str, value: str, spelled: Callable[[str], str]) -> bool:
+    if f"Not{member}" in statement:
+        return not any(_matches(value, spelled(one)) for one in _list(statement[f"Not{member}"]))
+    return any(_matches(value, spelled(one)) for one in _list(statement.get(member)))
+
+
+def _matches(value: str, pattern: str) -> bool:
+    """Compare as IAM does: ``*`` and ``?`` alone are special, and a variable is taken for anything."""
+    signs = {"*": ".*", "?": "."}
+    parts = re.split(r"(\$\{[^}]*\}|[*?])", pattern)
+    return (
+        re.fullmatch("".join(".*" if one.startswith("${") else signs.get(one, re.escape(one)) for one in parts), value)
+        is not None
     )
 
 

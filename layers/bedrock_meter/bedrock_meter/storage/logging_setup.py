@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from bedrock_meter.preflight.configuration import Configuration, role_of
 from bedrock_meter.preflight.findings import (
+    PUT_EVENTS,
     WRITES,
     Expected,
     LogGroup,
@@ -19,12 +20,18 @@ from bedrock_meter.preflight.findings import (
     Role,
     Subscription,
     Unreadable,
+    Writers,
 )
+from bedrock_meter.preflight.policies import allows
 from bedrock_meter.storage.dynamodb import error_code
 
 T = TypeVar("T")
 Clients = Callable[[str], Any]
-_GONE = frozenset({"NoSuchEntity", "ResourceNotFoundException", "NoSuchEntityException"})
+_GONE = frozenset({"NoSuchEntity", "ResourceNotFoundException", "NoSuchEntityException", "NoSuchBucketPolicy"})
+MAXIMUM_SIMULATED = 30
+"""Users and roles that IAM is asked about one by one; of more only their number is told."""
+
+_SERVICE_LINKED = "/aws-service-role/"
 
 
 def read_configuration(clients: Clients) -> Configuration | None:
@@ -54,6 +61,9 @@ def observe(clients: Clients, expected: Expected) -> Observed:
         _try("s3:GetBucketNotification", lambda: _tells_eventbridge(clients, expected.bucket))
         if expected.bucket
         else None,
+        _try("iam:GetAccountAuthorizationDetails", lambda: _writers(clients, role_arn, expected)) or Writers(),
+        _try("logs:DescribeResourcePolicies", lambda: _log_policies(clients, expected)) or (),
+        _try("s3:GetBucketPolicy", lambda: _bucket_policy(clients, expected.bucket)) if expected.bucket else None,
     )
 
 
@@ -116,3 +126,75 @@ def _simulated(iam: Any, arn: str, expected: Expected) -> dict[str, bool]:
 def _tells_eventbridge(clients: Clients, bucket: str) -> bool:
     answer = clients("s3").get_bucket_notification_configuration(Bucket=bucket)
     return "EventBridgeConfiguration" in answer
+
+
+def _bucket_policy(clients: Clients, bucket: str) -> Mapping[str, Any]:
+    policy: Mapping[str, Any] = json.loads(clients("s3").get_bucket_policy(Bucket=bucket)["Policy"])
+    return policy
+
+
+def _log_policies(clients: Clients, expected: Expected) -> list[Mapping[str, Any]]:
+    """Return the account's resource policies of CloudWatch Logs, and the group's own."""
+    logs = clients("logs")
+    found: list[Mapping[str, Any]] = []
+    for scope in ({}, {"resourceArn": expected.log_group_arn, "policyScope": "RESOURCE"}):
+        request: dict[str, Any] = dict(scope)
+        while True:
+            page = logs.describe_resource_policies(**request)
+            found += [json.loads(one["policyDocument"]) for one in page.get("resourcePolicies", [])]
+            if not page.get("nextToken"):
+                break
+            request["nextToken"] = page["nextToken"]
+    return found
+
+
+def _writers(clients: Clients, role_arn: str, expected: Expected) -> Writers:
+    """Return who may write Bedrock's stream: whose policies allow it, less those whom IAM's simulation denies it."""
+    iam = clients("iam")
+    stream = expected.log_stream_arn
+    candidates = [arn for arn in _allowed(iam, PUT_EVENTS, stream) if arn != role_arn]
+    asked = candidates[:MAXIMUM_SIMULATED]
+    try:
+        found = [arn for arn in asked if _may(iam, arn, PUT_EVENTS, stream)]
+    except ClientError as error:
+        return Writers(candidates, Unreadable(error_code(error), "iam:SimulatePrincipalPolicy"))
+    return Writers(found, more=len(candidates) - len(asked))
+
+
+def _may(iam: Any, arn: str, action: str, resource: str) -> bool:
+    answer = iam.simulate_principal_policy(
+        PolicySourceArn=arn,
+        ActionNames=[action],
+        ResourceArns=[resource],
+        ContextEntries=[{"ContextKeyName": "aws:PrincipalArn", "ContextKeyType": "string", "ContextKeyValues": [arn]}],
+    )
+    return any(one["EvalDecision"] == "allowed" for one in answer["EvaluationResults"])
+
+
+def _allowed(iam: Any, action: str, resource: str) -> list[str]:
+    """Return the users and roles that a policy of theirs, or of their groups, allows it."""
+    users: list[Any] = []
+    groups: list[Any] = []
+    roles: list[Any] = []
+    managed: dict[str, Any] = {}
+    for page in iam.get_paginator("get_account_authorization_details").paginate():
+        users += page.get("UserDetailList", [])
+        groups += page.get("GroupDetailList", [])
+        roles += [one for one in page.get("RoleDetailList", []) if not one["Path"].startswith(_SERVICE_LINKED)]
+        for policy in page.get("Policies", []):
+            versions = [one["Document"] for one in policy.get("PolicyVersionList", []) if one.get("IsDefaultVersion")]
+            managed[policy["Arn"]] = versions[0] if versions else {}
+
+    def is_allowed(holder: Any, inline: str) -> bool:
+        documents = [one["PolicyDocument"] for one in holder.get(inline, [])]
+        documents += [managed.get(one["PolicyArn"], {}) for one in holder.get("AttachedManagedPolicies", [])]
+        return any(allows(document, action, resource) for document in documents)
+
+    allowing = {group["GroupName"] for group in groups if is_allowed(group, "GroupPolicyList")}
+    found = [one["Arn"] for one in roles if is_allowed(one, "RolePolicyList")]
+    found += [
+        one["Arn"]
+        for one in users
+        if is_allowed(one, "UserPolicyList") or not allowing.isdisjoint(one.get("GroupList", []))
+    ]
+    return sorted(found)
