@@ -9,7 +9,7 @@ import base64
 import gzip
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,12 +120,21 @@ class Findings:
         assert status == 200, said
         return next(one for one in said["limits"] if one["name"] == limit)
 
-    def log(self, *records: Mapping[str, Any]) -> None:
+    def log(self, *records: Mapping[str, Any] | str, **envelope: str) -> None:
         """Deliver records as the subscription of the invocation log does."""
+        self.invoke("record_usage", self.delivery(*records, **envelope))
+
+    def invoke(self, function: str, event: Any, remaining_ms: Callable[[], int] = lambda: 60_000) -> Any:
+        """Start a function with an event of AWS's; returns its answer."""
+        return self._handler(function)(event, _context(remaining_ms))
+
+    def delivery(self, *records: Mapping[str, Any] | str, **envelope: str) -> dict[str, Any]:
+        """Return the subscription's event; ``envelope`` changes what it says beside the records, a text is a line."""
         lines = []
         for record in records:
             self._records += 1
-            lines.append({"id": f"e{self._records}", "timestamp": self.now_ms, "message": json.dumps(record)})
+            message = record if isinstance(record, str) else json.dumps(record)
+            lines.append({"id": f"e{self._records}", "timestamp": self.now_ms, "message": message})
         payload = {
             "messageType": "DATA_MESSAGE",
             "owner": ACCOUNT,
@@ -133,9 +142,9 @@ class Findings:
             "logStream": "aws/bedrock/modelinvocations",
             "subscriptionFilters": ["meter"],
             "logEvents": lines,
+            **envelope,
         }
-        data = base64.b64encode(gzip.compress(json.dumps(payload).encode(), 1)).decode()
-        self._handler("record_usage")({"awslogs": {"data": data}}, _context())
+        return {"awslogs": {"data": base64.b64encode(gzip.compress(json.dumps(payload).encode(), 1)).decode()}}
 
     def record(self, profile: str, counts: Mapping[str, int], *, reservation: str = "", **more: Any) -> dict[str, Any]:
         """Return the log record of a call through a profile, made now.
@@ -177,12 +186,12 @@ class Findings:
         return self._handlers[function]
 
 
-def _context() -> SimpleNamespace:
+def _context(remaining_ms: Callable[[], int] = lambda: 60_000) -> SimpleNamespace:
     return SimpleNamespace(
         function_name="findings",
         function_version="$LATEST",
         memory_limit_in_mb=512,
         invoked_function_arn=f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:findings",
         aws_request_id="c0ffee",
-        get_remaining_time_in_millis=lambda: 60_000,
+        get_remaining_time_in_millis=remaining_ms,
     )
