@@ -84,8 +84,8 @@ class Services:
         if host.startswith("cloudformation."):
             return _response(request, _stack(), "text/xml")
         if host.startswith("sts."):
-            said = f"<Arn>arn:aws:iam::{ACCOUNT}:role/ops</Arn><Account>{ACCOUNT}</Account><UserId>u</UserId>"
-            result = f"<GetCallerIdentityResult>{said}</GetCallerIdentityResult>"
+            me = f"<Arn>arn:aws:iam::{ACCOUNT}:role/ops</Arn><Account>{ACCOUNT}</Account><UserId>u</UserId>"
+            result = f"<GetCallerIdentityResult>{me}</GetCallerIdentityResult>"
             return _response(request, f"<GetCallerIdentityResponse>{result}</GetCallerIdentityResponse>", "text/xml")
         if target.startswith("DynamoDB") and target.endswith(".DescribeTable"):
             return _response(request, json.dumps({"Table": {}}), "application/x-amz-json-1.0")

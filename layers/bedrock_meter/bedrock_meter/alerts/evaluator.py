@@ -7,9 +7,9 @@ the bus accepted is cleared, the rest stays due.
 
 A verdict that changes nothing is not written. That is safe, because within one version of the limits usage only
 grows, and everything that can fall by itself (a throttle, a threshold that re-arms) carries the instant at which the
-sweep looks again. Rating anew (``usage/rerating.py``) and taking back (``usage/removal.py``) alone lower it: a slow worker
-that saw the higher sum can then announce what has passed by. It was true when it was read, and ends with the tenant's next usage, or when the sweep
-looks again at the latest.
+sweep looks again. Only rating anew (``usage/rerating.py``) and taking back (``usage/removal.py``) lower it: a slow
+worker that saw the higher sum can then announce what has passed by. It was true when it was read, and ends with the
+tenant's next usage, or when the sweep looks again at the latest.
 """
 
 from collections.abc import Callable, Mapping, Sequence

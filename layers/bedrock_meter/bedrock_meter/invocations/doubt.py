@@ -81,12 +81,11 @@ class Sources:
         Raises:
             ConfigurationError: One of them is missing or none.
         """
-        *names, bound = SETTINGS
-        lists = [_listed(setting, name) for name in names]
+        accounts, regions, streams, bound = SETTINGS
         most = setting(bound)
         if not (most.isascii() and most.isdigit() and int(most) > 0):
             raise ConfigurationError(f"{bound} must be a whole number from 1, it is {most!r}")
-        return cls(*lists, int(most))
+        return cls(_listed(setting, accounts), _listed(setting, regions), _listed(setting, streams), int(most))
 
     def of_delivery(self, owner: str, log_stream: str) -> Origin:
         """Return where the records of one delivery come from.

@@ -9,8 +9,8 @@ the nano-dollar, beside recorders, twins, moves and other runs.
   prices is rated like any other. A failed call costs nothing and is passed over.
 * An entry that is right already is not written. So a second run writes nothing, and a run that was stopped can go on
   anywhere before the place where it ended.
-* A cost can fall, as nothing does otherwise but what is taken back (``removal.py``): a bucket shrinks, and a late bucket
-  can hold less than nothing.
+* A cost can fall, as nothing does otherwise but what is taken back (``removal.py``): a bucket shrinks, and a late
+  bucket can hold less than nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
