@@ -11,6 +11,7 @@ from bedrock_meter.invocations.doubt import Sources
 from bedrock_meter.invocations.objects import LogObject
 from bedrock_meter.invocations.parser import Location
 from bedrock_meter.invocations.quarantine import Reason, Rejected
+from bedrock_meter.invocations.record import Invocation
 from bedrock_meter.usage.ingestion import (
     MAXIMUM_NOTES,
     NOTE_ROOM_MS,
@@ -64,7 +65,7 @@ def garbage(lines: int) -> list[str]:
 @pytest.mark.parametrize("further", [0, 1, 250])
 def test_so_many_lines_get_a_note_each_and_the_rest_share_one(further: int) -> None:
     quarantine, report = Quarantine(), Ingested()
-    lines = [invocation("r1"), *garbage(MAXIMUM_NOTES + further)]
+    lines: list[Invocation | str] = [invocation("r1"), *garbage(MAXIMUM_NOTES + further)]
     meter(quarantine).ingest(subscription_event(lines, logged_ms=NOW_MS), report, lambda: PLENTY_MS)
     assert len(quarantine.kept) == MAXIMUM_NOTES + (1 if further else 0)
     assert quarantine.lines == MAXIMUM_NOTES + further
@@ -131,7 +132,7 @@ def test_what_is_done_of_an_object_is_noted_before_another_invocation_goes_on() 
 def test_doubted_records_are_counted_by_themselves_also_behind_one_note() -> None:
     sources = Sources(frozenset({"999999999999"}), frozenset({"*"}), frozenset({"*"}), 10**7)
     quarantine, report = Quarantine(), Ingested()
-    lines = [*[invocation(f"r{number}") for number in range(MAXIMUM_NOTES + 20)], "garbage"]
+    lines: list[Invocation | str] = [*[invocation(f"r{number}") for number in range(MAXIMUM_NOTES + 20)], "garbage"]
     meter(quarantine, sources=sources).ingest(subscription_event(lines, logged_ms=NOW_MS), report, lambda: PLENTY_MS)
     assert report.reasons == {Reason.FOREIGN_ACCOUNT: MAXIMUM_NOTES + 20, Reason.NOT_JSON: 1}
     assert (report.doubted, report.usage.recorded) == (MAXIMUM_NOTES + 20, 0)
