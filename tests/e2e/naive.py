@@ -182,7 +182,7 @@ def _record(message: str) -> dict[str, Any] | None:
         return None
     for side, name in KINDS.values():
         amount = (record.get(side) or {}).get(name)
-        if amount is not None and (type(amount) is not int or not 0 <= amount <= 2**53):
+        if amount is not None and (type(amount) is not int or not 0 <= amount <= 10_000_000):
             return None
     found: dict[str, Any] = record
     return found

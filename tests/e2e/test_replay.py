@@ -131,18 +131,20 @@ def test_what_is_no_record_is_quarantined_alone(served: Command, tmp_path: Path)
         '{"n": 123456789012345678901234567890}',
         record("alone-3", "alone0000001", input={"inputTokenCount": 2**53 + 1}),
         record("alone-4", "alone0000001", input={"inputTokenCount": 2**53}),
+        record("alone-5", "alone0000001", input={"inputTokenCount": 10_000_000}),
+        *[f"garbage {number}" for number in range(150)],
     ]
     document = served.replay("--time", "now", write_lines(tmp_path / "x.jsonl", lines))
     assert {name: document[name] for name in ("read", "recorded", "quarantined", "unattributed")} == {
-        "read": 8,
+        "read": 159,
         "recorded": 2,
-        "quarantined": 6,
+        "quarantined": 157,
         "unattributed": 2,
     }
     assert document["profiles"] == {
         "alone0000001": {
             "requests": 2,
-            "input_tokens": 2**53 + 100,
+            "input_tokens": 10_000_000 + 100,
             "output_tokens": 22,
             "cache_read_tokens": 7,
             "cache_write_tokens": 0,

@@ -1,9 +1,11 @@
 """What the deployed code stored: roll-ups, ledger entries and quarantine notes, each added up by itself."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bedrock_meter.invocations.quarantine import Reason
 from bedrock_meter.storage.keys import bounded, parse_usage_sort_key
 from bedrock_meter.storage.recording import entry_of
 from bedrock_meter.storage.rollups import rollup_of
@@ -52,7 +54,7 @@ class Stored:
     Attributes:
         rollups: Sums of the Usage table.
         ledger: Sums of the Ledger table's entries.
-        quarantined: Number of notes in quarantine.
+        quarantined: Number of lines that quarantine has notes of.
     """
 
     rollups: Totals = field(default_factory=Totals)
@@ -80,7 +82,7 @@ def read_stored(dynamodb: Any, s3: Any, outputs: Mapping[str, str]) -> Stored:
         key, sums = rollup_of(item)
         # Keys hold very long names cut; the ledger knows them whole.
         rollups.add(key.tenant, whole_names.get(key.profile, key.profile), sums)
-    return Stored(rollups, ledger, _count_objects(s3, outputs["FailureBucket"]))
+    return Stored(rollups, ledger, _count_lines(s3, outputs["FailureBucket"]))
 
 
 def _as_read_back(profile: str) -> str:
@@ -92,9 +94,19 @@ def _scan(dynamodb: Any, table: str) -> Iterator[Any]:
         yield from page["Items"]
 
 
-def _count_objects(s3: Any, bucket: str) -> int:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=_QUARANTINE_PREFIX)
-    return sum(len(page.get("Contents", [])) for page in pages)
+def _count_lines(s3: Any, bucket: str) -> int:
+    """Return for how many lines there are notes: one each, but for those that say how many they stand for."""
+    lines = 0
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=_QUARANTINE_PREFIX):
+        for key in (one["Key"] for one in page.get("Contents", [])):
+            stands_for_many = f"/{Reason.MORE}/" in key
+            lines += _records_of(s3, bucket, key) if stands_for_many else 1
+    return lines
+
+
+def _records_of(s3: Any, bucket: str, key: str) -> int:
+    records: int = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())["records"]
+    return records
 
 
 def _added(after: Mapping[str, Sums], before: Mapping[str, Sums]) -> dict[str, Sums]:
