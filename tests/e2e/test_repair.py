@@ -48,6 +48,16 @@ def test_what_was_never_delivered_is_backfilled_once(up: Up, served: Command) ->
     assert "25 records read = 0 recorded + 25 duplicates" in table.stdout
     assert document(served, "rebuild")["row_differences"] == []
 
+    entry = invocation("undelivered-3").call_id
+    planned = document(served, "usage", "remove", entry, "--dry-run")
+    assert (planned["outcome"], planned["tenant"], planned["requests"]) == ("would be removed", "unattributed", 1)
+    assert served("usage", "remove", entry).returncode == 4
+    assert document(served, "usage", "remove", entry, "--yes", "--reason", "forged")["outcome"] == "removed"
+    assert document(served, "usage", "remove", entry, "--yes")["outcome"] == "removed before"
+    assert document(served, "backfill", *span) == {**first, "recorded": 0, "duplicates": CALLS}
+    compared = document(served, "rebuild")
+    assert (compared["row_differences"], compared["limit_differences"]) == ([], [])
+
 
 def test_a_position_of_another_range_is_refused(served: Command, tmp_path: Path) -> None:
     file = tmp_path / "position.json"

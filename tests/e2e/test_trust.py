@@ -49,6 +49,8 @@ def test_the_preflight_finds_what_is_missing_and_setup_logging_puts_it_right(up:
         "log group": "ok",
         "subscription": "ok",
         "permission": "ok",
+        "writers": "ok",
+        "log policies": "ok",
         "test line": "ok",
     }
     assert "setup-logging" in next(one["fix"] for one in found["findings"] if one["check"] == "configuration")
@@ -67,7 +69,7 @@ def test_the_preflight_finds_what_is_missing_and_setup_logging_puts_it_right(up:
     assert {"bodies", "role"} <= levels(sound).keys()
     table = served("preflight", "--no-test-line")
     assert table.returncode == 0, table.stderr
-    assert "7 checks: 7 ok" in table.stdout
+    assert "9 checks: 9 ok" in table.stdout
 
 
 def sums_of(up: Up, tenant: str, profile: str) -> dict[str, int]:

@@ -82,7 +82,9 @@ def expected_of(stack: str, outputs: Mapping[str, str], clients: Any) -> "Expect
     described = clients("lambda").get_function_configuration(FunctionName=outputs["RecordUsageFunction"])
     arn = str(described["FunctionArn"])
     _, partition, _, region, account, *_ = arn.split(":")
-    return Expected(account, region, partition, outputs["InvocationLogGroup"], arn, _bucket_parameter(stack, clients))
+    bucket = _bucket_parameter(stack, clients)
+    logging_role = outputs.get("InvocationLoggingRoleArn", "")
+    return Expected(account, region, partition, outputs["InvocationLogGroup"], arn, bucket, logging_role)
 
 
 def document_of(finding: "Finding") -> dict[str, str]:

@@ -70,6 +70,7 @@ class Expected:
         log_group: Log group that it reads.
         recorder_arn: Its recorder.
         bucket: Bucket that it reads as well; empty for none.
+        logging_role: Role that it made for Bedrock's logging; empty where it made none.
     """
 
     account: str
@@ -78,6 +79,7 @@ class Expected:
     log_group: str
     recorder_arn: str
     bucket: str = ""
+    logging_role: str = ""
 
     @property
     def log_group_arn(self) -> str:

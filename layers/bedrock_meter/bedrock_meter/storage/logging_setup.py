@@ -152,7 +152,7 @@ def _writers(clients: Clients, role_arn: str, expected: Expected) -> Writers:
     """Return who may write Bedrock's stream: whose policies allow it, less those whom IAM's simulation denies it."""
     iam = clients("iam")
     stream = expected.log_stream_arn
-    candidates = [arn for arn in _allowed(iam, PUT_EVENTS, stream) if arn != role_arn]
+    candidates = [arn for arn in _allowed(iam, PUT_EVENTS, stream) if arn not in (role_arn, expected.logging_role)]
     asked = candidates[:MAXIMUM_SIMULATED]
     try:
         found = [arn for arn in asked if _may(iam, arn, PUT_EVENTS, stream)]
