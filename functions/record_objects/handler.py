@@ -5,7 +5,7 @@ from bedrock_meter import coldstart  # isort: skip - first, see there
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bedrock_meter.invocations.doubt import Sources
+from bedrock_meter.invocations.doubt import Origins
 from bedrock_meter.observability import MILLISECONDS, count, logger, metrics
 from bedrock_meter.reporting import count_ingested
 from bedrock_meter.settings import Tables, optional, required, required_days_ms
@@ -24,7 +24,7 @@ _intake = object_intake(
     required("FAILURE_BUCKET"),
     required("OBJECT_QUEUE"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
-    sources=Sources.configured(required),
+    origins=Origins.configured(required),
     tag_key=optional("PROFILE_TAG_KEY"),
 )
 

@@ -50,7 +50,7 @@ def settings_read(folder: str) -> set[str]:
     tree = ast.parse((ROOT / "functions" / folder / "handler.py").read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     named = [call for call in calls if getattr(call.func, "id", "") in {"optional", "required", "required_days_ms"}]
-    believes = any(ast.unparse(node) == "Sources.configured(required)" for node in ast.walk(tree))
+    believes = any(ast.unparse(node) == "Origins.configured(required)" for node in ast.walk(tree))
     return {str(ast.literal_eval(call.args[0])) for call in named} | (set(BELIEFS) if believes else set())
 
 

@@ -9,7 +9,7 @@ import pytest
 from bedrock_meter.cli import deployed, main, usage
 from bedrock_meter.cli.deployed import Caller, DeployedRecorder
 from bedrock_meter.clock import now_ms
-from bedrock_meter.invocations.doubt import ANY, Sources
+from bedrock_meter.invocations.doubt import ANY, Origins
 from bedrock_meter.reconciliation.repair_lock import LOCK_MS, Holder
 from bedrock_meter.settings import DAY_MS, Tables
 from bedrock_meter.storage import dynamodb
@@ -27,7 +27,7 @@ from tests.faults.wire import attached
 TABLES = Tables("ledger", "usage", "quotas", "tenants")
 OUTPUTS = {f"{name.capitalize()}Table": name for name in ("ledger", "usage", "quotas", "tenants")}
 ME = Caller("arn:aws:iam::123456789012:role/ops", "aws", "123456789012", "us-east-1")
-SOURCES = Sources(frozenset({"222222222222", ANY}), frozenset({"eu-west-1"}), frozenset({ANY}), 10**7)
+ORIGINS = Origins(frozenset({"222222222222", ANY}), frozenset({"eu-west-1"}), frozenset({ANY}), 10**7)
 KEY = "123456789012#us-east-1#r1"
 
 
@@ -44,7 +44,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Any:
     create_tables(made, TABLES)
     monkeypatch.setattr(dynamodb, "client", lambda *_, **__: made)
     monkeypatch.setattr(deployed, "caller", lambda name=None: Caller(name or ME.by, "aws", ME.account, ME.region))
-    recorder = DeployedRecorder("123456789012", "us-east-1", 400 * DAY_MS, SOURCES)
+    recorder = DeployedRecorder("123456789012", "us-east-1", 400 * DAY_MS, ORIGINS)
     monkeypatch.setattr(deployed, "recorder_of", lambda _: recorder)
     monkeypatch.setattr(usage, "outputs_of_stack", lambda _: OUTPUTS)
     monkeypatch.setattr("sys.stdin", io.StringIO())

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from bedrock_meter.errors import ConfigurationError
-from bedrock_meter.invocations.doubt import EVERYTHING, SETTINGS, Sources
+from bedrock_meter.invocations.doubt import EVERYTHING, SETTINGS, Origins
 from bedrock_meter.invocations.quarantine import Reason
 from bedrock_meter.invocations.record import Invocation, TokenCounts
 from tests.doubles.records import invocation
@@ -21,8 +21,8 @@ GIVEN = {
 }
 
 
-def sources(**changes: str) -> Sources:
-    return Sources.configured(lambda name: {**GIVEN, **changes}[name])
+def origins(**changes: str) -> Origins:
+    return Origins.configured(lambda name: {**GIVEN, **changes}[name])
 
 
 def call(account: str = OWN, region: str = "us-east-1", tokens: TokenCounts = SOME) -> Invocation:
@@ -30,11 +30,11 @@ def call(account: str = OWN, region: str = "us-east-1", tokens: TokenCounts = SO
 
 
 def of_delivery(record: Invocation, owner: str = OWN, stream: str = STREAM, **changes: str) -> Reason | None:
-    return sources(**changes).of_delivery(owner, stream).doubt_of(record)
+    return origins(**changes).of_delivery(owner, stream).doubt_of(record)
 
 
 def of_object(record: Invocation, key: str = KEY, **changes: str) -> Reason | None:
-    return sources(**changes).of_object(key).doubt_of(record)
+    return origins(**changes).of_object(key).doubt_of(record)
 
 
 def test_what_bedrock_writes_is_believed() -> None:
@@ -101,10 +101,10 @@ def test_an_asterisk_switches_a_doubt_off() -> None:
 @pytest.mark.parametrize("value", ["", ",", " , "])
 def test_a_setting_that_says_nothing_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
-        sources(**{name: value})
+        origins(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.0E7", "many", "\u0661"])
 def test_a_bound_that_is_no_number_is_refused(value: str) -> None:
     with pytest.raises(ConfigurationError, match="MAXIMUM_CALL_TOKENS"):
-        sources(MAXIMUM_CALL_TOKENS=value)
+        origins(MAXIMUM_CALL_TOKENS=value)

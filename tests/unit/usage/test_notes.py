@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bedrock_meter.errors import DeliverAgain, OutOfTime
-from bedrock_meter.invocations.doubt import Sources
+from bedrock_meter.invocations.doubt import Origins
 from bedrock_meter.invocations.objects import LogObject
 from bedrock_meter.invocations.parser import Location
 from bedrock_meter.invocations.quarantine import Reason, Rejected
@@ -46,8 +46,8 @@ class Quarantine:
         return sum(one.records for one in self.kept)
 
 
-def meter(quarantine: Quarantine, most_notes: int | None = MAXIMUM_NOTES, sources: Sources | None = None) -> Ingestion:
-    more = {} if sources is None else {"sources": sources}
+def meter(quarantine: Quarantine, most_notes: int | None = MAXIMUM_NOTES, origins: Origins | None = None) -> Ingestion:
+    more = {} if origins is None else {"origins": origins}
     return Ingestion(
         RecordsNothing(),  # type: ignore[arg-type]
         quarantine,
@@ -130,10 +130,10 @@ def test_what_is_done_of_an_object_is_noted_before_another_invocation_goes_on() 
 
 
 def test_doubted_records_are_counted_by_themselves_also_behind_one_note() -> None:
-    sources = Sources(frozenset({"999999999999"}), frozenset({"*"}), frozenset({"*"}), 10**7)
+    origins = Origins(frozenset({"999999999999"}), frozenset({"*"}), frozenset({"*"}), 10**7)
     quarantine, report = Quarantine(), Ingested()
     lines: list[Invocation | str] = [*[invocation(f"r{number}") for number in range(MAXIMUM_NOTES + 20)], "garbage"]
-    meter(quarantine, sources=sources).ingest(subscription_event(lines, logged_ms=NOW_MS), report, lambda: PLENTY_MS)
+    meter(quarantine, origins=origins).ingest(subscription_event(lines, logged_ms=NOW_MS), report, lambda: PLENTY_MS)
     assert report.reasons == {Reason.FOREIGN_ACCOUNT: MAXIMUM_NOTES + 20, Reason.NOT_JSON: 1}
     assert (report.doubted, report.usage.recorded) == (MAXIMUM_NOTES + 20, 0)
     assert report.read == report.quarantined == len(lines)

@@ -117,7 +117,7 @@ def _run(outputs: dict[str, str], position: Position, file: Path, tell: Any) -> 
         tables_of(outputs),
         outputs["FailureBucket"],
         retention_ms=recorder.retention_ms,
-        sources=recorder.sources,
+        origins=recorder.origins,
     )
     report = Ingested()
     begun = position

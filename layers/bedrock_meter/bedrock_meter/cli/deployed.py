@@ -8,7 +8,7 @@ from bedrock_meter.errors import ConfigurationError
 from bedrock_meter.settings import DAY_MS, Tables
 
 if TYPE_CHECKING:
-    from bedrock_meter.invocations.doubt import Sources
+    from bedrock_meter.invocations.doubt import Origins
 
 LOCAL = "local"
 
@@ -66,13 +66,13 @@ class DeployedRecorder:
         account: Account of the stack, and of its log group.
         region: Region of both.
         retention_ms: How long ledger entries are kept.
-        sources: Which records it believes.
+        origins: Which records it believes.
     """
 
     account: str
     region: str
     retention_ms: int
-    sources: "Sources"
+    origins: "Origins"
 
 
 def recorder_of(outputs: Mapping[str, str]) -> DeployedRecorder:
@@ -81,13 +81,13 @@ def recorder_of(outputs: Mapping[str, str]) -> DeployedRecorder:
     Raises:
         ConfigurationError: It does not say.
     """
-    from bedrock_meter.invocations.doubt import Sources
+    from bedrock_meter.invocations.doubt import Origins
 
     described = _described(outputs)
     settings = described.get("Environment", {}).get("Variables", {})
-    sources = Sources.configured(lambda name: str(settings.get(name, "")))
+    origins = Origins.configured(lambda name: str(settings.get(name, "")))
     _, _, _, region, account, *_ = str(described["FunctionArn"]).split(":")
-    return DeployedRecorder(account, region, _retention_ms(outputs, described), sources)
+    return DeployedRecorder(account, region, _retention_ms(outputs, described), origins)
 
 
 def retention_ms(outputs: Mapping[str, str]) -> int:

@@ -116,7 +116,7 @@ def _taking_in(outputs: Mapping[str, str]) -> dict[str, Any]:
         tables_of(outputs),
         outputs["FailureBucket"],
         retention_ms=recorder.retention_ms,
-        sources=recorder.sources,
+        origins=recorder.origins,
         most_notes=None,
     )
     objects = S3LogObjects(lambda: s3)

@@ -144,8 +144,8 @@ def _keys_of(request_id: str, outputs: Mapping[str, str]) -> list[str]:
     from bedrock_meter.invocations.doubt import ANY
 
     recorder = recorder_of(outputs)
-    accounts = sorted({recorder.account, *recorder.sources.accounts} - {ANY})
-    regions = sorted({recorder.region, *recorder.sources.regions} - {ANY})
+    accounts = sorted({recorder.account, *recorder.origins.accounts} - {ANY})
+    regions = sorted({recorder.region, *recorder.origins.regions} - {ANY})
     return [f"{account}#{region}#{request_id}" for account in accounts for region in regions]
 
 

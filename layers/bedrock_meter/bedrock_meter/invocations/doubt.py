@@ -56,7 +56,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class Origins:
     """Which records a stack believes.
 
     Attributes:
@@ -72,7 +72,7 @@ class Sources:
     most_tokens: int
 
     @classmethod
-    def configured(cls, setting: Callable[[str], str]) -> "Sources":
+    def configured(cls, setting: Callable[[str], str]) -> "Origins":
         """Read them from a function's settings.
 
         Args:
@@ -120,5 +120,5 @@ def _holds(names: frozenset[str], name: str) -> bool:
     return name in names or ANY in names
 
 
-EVERYTHING = Sources(frozenset({ANY}), frozenset({ANY}), frozenset({ANY}), MAXIMUM_COUNT)
+EVERYTHING = Origins(frozenset({ANY}), frozenset({ANY}), frozenset({ANY}), MAXIMUM_COUNT)
 """Believes whatever is readable: for who has no stack to ask."""

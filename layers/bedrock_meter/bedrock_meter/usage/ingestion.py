@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from bedrock_meter.errors import DeliverAgain, OutOfTime, UnreadablePayload
 from bedrock_meter.invocations.admission import inadmissible
-from bedrock_meter.invocations.doubt import EVERYTHING, Origin, Sources
+from bedrock_meter.invocations.doubt import EVERYTHING, Origin, Origins
 from bedrock_meter.invocations.objects import LogObject
 from bedrock_meter.invocations.parser import LogLine, decode_subscription, probe_of, read, reject, reject_payload
 from bedrock_meter.invocations.quarantine import Overflow, Reason, Rejected
@@ -158,7 +158,7 @@ class Ingestion:
         *,
         retention_ms: int,
         clock: Callable[[], int],
-        sources: Sources = EVERYTHING,
+        origins: Origins = EVERYTHING,
         probes: Probes | None = None,
         most_notes: int | None = MAXIMUM_NOTES,
     ) -> None:
@@ -169,14 +169,14 @@ class Ingestion:
             quarantine: Notes the rest.
             retention_ms: How long ledger entries are kept.
             clock: Current time in milliseconds.
-            sources: Which records are believed.
+            origins: Which records are believed.
             probes: Notes test lines.
             most_notes: Rejected lines of a delivery that get a note each; None = all, for whoever has the time.
         """
         self._recorder = recorder
         self._quarantine = quarantine
         self._probes = probes
-        self._sources = sources
+        self._origins = origins
         self._most_notes = most_notes
         self._retention_ms = retention_ms
         self._clock = clock
@@ -203,7 +203,7 @@ class Ingestion:
             return
         if batch.control:  # it only probes whether we can be reached
             return
-        origin = self._sources.of_delivery(batch.owner, batch.log_stream)
+        origin = self._origins.of_delivery(batch.owner, batch.log_stream)
         found = _Sorted()
         for line in batch.lines:
             self._sort(line, origin, found, report, now_ms)
@@ -232,7 +232,7 @@ class Ingestion:
         now_ms = self._clock()
         report.lines = after
         notes = self._notes(report, now_ms, remaining_ms)
-        origin = self._sources.of_object(source.location.log_stream)
+        origin = self._origins.of_object(source.location.log_stream)
         found = _Sorted()
         try:
             for line in source.lines(after):

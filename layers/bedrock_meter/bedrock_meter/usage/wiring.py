@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bedrock_meter import clock
-from bedrock_meter.invocations.doubt import EVERYTHING, Sources
+from bedrock_meter.invocations.doubt import EVERYTHING, Origins
 from bedrock_meter.pricing.wiring import rater_for
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.announcements import DynamoDBAnnouncer
@@ -35,7 +35,7 @@ def ingestion(
     bucket: str,
     *,
     retention_ms: int,
-    sources: Sources = EVERYTHING,
+    origins: Origins = EVERYTHING,
     tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = clock.sleep_ms,
@@ -46,7 +46,7 @@ def ingestion(
     """Return what takes in deliveries of log records.
 
     ``s3`` makes the client when a record is rejected; ``rater`` is that of the price book unless one is given.
-    ``sources`` says which records are believed; whoever serves a stack takes them from its settings. ``tag_key`` is the
+    ``origins`` says which records are believed; whoever serves a stack takes them from its settings. ``tag_key`` is the
     tag by which Bedrock is asked for profiles without a mapping; empty asks nobody.
     """
     directory = DynamoDBDirectoryStore(dynamodb, tables)
@@ -67,7 +67,7 @@ def ingestion(
         S3Quarantine(s3, bucket),
         retention_ms=retention_ms,
         clock=now,
-        sources=sources,
+        origins=origins,
         probes=probes,
         most_notes=most_notes,
     )
@@ -81,7 +81,7 @@ def redrive(
     function: str,
     *,
     retention_ms: int,
-    sources: Sources = EVERYTHING,
+    origins: Origins = EVERYTHING,
     tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = clock.sleep_ms,
@@ -95,7 +95,7 @@ def redrive(
         tables,
         bucket,
         retention_ms=retention_ms,
-        sources=sources,
+        origins=origins,
         tag_key=tag_key,
         now=now,
         sleep_ms=sleep_ms,
@@ -114,12 +114,12 @@ def object_intake(
     queue_url: str,
     *,
     retention_ms: int,
-    sources: Sources = EVERYTHING,
+    origins: Origins = EVERYTHING,
     tag_key: str = "",
     now: Callable[[], int] = clock.now_ms,
 ) -> ObjectIntake:
     """Return what takes in objects of the log; ``bucket`` is the failure store, ``queue_url`` tells of the objects."""
     taking_in = ingestion(
-        dynamodb, s3, tables, bucket, retention_ms=retention_ms, sources=sources, tag_key=tag_key, now=now
+        dynamodb, s3, tables, bucket, retention_ms=retention_ms, origins=origins, tag_key=tag_key, now=now
     )
     return ObjectIntake(S3LogObjects(s3), taking_in, SQSLater(sqs, queue_url))
