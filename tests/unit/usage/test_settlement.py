@@ -15,7 +15,7 @@ from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
 from bedrock_meter.usage.packing import MAXIMUM_ITEMS, Writes, pack, writes_of
-from bedrock_meter.usage.recorder import Recorded, Refused
+from bedrock_meter.usage.recorder import LAYOUT_KNOWN_FOR_MS, Recorded, Refused
 from bedrock_meter.usage.settlement import Settlements
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.records import NOW_MS, invocation, limit
@@ -276,3 +276,27 @@ def test_a_recorder_learns_of_the_mark_from_a_refusal() -> None:
     bench.tables.change_gauge("acme", layout=layout)
     bench.record(invocation("r2"))
     assert bench.announced.unreserved == [("acme", "none")]
+
+
+def test_a_tenant_that_reserves_no_longer_is_not_announced_by_what_was_believed_an_hour_ago() -> None:
+    bench = reserving_all()
+    bench.record(call("r1", bench.reserve()))
+    layout = plan_change(bench.tables.gauges["acme"].layout, [], reserves=False).next
+    bench.tables.change_gauge("acme", layout=layout)
+    bench.now_ms += 3_600_000
+    bench.record(invocation("r2"))
+    assert bench.announced.unreserved == []
+
+
+def test_a_layout_that_each_commit_proves_is_not_read_again() -> None:
+    bench = reserving_all()
+    reads: list[list[str]] = []
+    heads = bench.store.heads
+    bench.store.heads = lambda tenants: (reads.append(list(tenants)), heads(tenants))[1]  # type: ignore[method-assign]
+    for number in range(5):
+        bench.record(call(f"r{number}", bench.reserve()), invocation(f"g{number}", profile="globexprofile1"))
+        bench.now_ms += LAYOUT_KNOWN_FOR_MS - 1
+    assert reads == [["acme", "globex"]]
+    bench.now_ms += 1
+    bench.record(call("r5", bench.reserve()), invocation("g5", profile="globexprofile1"))
+    assert reads[1:] == [["acme"]], "what only counts is proven by the write itself"

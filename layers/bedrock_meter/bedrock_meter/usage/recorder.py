@@ -38,6 +38,9 @@ as long as with 25 ms and 2 s, for as many conflicts. Shorter ones cost conflict
 LAST_CALL_MS = 1_500
 """Time kept back to report and return; an invocation that is killed reports nothing."""
 
+LAYOUT_KNOWN_FOR_MS = 60_000
+"""For how long it is believed, without a write that proves it, that a tenant reserves every call."""
+
 MAXIMUM_CONTRADICTIONS = 20
 
 
@@ -193,6 +196,7 @@ class Recorder:
         self._sleep_ms = sleep_ms
         self._uniform = uniform
         self._layouts: dict[str, Layout] = {}
+        self._seen_ms: dict[str, int] = {}
         self._settlements = NO_SETTLEMENTS
 
     def record(self, invocations: Sequence[Invocation], report: Recorded, remaining_ms: Callable[[], int]) -> None:
@@ -250,13 +254,28 @@ class Recorder:
         return [replace(change, entry=change.entry.rated(self._rater)) for change in changes.values()]
 
     def _load_layouts(self, tenants: set[str]) -> None:
-        unknown = tenants - self._layouts.keys() - {UNATTRIBUTED}
-        if not unknown:
+        """Read the layouts that are not known, and those that may announce what is no longer true.
+
+        Any other needs no age: nothing is written by it unless it is still the tenant's. What is announced is announced
+        before that is known.
+        """
+        now_ms = self._clock()
+        asked = {tenant for tenant in tenants - {UNATTRIBUTED} if not self._is_known(tenant, now_ms)}
+        if not asked:
             return
-        heads = self._store.heads(sorted(unknown))
-        for tenant in unknown:
+        heads = self._store.heads(sorted(asked))
+        for tenant in asked:
             head = heads.get(tenant)
-            self._layouts[tenant] = head.layout if head is not None else NO_LIMITS
+            self._see(tenant, head.layout if head is not None else NO_LIMITS, now_ms)
+
+    def _is_known(self, tenant: str, now_ms: int) -> bool:
+        layout = self._layouts.get(tenant)
+        if layout is None:
+            return False
+        return not layout.reserves or 0 <= now_ms - self._seen_ms[tenant] < LAYOUT_KNOWN_FOR_MS
+
+    def _see(self, tenant: str, layout: Layout, now_ms: int) -> None:
+        self._layouts[tenant], self._seen_ms[tenant] = layout, now_ms
 
     def _next(self, queue: deque[Chunk], remaining_ms: Callable[[], int]) -> Chunk:
         """Take the first chunk that may be sent, waiting for the earliest if none may."""
@@ -281,6 +300,7 @@ class Recorder:
         writes = writes_of(chunk, self._layouts, now_ms, self._settlements)
         refused = self._store.commit(writes)
         if refused is None:
+            self._seen_ms |= dict.fromkeys(writes.gauges, now_ms)
             report.settled += len(writes.settled)
             for reservation in writes.settled:
                 self._settlements.learn((reservation.tenant, reservation.id), reservation.closed("settled"))
@@ -346,10 +366,10 @@ class Recorder:
         """Take in a gauge's head; False if the tenant has to wait."""
         if head is None:
             self._store.create_gauge(tenant)
-            self._layouts[tenant] = NO_LIMITS
+            self._see(tenant, NO_LIMITS, self._clock())
             return True
         known = self._layouts.get(tenant)
-        self._layouts[tenant] = head.layout
+        self._see(tenant, head.layout, self._clock())
         if head.lease is not None:
             if head.lease.is_held(self._clock()):
                 return False
