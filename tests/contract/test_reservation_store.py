@@ -204,7 +204,7 @@ def test_a_change_of_what_is_not_there_any_more_shows_what_is(stores: Stores) ->
     one = hold.reservation
     stores.reservations.hold(hold)
     stores.reservations.put(one)
-    released = one.closed("released")
+    released = one.released()
     assert stores.reservations.change(one, released, NOW_MS) == released
     assert stores.reservations.change(one, one.shrunk(Estimate(input_tokens=1), 0), NOW_MS) == released
     assert stores.reservations.change(replace(one, id="9" * 32), released, NOW_MS) is None
@@ -216,7 +216,7 @@ def test_an_expired_one_moves_nothing(stores: Stores) -> None:
     one = hold.reservation
     stores.reservations.hold(hold)
     stores.reservations.put(one)
-    assert stores.reservations.change(one, one.closed("released"), one.expires_ms) == one.closed("released")
+    assert stores.reservations.change(one, one.released(), one.expires_ms) == one.released()
     assert reserved(stores) == [300, 1]
 
 
@@ -248,7 +248,7 @@ def test_a_record_settles_in_the_transaction_that_counts_it(stores: Stores) -> N
     writes = recorded(stores, 1, one)
     assert (writes.items, len(writes.settled)) == (4, 1)
     assert stores.recording.commit(writes) is None
-    assert stores.reservations.find("acme", one.id) == one.closed("settled")
+    assert stores.reservations.find("acme", one.id) == one.settled(writes.changes[0].entry.key)
     gauge = stores.gauge("acme")
     assert [(reading.used, reading.reserved) for reading in read(gauge, NOW_MS)] == [(15, 0), (1, 0)]
     assert (gauge.holds["c0"], gauge.holds["c1"]) == (315, 2)

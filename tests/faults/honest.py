@@ -75,8 +75,8 @@ class Prices:
             call.tier or "default",
         )
         if model == CANVAS and call.images is None:
-            return Rated(None, "steady")
-        return Rated(price(model, routing, call.profile, used), "steady")
+            return Rated(None, "steady", counts_tokens=False)
+        return Rated(price(model, routing, call.profile, used), "steady", counts_tokens=model != CANVAS)
 
 
 @dataclass(frozen=True)

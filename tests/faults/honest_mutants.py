@@ -110,7 +110,7 @@ def _an_error_record_releases() -> Iterator[None]:
             identity = named_in(one.metadata) if one.error_code is not None else ""
             held = store.find("acme", identity) if identity else None
             if held is not None and held.is_open(one.event_ms):
-                store.change(held, held.closed("released"), one.event_ms)
+                store.change(held, held.released(), one.event_ms)
 
     with patch.object(Recorder, "record", and_release):
         yield

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 from msgspec.structs import replace
 
 from bedrock_meter.invocations.identifiers import RESERVATION_KEY
@@ -10,6 +11,7 @@ from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.overuse import SPARE_TOKENS
 from bedrock_meter.limits.reservations import KEPT_MS, Reservation, named_in
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.tenants.attribution import Attribution
@@ -300,3 +302,130 @@ def test_a_layout_that_each_commit_proves_is_not_read_again() -> None:
     bench.now_ms += 1
     bench.record(call("r5", bench.reserve()), invocation("g5", profile="globexprofile1"))
     assert reads[1:] == [["acme"]], "what only counts is proven by the write itself"
+
+
+IMAGE, RERANK, TEXT, UNKNOWN = "i.painter", "q.ranker", "a.model", "-"
+EMBEDDED = TokenCounts(12)
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "images", "settles"),
+    [
+        (TEXT, TokenCounts(10, 5), None, True),
+        (TEXT, EMBEDDED, None, True),
+        (TEXT, NO_TOKENS, None, False),
+        (TEXT, NO_TOKENS, 0, False),
+        (IMAGE, NO_TOKENS, 1, True),
+        (IMAGE, NO_TOKENS, 0, True),
+        (IMAGE, NO_TOKENS, None, True),
+        (RERANK, NO_TOKENS, None, True),
+        (UNKNOWN, NO_TOKENS, 2, True),
+        (UNKNOWN, NO_TOKENS, None, False),
+        (UNKNOWN, EMBEDDED, None, True),
+    ],
+)
+@pytest.mark.parametrize("twin", ["none", "before", "after", "same batch", "error before", "error after"])
+def test_what_bears_its_usage_settles_once_whenever_its_twin_comes(
+    model: str, tokens: TokenCounts, images: int | None, settles: bool, twin: str
+) -> None:
+    bench = Reserving()
+    bench.model = model
+    one = bench.reserve()
+    bench.reserve(40)
+    record = replace(call("r1", one, tokens=tokens), images=images)
+    other = call("r1", one, tokens=NO_TOKENS)
+    if "error" in twin:
+        other = call("r1", one, error_code="ModelErrorException")
+    batches = {
+        "none": [[record]],
+        "before": [[other], [record]],
+        "after": [[record], [other]],
+        "same batch": [[other, record]],
+        "error before": [[other], [record]],
+        "error after": [[record], [other]],
+    }[twin]
+    settled = [bench.record(*batch).settled for batch in batches]
+    assert sum(settled) == int(settles)
+    assert (bench.status(one), bench.reserved()[1]) == ("settled" if settles else "open", 2 - settles)
+    assert bench.tables.reservations["acme", one.id].settled_by == (record.call_id if settles else "")
+    bench.recorder = bench.fresh()
+    assert sum(bench.record(*batch).settled for batch in batches) == 0, "a redelivery settles nothing more"
+
+
+def test_a_text_call_whose_twin_brings_the_counts_settles_with_the_counts() -> None:
+    bench = Reserving()
+    one = bench.reserve()
+    assert bench.record(call("r1", one, tokens=NO_TOKENS)).settled == 0
+    bench.now_ms += 60_000
+    assert bench.record(call("r1", one, tokens=TokenCounts(60, 20))).settled == 1
+    assert (bench.reserved(), bench.used("acme")) == ([0, 0], [80, 1])
+
+
+def test_a_second_call_under_one_id_is_reused_and_the_first_ones_records_are_not() -> None:
+    bench = reserving_all()
+    one = bench.reserve()
+    bench.record(call("r1", one, tokens=NO_TOKENS))
+    bench.record(call("r1", one))
+    bench.record(call("r1", one))
+    bench.record(call("r1", one, tokens=TokenCounts(50, 50)))
+    bench.recorder = bench.fresh()
+    bench.record(call("r1", one))
+    assert bench.announced.unreserved == []
+    bench.record(call("r2", one, tokens=NO_TOKENS), call("r3", one, error_code="ThrottlingException"))
+    assert bench.announced.unreserved == [], "neither has any usage yet"
+    bench.record(call("r2", one))
+    bench.record(call("r3", one))
+    assert uncovered(bench) == {"r2": "reused", "r3": "reused"}
+    assert bench.tables.reservations["acme", one.id].settled_by == call("r1", one).call_id
+
+
+def uncovered(bench: Reserving) -> dict[str, str]:
+    """Why, by request."""
+    return {key.rpartition("#")[2]: one.reason for key, one in bench.announced.uncovered}
+
+
+@pytest.mark.parametrize("batches", [[1, 1, 1], [2, 1], [1, 2], [3]])
+def test_all_but_one_call_of_an_id_are_reused_however_they_arrive(batches: list[int]) -> None:
+    bench = reserving_all()
+    one = bench.reserve()
+    waiting = [call(f"r{number}", one) for number in range(sum(batches))]
+    for size in batches:
+        batch, waiting = waiting[:size], waiting[size:]
+        bench.record(*batch)
+        bench.record(*batch)
+    assert uncovered(bench) == {"r1": "reused", "r2": "reused"}
+    assert bench.reserved() == [0, 0]
+
+
+def used_far_above(bench: Reserving, tokens: int) -> list[tuple[str, int, int]]:
+    bench.record(call("r1", bench.reserve(1_000), tokens=TokenCounts(tokens)))
+    found = [one.overuse for _, one in bench.announced.uncovered if one.reason == "above" and one.overuse is not None]
+    return [(one.limit.name, one.held, one.used) for one in found]
+
+
+@pytest.mark.parametrize("tokens", [1, 1_000, 2_000, 1_000 + SPARE_TOKENS])
+def test_what_was_held_and_some_more_is_not_announced(tokens: int) -> None:
+    assert used_far_above(reserving_all(), tokens) == []
+
+
+@pytest.mark.parametrize("tokens", [1_001 + SPARE_TOKENS, 1_000_000])
+def test_usage_far_above_what_was_held_is_announced_with_how_far(tokens: int) -> None:
+    assert used_far_above(reserving_all(), tokens) == [("total_tokens-1h", 1_000, tokens)]
+
+
+def test_what_was_shrunk_to_less_than_was_used_is_announced() -> None:
+    bench = reserving_all()
+    one = bench.reserve(900)
+    bench.reservations.shrink("acme", one.id, {"input_tokens": 1, "output_tokens": 0})
+    bench.record(call("r1", one, tokens=TokenCounts(5_000)))
+    (found,) = bench.announced.uncovered
+    assert (found[1].reason, found[1].overuse and found[1].overuse.held) == ("above", 1)
+
+
+def test_a_twin_that_raises_a_call_far_above_is_announced() -> None:
+    bench = reserving_all()
+    one = bench.reserve(900)
+    bench.record(call("r1", one, tokens=TokenCounts(5)))
+    assert bench.announced.unreserved == []
+    bench.record(call("r1", one, tokens=TokenCounts(5_000)))
+    assert uncovered(bench) == {"r1": "above"}

@@ -72,6 +72,7 @@ class Reservation:
         through: Id or ARN of the tenant's profile that the call goes through; empty = none.
         key: The caller's own name of it; empty = none.
         created_ms: When it was made.
+        settled_by: The call that settled it, ``account#region#requestId``; empty = none did.
     """
 
     tenant: str
@@ -87,6 +88,7 @@ class Reservation:
     through: str = ""
     key: str = ""
     created_ms: int = 0
+    settled_by: str = ""
 
     def is_open(self, now_ms: int) -> bool:
         """Whether it still holds something."""
@@ -122,9 +124,13 @@ class Reservation:
             return self
         return replace(self, held=held, expires_ms=expires_ms, generation=self.generation + 1)
 
-    def closed(self, status: Status) -> "Reservation":
-        """Return it settled or released."""
-        return replace(self, status=status, generation=self.generation + 1)
+    def released(self) -> "Reservation":
+        """Return it given back."""
+        return replace(self, status="released", generation=self.generation + 1)
+
+    def settled(self, call: str) -> "Reservation":
+        """Return it settled by a call."""
+        return replace(self, status="settled", settled_by=call, generation=self.generation + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,7 +275,7 @@ class Reservations:
         """
 
         def released(held: Reservation, now_ms: int) -> Reservation:
-            return held.closed("released") if held.is_open(now_ms) else held
+            return held.released() if held.is_open(now_ms) else held
 
         return self._change(tenant, identity, known, released)
 

@@ -138,7 +138,7 @@ class CachedDirectory:
         if not invocations:
             return []
         model_ids, principals = {one.model_id for one in invocations}, {one.principal for one in invocations}
-        moment = _Moment(now_ms, max(now_ms, max(one.event_ms for one in invocations)))
+        moment = _Moment(now_ms, max(now_ms, *(one.event_ms for one in invocations)))
         claimed = [self._claimed_tenant(one) for one in invocations]
         while self._learn(model_ids, principals, {tenant for tenant in claimed if tenant}, moment):
             claimed = [self._claimed_tenant(one) for one in invocations]

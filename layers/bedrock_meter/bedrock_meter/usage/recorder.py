@@ -27,7 +27,14 @@ from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import Change, LedgerEntry, Rater, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, pack, writes_of
-from bedrock_meter.usage.settlement import NO_SETTLEMENTS, ReservationKey, Settlements, named_by
+from bedrock_meter.usage.settlement import (
+    NO_SETTLEMENTS,
+    ReservationKey,
+    Settlement,
+    Settlements,
+    Uncovered,
+    named_by,
+)
 
 BACKOFF_BASE_MS = 10
 BACKOFF_CAP_MS = 1_000
@@ -121,7 +128,7 @@ class Announcer(Protocol):
     def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         """Say that a model is used, through a profile, and has no price."""
 
-    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+    def announce_unreserved(self, entry: LedgerEntry, uncovered: Uncovered, now_ms: int) -> bool:
         """Say that a tenant which reserves every call has used something that nothing was reserved for."""
 
 
@@ -251,7 +258,7 @@ class Recorder:
                 if known is None
                 else Change(known.entry.joined(entry), None, known.records + 1, known.reservation or entry.reservation)
             )
-        return [replace(change, entry=change.entry.rated(self._rater)) for change in changes.values()]
+        return [change.rated(self._rater) for change in changes.values()]
 
     def _load_layouts(self, tenants: set[str]) -> None:
         """Read the layouts that are not known, and those that may announce what is no longer true.
@@ -293,8 +300,9 @@ class Recorder:
 
     def _send(self, chunk: Chunk, report: Recorded) -> Refused | None:
         now_ms = self._clock()
+        settled = self._settlements.of_all(chunk.changes, now_ms)
         for change in chunk.changes:
-            if not self._is_announced(change, now_ms):
+            if not self._is_announced(change, settled, now_ms):
                 return Refused(busy=frozenset({change.entry.tenant}))
         report.transactions += 1
         writes = writes_of(chunk, self._layouts, now_ms, self._settlements)
@@ -302,23 +310,22 @@ class Recorder:
         if refused is None:
             self._seen_ms |= dict.fromkeys(writes.gauges, now_ms)
             report.settled += len(writes.settled)
-            for reservation in writes.settled:
-                self._settlements.learn((reservation.tenant, reservation.id), reservation.closed("settled"))
+            for one in writes.settled:
+                self._settlements.learn((one.before.tenant, one.before.id), one.after)
             for change in chunk.changes:
                 report.committed(change)
         return refused
 
-    def _is_announced(self, change: Change, now_ms: int) -> bool:
+    def _is_announced(self, change: Change, settled: Sequence[Settlement], now_ms: int) -> bool:
         """Say what the change brings without tenant, price or reservation; False if the announcer is busy."""
         entry, sums = change.entry, change.sums
         if entry.tenant == UNATTRIBUTED and sums.requests and not self._announcer.announce(entry, now_ms):
             return False
         if sums.unpriced > 0 and not self._announcer.announce_unpriced(entry, now_ms):
             return False
-        if not self._layouts.get(entry.tenant, NO_LIMITS).reserves:
-            return True
-        reason = self._settlements.uncovered(change, now_ms)
-        return not reason or self._announcer.announce_unreserved(entry, reason, now_ms)
+        layout = self._layouts.get(entry.tenant, NO_LIMITS)
+        uncovered = self._settlements.uncovered(change, layout, settled, now_ms) if layout.reserves else None
+        return uncovered is None or self._announcer.announce_unreserved(entry, uncovered, now_ms)
 
     def _after_refusal(self, chunk: Chunk, refused: Refused, report: Recorded) -> list[Chunk]:
         """Turn what the refusal showed into the chunks that are still to be sent."""
