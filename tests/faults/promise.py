@@ -193,7 +193,7 @@ class Promise:
         for (tenant, sort_key), item in world.rows("quotas").items():
             if tenant == "acme" and sort_key.startswith("RESERVATION#") and item["status"]["S"] == "open":
                 bucket = -(-(number(item, "expires_ms") + 30_000) // 300_000)
-                for key, amount in held_of(item).items():
+                for key, amount in {"n": 1, **held_of(item)}.items():
                     open_holds[f"{key} {bucket}"] += amount
         if not self.market.is_faulty:
             self._compare(gauge, open_holds)
