@@ -164,8 +164,8 @@ def _late(world: World) -> Iterator[str]:
         if write.table == "quotas" and write.key[1] == "GAUGE" and write.before and write.after:
             for name in write.before.keys() - write.after.keys():
                 if name.endswith("+"):
-                    start = datetime.fromtimestamp(int(name[1:-1], 36) * QUARTER_MS / 1000, UTC)
-                    left[write.key[0], start.strftime("%Y-%m-%dT%H:%M:%S.000Z")] += int(write.before[name]["N"])
+                    began = datetime.fromtimestamp(int(name[1:-1], 36) * QUARTER_MS / 1000, UTC)
+                    left[write.key[0], began.strftime("%Y-%m-%dT%H:%M:%S.000Z")] += int(write.before[name]["N"])
     for kind, detail in {detail["event_id"]: (kind, detail) for kind, detail in world.accepted}.values():
         if kind == "Usage Adjusted":
             by = detail["adjusted_by"]

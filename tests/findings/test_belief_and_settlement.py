@@ -85,7 +85,7 @@ def reserve(stack: Findings, key: str, **more: object) -> str:
 def test_a_recorder_that_was_idle_for_an_hour_knows_the_first_principal(stack: Findings) -> None:
     """E7. It was warm before anybody mapped a principal; an hour is more than the minute that is documented."""
     stack.tenant("acme", {"timezone": "UTC", "limits": [CALLS]})
-    by_role = {
+    by_role: dict[str, Any] = {
         "modelId": "amazon.nova-lite-v1:0",
         "identity": {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/app/session"},
     }
@@ -161,7 +161,7 @@ def test_a_lease_is_not_held_for_ever(stack: Findings) -> None:
     """M3. Renewed each half hour: other users of the tenant would never get what it holds."""
     tenant(stack, CALLS)
     lease = reserve(stack, "k1", kind="lease", ttl_seconds=HOUR_S)
-    renewed = 0
+    renewed, status, said = 0, 0, {}
     for _ in range(100):
         stack.later(HOUR_S / 2)
         body = {"usage": {"requests": 1}, "extend_seconds": HOUR_S}

@@ -1,6 +1,7 @@
 """Which record settles which reservation, through the recorder."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import pytest
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
 from bedrock_meter.usage.packing import MAXIMUM_ITEMS, Writes, pack, writes_of
-from bedrock_meter.usage.recorder import LAYOUT_KNOWN_FOR_MS, Recorded, Refused
+from bedrock_meter.usage.recorder import LAYOUT_KNOWN_FOR_MS, GaugeHead, Recorded, Refused
 from bedrock_meter.usage.settlement import Settlements
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.records import NOW_MS, invocation, limit
@@ -294,7 +295,12 @@ def test_a_layout_that_each_commit_proves_is_not_read_again() -> None:
     bench = reserving_all()
     reads: list[list[str]] = []
     heads = bench.store.heads
-    bench.store.heads = lambda tenants: (reads.append(list(tenants)), heads(tenants))[1]  # type: ignore[method-assign]
+
+    def counted(tenants: Iterable[str]) -> dict[str, GaugeHead]:
+        reads.append(list(tenants))
+        return heads(reads[-1])
+
+    bench.store.heads = counted  # type: ignore[method-assign]
     for number in range(5):
         bench.record(call(f"r{number}", bench.reserve()), invocation(f"g{number}", profile="globexprofile1"))
         bench.now_ms += LAYOUT_KNOWN_FOR_MS - 1
