@@ -161,7 +161,8 @@ def test_a_lease_is_not_held_for_ever(stack: Findings) -> None:
     """M3. Renewed each half hour: other users of the tenant would never get what it holds."""
     tenant(stack, CALLS)
     lease = reserve(stack, "k1", kind="lease", ttl_seconds=HOUR_S)
-    renewed, status, said = 0, 0, {}
+    renewed, status = 0, 0
+    said: Any = None
     for _ in range(100):
         stack.later(HOUR_S / 2)
         body = {"usage": {"requests": 1}, "extend_seconds": HOUR_S}
