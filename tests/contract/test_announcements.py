@@ -19,6 +19,7 @@ from bedrock_meter.storage.keys import outbox_sort_key
 from bedrock_meter.storage.outboxes import DynamoDBOutboxStore
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import LedgerEntry, entry_for
+from bedrock_meter.usage.settlement import Uncovered
 from tests.doubles.memory import MemoryBus
 from tests.doubles.records import NOW_MS, invocation, limit
 
@@ -77,7 +78,7 @@ def unpriced(profile: str = "acmeprofile1", model: str = "a.new", tenant: str = 
 def test_usage_without_a_reservation_is_announced_once_a_day_and_tenant(scene: Scene) -> None:
     for announcer in (scene.announcer(), scene.announcer()):
         for one in (unpriced(), unpriced("acmeprofile2", "b.new"), unpriced(tenant="globex")):
-            assert announcer.announce_unreserved(one, "none", NOW_MS)
+            assert announcer.announce_unreserved(one, Uncovered("none"), NOW_MS)
     assert scene.sweep().published == 2
     assert scene.sweep().published == 0
     assert {event.detail_type for event in scene.bus.received} == {"Unreserved Usage Detected"}

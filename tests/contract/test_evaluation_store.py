@@ -1,6 +1,7 @@
 """What every evaluation store promises, and the same of installation where DynamoDB could differ from the double."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.levels import LimitState
 from bedrock_meter.limits.limit import Layout
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.reservations import Reservation
+from bedrock_meter.storage.states import DynamoDBEvaluationStore
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
 from bedrock_meter.usage.packing import Chunk, writes_of
@@ -173,3 +176,43 @@ def test_the_largest_verdict_there_can_be_is_one_write(acme: Stores) -> None:
     assert save(acme, FIRST, TenantState(), *events, **late)
     assert len(load(acme).pending) == len(events)
     assert acme.gauge("acme").buckets == {"0abd": 2}
+
+
+class Counting:
+    """A client that counts what it is made to read."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.read = 0
+        self.sent: set[str] = set()
+
+    def query(self, **request: Any) -> Any:
+        self.sent.add("query")
+        answer = self._client.query(**request)
+        self.read += answer["ScannedCount"] if "ScannedCount" in answer else len(answer["Items"])
+        return answer
+
+    def batch_get_item(self, **request: Any) -> Any:
+        self.sent.add("batch_get_item")
+        self.read += sum(len(asked["Keys"]) for asked in request["RequestItems"].values())
+        return self._client.batch_get_item(**request)
+
+
+def test_looking_through_all_gauges_reads_no_reservation_open_or_over(stores: Stores) -> None:
+    if stores.client is None:
+        pytest.skip("what is read is counted in requests to DynamoDB")
+
+    def look() -> int:
+        client = Counting(stores.client)
+        found = [one for number in range(60) for one in DynamoDBEvaluationStore(client, stores.tables).part(number, 60)]
+        assert {gauge.tenant for gauge, _ in found} == {f"tenant{number}" for number in range(5)}
+        assert client.sent == {"query", "batch_get_item"}
+        return client.read
+
+    for number in range(5):
+        stores.recording.create_gauge(f"tenant{number}")
+    before = look()
+    for number in range(60):
+        one = Reservation("tenant1", f"{number:032x}", (), NOW_MS, status="settled" if number % 2 else "open")
+        assert stores.reservations.put(one) is None
+    assert look() == before == 5 + 2 * 5, "the names, then gauge and state of each"

@@ -8,7 +8,7 @@ from bedrock_meter.limits.destination import Called
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.holding import Hold
-from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, held_name, passed
+from bedrock_meter.limits.holds import EXPIRY_BUCKET_MS, OPEN_CHARGE, held_name, passed
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import Reservation, admitting_charges, charged_for, decide, held_for
@@ -53,7 +53,7 @@ def test_a_hold_is_reserved_and_charged_and_shows_the_gauge(stores: Stores) -> N
     assert reserved(stores) == [300, 1]
     held = stores.gauge("acme")
     assert (held.holds["c0"], held.holds["c1"], held.rev) == (300, 1, gauge.rev)
-    assert len(held.holds) == 4
+    assert len(held.holds) == 5
 
 
 def test_a_hold_is_refused_above_any_ceiling_and_shows_the_gauge(stores: Stores) -> None:
@@ -85,11 +85,14 @@ def test_a_hold_is_refused_under_another_suspension(stores: Stores) -> None:
     assert reserved(stores) == [300, 1]
 
 
-def test_a_tenant_without_limits_holds_nothing(stores: Stores) -> None:
+def test_a_tenant_without_limits_holds_the_number_of_its_reservations(stores: Stores) -> None:
     stores.recording.create_gauge("acme")
-    gauge = stores.gauge("acme")
-    hold = Hold(Reservation("acme", "1" * 32, (), NOW_MS + 1), 0, {}, {}, ())
-    assert stores.reservations.hold(hold) == (True, gauge)
+    one = Reservation("acme", "1" * 32, (), NOW_MS + 1)
+    hold = Hold(one, 0, {OPEN_CHARGE: 1}, {OPEN_CHARGE: 1}, ())
+    for number in (1, 2):
+        assert stores.reservations.hold(hold) == (True, stores.gauge("acme"))
+        assert stores.gauge("acme").holds == {**dict.fromkeys(one.holds, number), OPEN_CHARGE: number}
+    assert not stores.reservations.hold(hold)[0]
 
 
 def test_a_tenant_that_is_not_there_has_no_gauge(stores: Stores) -> None:
@@ -102,7 +105,7 @@ def test_what_has_passed_is_removed_with_the_next_hold(stores: Stores) -> None:
     stores.reservations.hold(hold_of(gauge, expires_ms=NOW_MS - 3 * EXPIRY_BUCKET_MS))
     gauge = stores.gauge("acme")
     hold = hold_of(gauge, 2)
-    assert len(hold.passed) == 2
+    assert len(hold.passed) == 3
     stores.reservations.hold(hold)
     assert sorted(stores.gauge("acme").holds) == sorted({**hold.reservation.holds, "c0": 0, "c1": 0})
 
@@ -125,12 +128,12 @@ def test_the_largest_hold_there_can_be_is_one_update(stores: Stores) -> None:
     hold = Hold(
         held,
         gauge.layout.version,
-        admitting_charges(gauge, decision),
-        charged_for(gauge.layout, estimate),
+        {**admitting_charges(gauge, decision), OPEN_CHARGE: 5},
+        {**charged_for(gauge.layout, estimate), OPEN_CHARGE: 1},
         passed(old, NOW_MS),
         Suspension(2, "x" * 200, 0, "y", 1, "z"),
     )
-    assert (len(hold.ceilings), len(hold.charges), len(held.holds), len(hold.passed)) == (36, 18, 18, 100)
+    assert (len(hold.ceilings), len(hold.charges), len(held.holds), len(hold.passed)) == (37, 19, 19, 100)
     suspended = Suspension(1, "x" * 200, 0, "y")
     assert stores.suspend("acme", suspended, None)
     assert stores.suspend("acme", hold.suspension or suspended, suspended)
@@ -204,7 +207,7 @@ def test_a_change_of_what_is_not_there_any_more_shows_what_is(stores: Stores) ->
     one = hold.reservation
     stores.reservations.hold(hold)
     stores.reservations.put(one)
-    released = one.closed("released")
+    released = one.released()
     assert stores.reservations.change(one, released, NOW_MS) == released
     assert stores.reservations.change(one, one.shrunk(Estimate(input_tokens=1), 0), NOW_MS) == released
     assert stores.reservations.change(replace(one, id="9" * 32), released, NOW_MS) is None
@@ -216,7 +219,7 @@ def test_an_expired_one_moves_nothing(stores: Stores) -> None:
     one = hold.reservation
     stores.reservations.hold(hold)
     stores.reservations.put(one)
-    assert stores.reservations.change(one, one.closed("released"), one.expires_ms) == one.closed("released")
+    assert stores.reservations.change(one, one.released(), one.expires_ms) == one.released()
     assert reserved(stores) == [300, 1]
 
 
@@ -248,7 +251,7 @@ def test_a_record_settles_in_the_transaction_that_counts_it(stores: Stores) -> N
     writes = recorded(stores, 1, one)
     assert (writes.items, len(writes.settled)) == (4, 1)
     assert stores.recording.commit(writes) is None
-    assert stores.reservations.find("acme", one.id) == one.closed("settled")
+    assert stores.reservations.find("acme", one.id) == one.settled(writes.changes[0].entry.key)
     gauge = stores.gauge("acme")
     assert [(reading.used, reading.reserved) for reading in read(gauge, NOW_MS)] == [(15, 0), (1, 0)]
     assert (gauge.holds["c0"], gauge.holds["c1"]) == (315, 2)

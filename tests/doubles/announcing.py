@@ -1,6 +1,7 @@
 """An announcer for whoever does not ask what is announced."""
 
 from bedrock_meter.usage.ledger import LedgerEntry
+from bedrock_meter.usage.settlement import Uncovered
 
 
 class Silent:
@@ -12,5 +13,5 @@ class Silent:
     def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         return True
 
-    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+    def announce_unreserved(self, entry: LedgerEntry, uncovered: Uncovered, now_ms: int) -> bool:
         return True

@@ -105,13 +105,13 @@ class MemoryRecordingStore:
                 heads[tenant] = GaugeHead(gauge.layout, gauge.lease)
         changed = {
             (one.tenant, one.id): self.tables.reservations.get((one.tenant, one.id))
-            for one in writes.settled
+            for one, _ in writes.settled
             if self.tables.reservations.get((one.tenant, one.id)) != one
         }
         if busy or held or heads or changed:
             return Refused(held, heads, frozenset(busy), changed)
-        for one in writes.settled:
-            self.tables.reservations[one.tenant, one.id] = one.closed("settled")
+        for _, one in writes.settled:
+            self.tables.reservations[one.tenant, one.id] = one
         for change in writes.changes:
             self.tables.ledger[change.entry.key] = change.entry
         for key, sums in writes.rollups.items():

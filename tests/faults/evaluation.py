@@ -123,5 +123,6 @@ class Evaluation:
 
     def _next_due_ms(self) -> int | None:
         """When the sweep has something to do next."""
-        items = self.world.rows("quotas").values()
-        return min((int(item["next_due_ms"]["N"]) for item in items if "next_due_ms" in item), default=None)
+        items = self.world.rows("quotas")
+        due = (item for (_, sort_key), item in items.items() if sort_key != "GAUGE" and "next_due_ms" in item)
+        return min((int(item["next_due_ms"]["N"]) for item in due), default=None)

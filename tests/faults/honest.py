@@ -16,11 +16,12 @@ from typing import Any
 
 from bedrock_meter.errors import Contended, ForeignProfile, UnknownCost
 from bedrock_meter.invocations.identifiers import RESERVATION_KEY
+from bedrock_meter.limits.answers import Answer
 from bedrock_meter.limits.destination import Called
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.reservations import Reservation
-from bedrock_meter.limits.reserving import Answer, Reservations
+from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
@@ -75,8 +76,8 @@ class Prices:
             call.tier or "default",
         )
         if model == CANVAS and call.images is None:
-            return Rated(None, "steady")
-        return Rated(price(model, routing, call.profile, used), "steady")
+            return Rated(None, "steady", counts_tokens=False)
+        return Rated(price(model, routing, call.profile, used), "steady", counts_tokens=model != CANVAS)
 
 
 @dataclass(frozen=True)

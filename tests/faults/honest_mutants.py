@@ -21,6 +21,7 @@ from bedrock_meter.pricing.models import base_model
 from bedrock_meter.pricing.rating import Call
 from bedrock_meter.storage.reservations import DynamoDBReservationStore
 from bedrock_meter.tenants import selection
+from bedrock_meter.usage.ledger import Change
 from bedrock_meter.usage.recorder import Recorder
 from tests.faults import killing
 from tests.faults.promise import watch
@@ -110,9 +111,20 @@ def _an_error_record_releases() -> Iterator[None]:
             identity = named_in(one.metadata) if one.error_code is not None else ""
             held = store.find("acme", identity) if identity else None
             if held is not None and held.is_open(one.event_ms):
-                store.change(held, held.closed("released"), one.event_ms)
+                store.change(held, held.released(), one.event_ms)
 
     with patch.object(Recorder, "record", and_release):
+        yield
+
+
+@contextmanager
+def _only_tokens_settle() -> Iterator[None]:
+    """A record without tokens is taken for an empty twin, whatever its model is billed by."""
+
+    def brings(change: Change) -> bool:
+        return bool(change.reservation and change.entry.error_code is None and change.entry.tokens.total)
+
+    with patch("bedrock_meter.usage.settlement._brings_usage", brings):
         yield
 
 
@@ -180,6 +192,7 @@ MUTANTS = (
     Design("an ARN is a model", patched=_an_arn_is_a_model),
     Design("slot reused", patched=_slot_reused),
     Design("an error record releases", patched=_an_error_record_releases),
+    Design("only tokens settle", patched=_only_tokens_settle),
     Design("seeded at now", patched=_seeded_at_now),
     Design("first that fits", patched=_first_that_fits),
     Design("what is read costs input", patched=_what_is_read_costs_input),

@@ -64,10 +64,10 @@ class Installed:
 
 
 def layout(item: Item) -> list[Installed]:
-    """Read the limits that a gauge holds."""
+    """Read the limits that a gauge holds; those that are only closing are a list at the end."""
     text = json.loads(item["limits"]["S"])
     found = []
-    for packed in text[1:]:
+    for packed in [one for one in text[1:] if not isinstance(one[0], list)]:
         slot, version, code, spelled, base, *rest = packed
         label, _, zone = spelled.partition(" ")
         rolling = label[:-1].isdigit()

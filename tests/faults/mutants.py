@@ -4,9 +4,12 @@ Each is a small change of the product, as small as the mistake is in real meters
 exactly; under the generic schedules each must die, and by what it does to the sums or to a consumer, not by a detail.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
+from unittest.mock import patch
 
 from botocore.exceptions import ClientError
 
@@ -15,6 +18,7 @@ from bedrock_meter.alerts.contracts import Event
 from bedrock_meter.alerts.evaluator import Evaluated, TenantState
 from bedrock_meter.alerts.sweep import Worklist
 from bedrock_meter.errors import DeliverAgain
+from bedrock_meter.limits import installation
 from bedrock_meter.limits.gauge import Gauge, Lease
 from bedrock_meter.limits.limit import LayoutChange, plan_change
 from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed_rows
@@ -332,6 +336,13 @@ def install_then_seed(store: Any, tenant: str, wanted: Any, *, clock: Any, new_i
     return _install(store, tenant, wanted, clock, new_id, seeds_first=False)
 
 
+@contextmanager
+def _late_goes_with_its_slot() -> Iterator[None]:
+    """A limit that goes takes its late buckets with it, reported or not."""
+    with patch.object(installation, "without_reported", lambda layout, buckets: replace(layout, closing=())):
+        yield
+
+
 MUTANTS = (
     Design("ADD only", ingestion=_recording(AddOnly)),
     Design("marker then ADD", ingestion=_recording(MarkerThenAdd)),
@@ -347,6 +358,7 @@ MUTANTS = (
     Design("old stream image overwrites a newer level", worklist=_old_images),
     Design("seed then install", install=seed_then_install),
     Design("install then seed", install=install_then_seed),
+    Design("late usage goes with its slot", patched=_late_goes_with_its_slot),
     Design("swallowed record error", swallows=True),
     Design("failed delivery deleted when it is read", redrive=_deletes_first),
     Design("a rise is judged by hints only", reviews=False),

@@ -31,7 +31,7 @@ def check(world: World, imbalances: list[str]) -> list[str]:
     found += _ledger(world)
     if not found:
         found += _rollups(world)
-        found += list(_gauges(world))
+        found += [*_gauges(world), *_late(world)]
         found += rated_anew(world)
     found += _quarantine(world)
     if world.waiting:
@@ -155,6 +155,25 @@ def _closed(world: World, tenant: str, installed: Installed, gauge: Item) -> Ite
             yield f"gauge: {tenant} {installed.meter} {installed.window.text} from {start} does not add up to {amount}"
         if removed[f"{name}+"] != adjusted[start]:
             yield f"events: {tenant} {installed.window.text} from {start} was adjusted by something else"
+
+
+def _late(world: World) -> Iterator[str]:
+    """Late usage that left a gauge, with whatever slot, was reported: by tenant and start of the closed window."""
+    left: dict[tuple[str, str], int] = defaultdict(int)
+    for write in world.double.trace:
+        if write.table == "quotas" and write.key[1] == "GAUGE" and write.before and write.after:
+            for name in write.before.keys() - write.after.keys():
+                if name.endswith("+"):
+                    began = datetime.fromtimestamp(int(name[1:-1], 36) * QUARTER_MS / 1000, UTC)
+                    left[write.key[0], began.strftime("%Y-%m-%dT%H:%M:%S.000Z")] += int(write.before[name]["N"])
+    for kind, detail in {detail["event_id"]: (kind, detail) for kind, detail in world.accepted}.values():
+        if kind == "Usage Adjusted":
+            by = detail["adjusted_by"]
+            amount = by if isinstance(by, int) else int(Decimal(by).scaleb(9))
+            left[detail["tenant"], detail["window_start"]] -= amount
+    for (tenant, start), amount in left.items():
+        if amount:
+            yield f"events: {amount} of late usage of {tenant} from {start} was never reported"
 
 
 def _gauges(world: World) -> Iterator[str]:

@@ -13,20 +13,20 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bedrock_meter.limits.gauge import read
 from bedrock_meter.storage.gauges import gauge_of
-from tests.faults.facts import UNKNOWN, counts, price
+from tests.faults.facts import CANVAS, UNKNOWN, counts, price
 from tests.faults.honest import Honest, Made
 from tests.faults.installed import Installed, layout
 from tests.faults.reservations import PRODUCT, Design
 from tests.faults.scheduler import Livelock
 from tests.faults.schedules import DAY_MS
 from tests.faults.table import Write
-from tests.faults.theorem import held_of, number, reserved, used
+from tests.faults.theorem import BLURRED_MS, held_of, number, reserved, used
 from tests.faults.values import Item
 from tests.faults.wire import isolate
 
@@ -74,6 +74,7 @@ class Promise:
     findings: list[str] = field(default_factory=list)
     closest: float = 0
     _recorded: dict[str, Made] = field(default_factory=dict)
+    _recorded_ms: dict[str, int] = field(default_factory=dict)
     _limits: dict[tuple[str, int], _Limit] = field(default_factory=dict)
     _settling: set[str] = field(default_factory=set)
     _gauge: Item | None = None
@@ -86,19 +87,20 @@ class Promise:
 
     def _observe(self, write: Write) -> None:
         if write.table == "ledger" and write.after is not None:
-            self._entry(write.after)
+            self._entry(write.after, write.at_ms)
         elif write.table == "quotas" and write.after is not None and write.key[0] == "acme":
             if write.key[1].startswith("RESERVATION#"):
                 self._reservation(write)
             elif write.key[1] == "GAUGE":
                 self._write(write)
 
-    def _entry(self, item: Item) -> None:
+    def _entry(self, item: Item, now_ms: int) -> None:
         request = item["pk"]["S"].rpartition("#")[2]
         made = self.market.made.get(request)
         if made is None or "error" in item:
             return
         self._recorded[request] = made
+        self._recorded_ms[request] = now_ms
         self._settling.add(made.reservation)
         cost = price(made.profile.model, made.profile.routing or "in-region", made.profile.id, made.used)
         if number(item, "cost_nano_usd") != (cost or 0):
@@ -109,6 +111,10 @@ class Promise:
         identity = write.key[1].removeprefix("RESERVATION#")
         if write.after["status"]["S"] == "settled" and identity not in self._settling:
             self.findings.append(f"settlement: {identity} was settled by no successful call")
+        if write.after["status"]["S"] == "settled":
+            by = self.market.made.get(write.after["settled_by"]["S"].rpartition("#")[2])
+            if by is None or by.reservation != identity:
+                self.findings.append(f"settlement: {identity} says that another call settled it")
         if write.after["status"]["S"] == "released" and identity not in self.market.given_back:
             self.findings.append(f"settlement: {identity} was released, and not by its holder")
 
@@ -183,6 +189,7 @@ class Promise:
         """Look at what is left when all is recorded and every reservation is over."""
         world = self.market.world
         self.findings += [f"answer: {what}" for what in self.market.wrong_turns]
+        self.findings += self._unsettled()
         missing = self.market.made.keys() - self._recorded.keys()
         if missing:
             self.findings.append(f"{len(missing)} calls were never recorded")
@@ -193,11 +200,21 @@ class Promise:
         for (tenant, sort_key), item in world.rows("quotas").items():
             if tenant == "acme" and sort_key.startswith("RESERVATION#") and item["status"]["S"] == "open":
                 bucket = -(-(number(item, "expires_ms") + 30_000) // 300_000)
-                for key, amount in held_of(item).items():
+                for key, amount in {"n": 1, **held_of(item)}.items():
                     open_holds[f"{key} {bucket}"] += amount
         if not self.market.is_faulty:
             self._compare(gauge, open_holds)
         self._look_ahead(gauge)
+
+    def _unsettled(self) -> Iterator[str]:
+        """Calls whose record came in time and bore their usage, in tokens or in what their model is billed by."""
+        for request, made in self._recorded.items():
+            held = self.market.world.rows("quotas").get(("acme", f"RESERVATION#{made.reservation}"))
+            is_complete = made.used.tokens or made.profile.model == CANVAS
+            if held is None or not is_complete or held["status"]["S"] != "open":
+                continue
+            if self._recorded_ms[request] + BLURRED_MS < number(held, "expires_ms"):
+                yield f"settlement: {request} of {made.profile.model} left {made.reservation} open"
 
     def _look_ahead(self, gauge: Item) -> None:
         """Nothing more happens but time: until a call leaves its exact window, a strict limit counts it."""

@@ -21,7 +21,7 @@ def test_the_theorem_holds(first: int) -> None:
     seen = {seed: watch(workload(seed)) for seed in range(first, first + 10)}
     assert {seed: one.findings for seed, one in seen.items() if one.findings} == {}
     assert sum(one.admitted for one in seen.values()) > 20
-    assert sum(one.denied for one in seen.values()) > 20
+    assert sum(one.denied for one in seen.values()) > 15
 
 
 def test_the_bound_is_met_by_something() -> None:

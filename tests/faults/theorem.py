@@ -310,7 +310,7 @@ class Theorem:
         for key, item in self._reservations.items():
             if key[0] == tenant and (item["status"]["S"] == "open" or key in self._unmoved):
                 bucket = -(-(number(item, "expires_ms") + 30_000) // EXPIRY_BUCKET_MS)
-                for key_held, amount in held_of(item).items():
+                for key_held, amount in {"n": 1, **held_of(item)}.items():
                     total[attribute(f"x{key_held}.", bucket)] += amount
         return total
 

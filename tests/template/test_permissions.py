@@ -104,7 +104,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     "SweepRole": {
         "SweepLogGroup.Arn": LOG,
         "${QuotasTable.Arn}/index/due": {"dynamodb:Query"},
-        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"},
+        "QuotasTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"},
         "TenantsTable.Arn": {"dynamodb:GetItem"},
         "EventBus.Arn": {"events:PutEvents"},
     },

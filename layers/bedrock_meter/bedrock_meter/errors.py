@@ -16,6 +16,7 @@
     ├── ProfileRefused          an application inference profile cannot be made or taken: says why
     │   └── ProfileQuotaFull    ... because the account may have no more of them in this Region
     ├── Contended               others were writing each time; nothing was done: try again
+    ├── TooManyOpen             the tenant has as many reservations open as one may have: settle or release some
     ├── UnknownTenant           there is no tenant of this id
     ├── UnknownBoost            the tenant has no boost of this id
     ├── UnknownReservation      the tenant has no reservation of this id
@@ -105,6 +106,20 @@ class ProfileQuotaFull(ProfileRefused):
 
 class Contended(MeterError):
     """Other writers were faster each time. This is not an outage: try again."""
+
+
+class TooManyOpen(MeterError):
+    """A tenant has as many reservations open as one may have. Nothing was held.
+
+    Attributes:
+        most: How many that are.
+        retry_after_ms: Until when the first of them will have expired, if none is settled or released before.
+    """
+
+    def __init__(self, tenant: str, most: int, retry_after_ms: int) -> None:
+        super().__init__(f"{tenant} has {most} reservations open, and one may have no more: settle or release some")
+        self.most = most
+        self.retry_after_ms = retry_after_ms
 
 
 class UnknownTenant(MeterError):

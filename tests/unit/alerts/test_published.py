@@ -23,6 +23,7 @@ from bedrock_meter.limits.levels import judge
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, plan_change
 from bedrock_meter.limits.marks import UNCOUNTED
 from bedrock_meter.limits.meters import Meter
+from bedrock_meter.limits.overuse import Overuse
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.limits.suspension import resume, suspend, unannounced
 from bedrock_meter.money import NANO, usd_text
@@ -91,8 +92,11 @@ def made() -> list[Event]:
     events += [unpriced_event(tenant, **sighting) for tenant in ("acme", None)]
     stopped = resume(suspend(None, "unpaid", "somebody", NOW_MS), "somebody", NOW_MS)
     events += [suspension_event("acme", profiles, one, now_ms=NOW_MS) for one in unannounced(0, stopped)]
-    events.append(unreserved_event("acme", "none", "", **sighting))
-    events.append(unreserved_event("globex", "expired", "1" * 32, **sighting))
+    events.append(unreserved_event("acme", "none", "", None, **sighting))
+    events.append(unreserved_event("globex", "expired", "1" * 32, None, **sighting))
+    above = [Overuse(layout.limits[0], 0, 5_000), Overuse(cost, 5, NANO)]
+    for tenant, one in zip(("initech", "hooli"), above, strict=True):
+        events.append(unreserved_event(tenant, "above", "1" * 32, one, **sighting))
     return events
 
 

@@ -7,7 +7,7 @@ from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, bucket_name, read
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import Reservation
+from bedrock_meter.limits.reservations import MOST_OPEN, Reservation
 from bedrock_meter.limits.reserving import Reservations
 from tests.doubles.memory import MemoryTables
 from tests.doubles.records import NOW_MS, limit
@@ -18,6 +18,8 @@ TOKENS = Meter.TOTAL_TOKENS
 
 class Bench:
     """A tenant with 1,000 tokens an hour, and a clock."""
+
+    most_open = MOST_OPEN
 
     def __init__(self) -> None:
         self.tables = MemoryTables()
@@ -36,6 +38,7 @@ class Bench:
             sleep_ms=self.slept_ms.append,
             uniform=lambda: 0.5,
             new_id=lambda: f"{next(self._numbers):032x}",
+            most_open=self.most_open,
         )
 
     def use(self, amount: int) -> None:

@@ -94,6 +94,18 @@ ENCODED = [
     ),
     (Layout(4, (), reserves=True), '["",1]'),
     (
+        Layout(
+            6,
+            (InstalledLimit(Limit("requests-day", Meter.REQUESTS, CalendarWindow("day", "UTC"), 5), "1", 6),),
+            closing=(InstalledLimit(Limit("a", Meter.REQUESTS, CalendarWindow("day", "Asia/Tokyo"), 5), "0", 1),),
+        ),
+        '["UTC",["1",6,"r","day",5],[["0",1,"r","day Asia/Tokyo",5,0,"a"]]]',
+    ),
+    (
+        Layout(7, (), True, (InstalledLimit(Limit("a", Meter.REQUESTS, CalendarWindow("day", "UTC"), 5), "0", 1),)),
+        '["",1,[["0",1,"r","day UTC",5,0,"a"]]]',
+    ),
+    (
         Layout(5, (InstalledLimit(Limit("requests-1h", Meter.REQUESTS, HOUR, 5), "0", 1),), reserves=True),
         '["",1,["0",1,"r","1h",5]]',
     ),
@@ -143,6 +155,9 @@ BROKEN = [
     '["",["0",1,"t","1h",5,0,0,0,null,[["a",7],[]]]]',
     '["",["0",1,"t","1h",5,0,0,0,null,[["a","a"],[]]]]',
     '["",["a",1,"t","1h",5]]',
+    '["",[]]',
+    '["",[[]]]',
+    '["UTC",["0",1,"t","day",5],[["0",1,"r","day",5]]]',
     '["",["01",1,"t","1h",5]]',
     '["",["0",1,"t","1h",5],["0",1,"r","1h",5]]',
     '["Nowhere/At_All",["0",1,"t","day",5]]',

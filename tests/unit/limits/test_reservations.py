@@ -167,9 +167,9 @@ def test_charges_may_grow_by_what_still_fits() -> None:
 def test_it_is_open_until_it_is_closed_or_expires() -> None:
     one = reservation()
     assert (one.is_open(NOW_MS - 1), one.is_open(NOW_MS)) == (True, False)
-    for status in ("settled", "released"):
-        closed = one.closed(status)
+    for closed, status in ((one.settled("a#b#r1"), "settled"), (one.released(), "released")):
         assert (closed.status, closed.generation, closed.is_open(0)) == (status, 2, False)
+    assert (one.settled("a#b#r1").settled_by, one.released().settled_by) == ("a#b#r1", "")
 
 
 def test_it_only_shrinks() -> None:
@@ -186,9 +186,10 @@ def test_what_a_change_moves() -> None:
     bucket = expiry_bucket(NOW_MS)
     here, later = held_name("t", bucket), held_name("t", bucket + 1)
     assert moved_holds(one, one.shrunk(Estimate(input_tokens=20), 0)) == {here: -30}
-    assert moved_holds(one, one.closed("released")) == {here: -50, held_name("r", bucket): -1}
+    assert moved_holds(one, one.released()) == {here: -50, held_name("r", bucket): -1, held_name("n", bucket): -1}
     moved = moved_holds(one, one.shrunk(Estimate(input_tokens=20), NOW_MS + EXPIRY_BUCKET_MS))
-    assert moved == {here: -50, later: 20, held_name("r", bucket): -1, held_name("r", bucket + 1): 1}
+    both = {held_name(key, bucket): -1 for key in "rn"} | {held_name(key, bucket + 1): 1 for key in "rn"}
+    assert moved == {here: -50, later: 20, **both}
 
 
 def test_ids_belong_to_a_tenant_and_its_key() -> None:

@@ -217,13 +217,14 @@ def test_holds_that_have_passed_are_removed_by_the_way(bench: Bench) -> None:
     bench.reserve(10)
     bench.reserve(10)
     names = bench.tables.gauges["acme"].holds
-    assert sum(name.startswith("x") for name in names) == 1
+    assert sum(name.startswith("xt.") for name in names) == sum(name.startswith("xn.") for name in names) == 1
 
 
 def test_the_gauge_does_not_grow_with_open_reservations(bench: Bench) -> None:
     for _ in range(100):
         bench.reserve(1)
-    assert len(bench.tables.gauges["acme"].holds) == 2
+    assert {name[:2] for name in bench.tables.gauges["acme"].holds} == {"xt", "xn", "c0", "cn"}
+    assert len(bench.tables.gauges["acme"].holds) == 4
 
 
 def test_whoever_wires_nothing_gets_ids_that_a_record_can_name() -> None:

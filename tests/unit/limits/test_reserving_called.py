@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from bedrock_meter.errors import ForeignProfile, InvalidDefinition, UnknownCost, UnknownTenant
+from bedrock_meter.limits.answers import Answer
 from bedrock_meter.limits.costs import Costs
 from bedrock_meter.limits.destination import Called
 from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.limit import Limit
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reserving import Answer, Reservations
+from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.limits.scope import Scope
 from bedrock_meter.money import NANO
 from bedrock_meter.pricing.overrides import Override, OverrideSet

@@ -84,7 +84,7 @@ def test_a_batch_asks_once_for_what_is_not_remembered() -> None:
     records = [invocation(f"r{number}", profile=("a1", "b1")[number % 2]) for number in range(10)]
     assert [one.tenant for one in directory.attribute(records, NOW_MS)] == ["acme", UNATTRIBUTED] * 5
     directory.attribute(records, NOW_MS + UNKNOWN_FOR_MS - 1)
-    assert store.asked == [Question(trust=True), Question(["a1", "b1"], [], [], False)]
+    assert store.asked == [Question(["a1", "b1"], [], [], True)]
 
 
 def test_unknown_profiles_are_asked_again_soon_and_known_ones_later() -> None:
@@ -164,7 +164,7 @@ def test_patterns_are_part_of_what_is_trusted_and_the_longest_decides() -> None:
     directory = CachedDirectory(store)
     assert decision(directory, by(SESSION)) == ("acme", "principal")
     assert decision(directory, by(GATEWAY_SESSION)) == ("globex", "principal")
-    assert [question.principals for question in store.asked] == [(), []], "no exact principal is mapped"
+    assert [question.principals for question in store.asked] == [[]], "no exact principal is mapped"
 
 
 def test_metadata_decides_only_where_a_listed_gateway_sends_it_and_the_tenant_is_registered() -> None:
@@ -223,9 +223,10 @@ def test_everything_is_asked_in_one_read_and_what_is_trusted_along_with_it() -> 
     service = "arn:aws:iam::123456789012:role/service"
     sessions = ["arn:aws:sts::123456789012:assumed-role/service/session", SESSION, GATEWAY_SESSION]
     whole = Question(["a1", "amazon.nova-lite-v1:0"], sorted([GATEWAY, ROLE, service, *sessions]), ["acme"], False)
-    assert store.asked == [Question(trust=True), whole]
+    first = Question(["a1", "amazon.nova-lite-v1:0"], [], [], True)
+    assert store.asked == [first, replace_question(whole, profiles=[])], "the first trust makes more worth asking"
     directory.attribute(records, NOW_MS + KNOWN_FOR_MS)
-    assert store.asked[2:] == [replace_question(whole, trust=True)]
+    assert store.asked[2:] == [replace_question(whole, trust=True)], "the same trust, one question"
 
 
 def replace_question(question: Question, **changes: Any) -> Question:
@@ -238,3 +239,85 @@ def test_hostile_principals_are_nobody_and_cost_no_read() -> None:
     for hostile in ("", "x" * 2048, "arn:aws:iam::123456789012:role/" + "a" * 2000, "arn:aws:iam::1:role/x", ROLE[:20]):
         assert decision(directory, by(hostile, claims="acme")) == (UNATTRIBUTED, "none")
     assert [question.principals for question in store.asked if question.principals] == []
+
+
+OLD_PATTERN = "arn:aws:iam::123456789012:role/gate*"
+CHANGES: dict[str, tuple[Trust, Trust, str]] = {
+    "a gateway is listed": (NO_TRUST, Trust(gateways=(GATEWAY,)), "acme"),
+    "a gateway is taken off": (Trust(gateways=(GATEWAY,)), NO_TRUST, UNATTRIBUTED),
+    "another key": (Trust(gateways=(GATEWAY,), metadata_key="team"), Trust(gateways=(GATEWAY,)), "acme"),
+    "the first principal": (NO_TRUST, Trust(names_principals=True), "initech"),
+    "a pattern": (NO_TRUST, Trust(patterns={OLD_PATTERN: (MappingPeriod("hooli"),)}), "hooli"),
+    "a pattern ends": (Trust(patterns={OLD_PATTERN: (MappingPeriod("hooli"),)}), NO_TRUST, UNATTRIBUTED),
+}
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize("age_ms", [KNOWN_FOR_MS, KNOWN_FOR_MS + 1, 3_600_000, -3_600_000])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_trusted_decides_in_the_first_delivery_after_a_minute(change: str, age_ms: int, is_first: bool) -> None:
+    before, after, expected = CHANGES[change]
+    store = Store(before)
+    store.tenants, store.principals = {"acme", "x"}, {GATEWAY: (MappingPeriod("initech"),)}
+    directory = CachedDirectory(store)
+    if not is_first:
+        decision(directory, by(GATEWAY_SESSION, claims="acme"))
+    store.trust = after
+    asked = len(store.asked)
+    record = replace(by(GATEWAY_SESSION, claims="acme"), event_ms=NOW_MS + age_ms)
+    assert decision(directory, record, NOW_MS + age_ms)[0] == expected
+    assert len(store.asked) - asked <= 2
+    asked = len(store.asked)
+    decision(directory, record, NOW_MS + age_ms)
+    assert len(store.asked) == asked, "what was asked is remembered"
+
+
+@pytest.mark.parametrize("age_ms", [0, 1, KNOWN_FOR_MS - 1, KNOWN_FOR_MS, 3_600_000])
+@pytest.mark.parametrize("kind", ["profile", "principal", "tenant"])
+def test_an_answer_is_a_minute_old_at_most(kind: str, age_ms: int) -> None:
+    store = Store(Trust(gateways=(GATEWAY,), names_principals=kind == "principal"))
+    if kind == "profile":
+        store.profiles = {"acmeprofile1": (MappingPeriod("acme"),)}
+    elif kind == "principal":
+        store.principals = {GATEWAY: (MappingPeriod("acme"),)}
+    else:
+        store.tenants = {"acme"}
+    model = profile_arn("acmeprofile1") if kind == "profile" else "amazon.nova-lite-v1:0"
+    record = by(GATEWAY_SESSION, model=model, claims="acme" if kind == "tenant" else None)
+    directory = CachedDirectory(store)
+    assert decision(directory, record) == ("acme", "metadata" if kind == "tenant" else kind)
+    store.profiles, store.principals, store.tenants = {}, {}, set()
+    asked = len(store.asked)
+    found = decision(directory, record, NOW_MS + age_ms)[0]
+    assert found == ("acme" if age_ms < KNOWN_FOR_MS else UNATTRIBUTED)
+    assert len(store.asked) - asked <= (1 if age_ms >= UNKNOWN_FOR_MS else 0)
+
+
+HANDED_OVER_LATER = (MappingPeriod("acme", 0, NOW_MS + 70_000), MappingPeriod("globex", NOW_MS + 70_000))
+"""As somebody decides at ``NOW_MS``, 70 s ahead."""
+
+
+@pytest.mark.parametrize("kind", ["profile", "principal", "pattern"])
+@pytest.mark.parametrize("read_ms", [NOW_MS - 1, NOW_MS - 59_000])
+@pytest.mark.parametrize("ahead_ms", [-1, 0, 1, 10_000, 60_000, 290_000])
+def test_what_was_read_before_a_handover_decides_nothing_after_it(kind: str, read_ms: int, ahead_ms: int) -> None:
+    """``ahead_ms``: of the handover, by the record's own time; it is delivered right after somebody decided."""
+    store = Store()
+
+    def owned(periods: Sequence[MappingPeriod]) -> None:
+        store.trust = Trust(
+            patterns={OLD_PATTERN: periods} if kind == "pattern" else {}, names_principals=kind == "principal"
+        )
+        store.principals = {GATEWAY: periods} if kind == "principal" else {}
+        store.profiles = {"shared000001": periods} if kind == "profile" else {}
+
+    model = profile_arn("shared000001") if kind == "profile" else "amazon.nova-lite-v1:0"
+    directory = CachedDirectory(store)
+    owned((MappingPeriod("acme"),))
+    decision(directory, replace(by(GATEWAY_SESSION, model=model), event_ms=read_ms), read_ms)
+    owned(HANDED_OVER_LATER)
+    record = replace(by(GATEWAY_SESSION, model=model), event_ms=NOW_MS + 70_000 + ahead_ms)
+    assert decision(directory, record, NOW_MS + 1)[0] == ("acme" if ahead_ms < 0 else "globex")
+    asked = len(store.asked)
+    decision(directory, record, NOW_MS + 1)
+    assert len(store.asked) == asked, "what was read this instant is not asked again"

@@ -179,3 +179,16 @@ def test_useless_answers_do_not_fill_the_memory(scene: Scene) -> None:
 
 
 MODEL = "foundation-model/anthropic.claude-sonnet-4-6"
+
+
+@pytest.mark.parametrize("is_out", [True, False])
+@pytest.mark.parametrize(("later_ms", "asks"), [(PAUSE_MS - 1, 1), (3_600_000, 2), (-3_600_000, 2)])
+def test_what_bedrock_could_not_say_is_asked_again_after_its_time_whatever_the_clock_does(
+    is_out: bool, later_ms: int, asks: int
+) -> None:
+    scene = Scene()
+    scene.is_out = is_out
+    for at_ms in (NOW_MS, NOW_MS + later_ms):
+        scene.now_ms = at_ms
+        scene.directory.attribute([replace(invocation("r1", profile="unmapped0001"), event_ms=at_ms)], at_ms)
+    assert len(scene.asked) == asks

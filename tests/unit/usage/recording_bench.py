@@ -1,6 +1,6 @@
 """A recorder on a bench: doubles all around it, and time that only sleeping moves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bedrock_meter.invocations.record import Invocation
 from bedrock_meter.limits.gauge import Gauge, read
@@ -10,6 +10,7 @@ from bedrock_meter.usage.ledger import LedgerEntry
 from bedrock_meter.usage.packing import Writes
 from bedrock_meter.usage.recorder import Recorded, Recorder, Refused, UnacceptableWrites
 from bedrock_meter.usage.rollup import NOTHING, Sums
+from bedrock_meter.usage.settlement import Uncovered
 from tests.doubles.memory import MemoryRecordingStore, MemoryTables
 from tests.doubles.rater import TestPrices
 from tests.doubles.records import NOW_MS
@@ -18,12 +19,15 @@ from tests.doubles.records import NOW_MS
 class ByProfile:
     """Attributes a profile ``<tenant>profile…`` to that tenant, anything else to nobody."""
 
+    def __init__(self, model: Callable[[], str] = lambda: "a.model") -> None:
+        self._model = model
+
     def attribute(self, invocations: Sequence[Invocation], now_ms: int) -> list[Attribution]:
         found = []
         for one in invocations:
             profile = one.model_id.rpartition("/")[2]
             tenant, is_known, _ = profile.partition("profile")
-            known = Attribution(tenant, "profile", profile, "a.model")
+            known = Attribution(tenant, "profile", profile, self._model())
             found.append(known if is_known else Attribution(UNATTRIBUTED, "none", profile, "-"))
         return found
 
@@ -35,6 +39,7 @@ class Announced:
         self.profiles: list[str] = []
         self.unpriced: list[tuple[str, str]] = []
         self.unreserved: list[tuple[str, str]] = []
+        self.uncovered: list[tuple[str, Uncovered]] = []
         self.busy = 0
 
     def announce(self, entry: LedgerEntry, now_ms: int) -> bool:
@@ -51,11 +56,12 @@ class Announced:
         self.unpriced.append((entry.profile, entry.model))
         return True
 
-    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+    def announce_unreserved(self, entry: LedgerEntry, uncovered: Uncovered, now_ms: int) -> bool:
         if self.busy:
             self.busy -= 1
             return False
-        self.unreserved.append((entry.tenant, reason))
+        self.unreserved.append((entry.tenant, uncovered.reason))
+        self.uncovered.append((entry.key, uncovered))
         return True
 
 
@@ -68,6 +74,7 @@ class Bench:
         self.announced = Announced()
         self.prices = TestPrices()
         self.now_ms = NOW_MS
+        self.model = "a.model"
         self.slept: list[int] = []
         self.remaining_ms = 60_000
         self.recorder = self.fresh()
@@ -76,7 +83,7 @@ class Bench:
         """A recorder as in a new environment, over the same store."""
         return Recorder(
             self.store,
-            ByProfile(),
+            ByProfile(lambda: self.model),
             self.announced,
             self.prices,
             retention_ms=400 * 86_400_000,

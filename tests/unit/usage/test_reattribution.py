@@ -53,7 +53,7 @@ class Scene:
     def waiting(self, profile: str) -> Iterator[Sequence[LedgerEntry]]:
         yield [one for one in self.tables.ledger.values() if one.tenant == UNATTRIBUTED and one.profile == profile]
 
-    def evidence(self, model_id: str, principal: str, now_ms: int) -> Evidence:
+    def evidence(self, model_id: str, principal: str, now_ms: int, event_ms: int) -> Evidence:
         return Evidence(self.profiles.get(model_id, ()), [self.principals.get(principal, ())])
 
     def sleep(self, duration_ms: int) -> None:

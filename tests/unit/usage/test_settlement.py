@@ -1,7 +1,6 @@
 """Which record settles which reservation, through the recorder."""
 
-import dataclasses
-
+import pytest
 from msgspec.structs import replace
 
 from bedrock_meter.invocations.identifiers import RESERVATION_KEY
@@ -10,7 +9,7 @@ from bedrock_meter.limits.estimates import Estimate
 from bedrock_meter.limits.gauge import Gauge, read
 from bedrock_meter.limits.limit import NO_LIMITS, plan_change
 from bedrock_meter.limits.meters import Meter
-from bedrock_meter.limits.reservations import KEPT_MS, Reservation, named_in
+from bedrock_meter.limits.reservations import Reservation, named_in
 from bedrock_meter.limits.reserving import Reservations
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
@@ -226,53 +225,58 @@ def test_reservations_are_items_of_their_chunk() -> None:
     assert Recorded().settled == 0
 
 
-def reserving_all() -> Reserving:
-    """``acme`` reserves every call, ``globex`` does not."""
+IMAGE, RERANK, TEXT, UNKNOWN = "i.painter", "q.ranker", "a.model", "-"
+EMBEDDED = TokenCounts(12)
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "images", "settles"),
+    [
+        (TEXT, TokenCounts(10, 5), None, True),
+        (TEXT, EMBEDDED, None, True),
+        (TEXT, NO_TOKENS, None, False),
+        (TEXT, NO_TOKENS, 0, False),
+        (IMAGE, NO_TOKENS, 1, True),
+        (IMAGE, NO_TOKENS, 0, True),
+        (IMAGE, NO_TOKENS, None, True),
+        (RERANK, NO_TOKENS, None, True),
+        (UNKNOWN, NO_TOKENS, 2, True),
+        (UNKNOWN, NO_TOKENS, None, False),
+        (UNKNOWN, EMBEDDED, None, True),
+    ],
+)
+@pytest.mark.parametrize("twin", ["none", "before", "after", "same batch", "error before", "error after"])
+def test_what_bears_its_usage_settles_once_whenever_its_twin_comes(
+    model: str, tokens: TokenCounts, images: int | None, settles: bool, twin: str
+) -> None:
     bench = Reserving()
-    layout = bench.tables.gauges["acme"].layout
-    bench.tables.change_gauge("acme", layout=dataclasses.replace(layout, reserves=True))
-    return bench
-
-
-def test_usage_that_reserved_nothing_is_announced_with_its_reason() -> None:
-    bench = reserving_all()
-    released, expired = bench.reserve(), bench.reserve()
-    bench.reservations.release("acme", released.id)
-    bench.tables.reservations["acme", expired.id] = dataclasses.replace(expired, expires_ms=bench.now_ms)
-    bench.record(invocation("r1"))
-    bench.record(call("r2", "9" * 32))
-    bench.record(call("r3", released))
-    bench.record(call("r4", expired))
-    reasons = ["none", "unknown", "released", "expired"]
-    assert bench.announced.unreserved == [("acme", reason) for reason in reasons]
-
-
-def test_what_was_reserved_or_may_have_been_is_not_announced() -> None:
-    bench = reserving_all()
-    one, two, lease = bench.reserve(), bench.reserve(), bench.reserve(is_lease=True)
-    bench.record(call("r1", one), call("r2", lease))
+    bench.model = model
+    one = bench.reserve()
+    bench.reserve(40)
+    record = replace(call("r1", one, tokens=tokens), images=images)
+    other = call("r1", one, tokens=NO_TOKENS)
+    if "error" in twin:
+        other = call("r1", one, error_code="ModelErrorException")
+    batches = {
+        "none": [[record]],
+        "before": [[other], [record]],
+        "after": [[record], [other]],
+        "same batch": [[other, record]],
+        "error before": [[other], [record]],
+        "error after": [[record], [other]],
+    }[twin]
+    settled = [bench.record(*batch).settled for batch in batches]
+    assert sum(settled) == int(settles)
+    assert (bench.status(one), bench.reserved()[1]) == ("settled" if settles else "open", 2 - settles)
+    assert bench.tables.reservations["acme", one.id].settled_by == (record.call_id if settles else "")
     bench.recorder = bench.fresh()
-    bench.record(call("r1", one))
-    bench.record(call("r3", two, tokens=NO_TOKENS))
-    bench.record(call("r3", two))
-    bench.record(invocation("r4", error_code="ThrottlingException"))
-    bench.record(call("r5", "9" * 32, event_ms=NOW_MS - KEPT_MS))
-    bench.record(invocation("r6", profile="globexprofile1"))
-    assert bench.announced.unreserved == []
-    assert bench.status(two) == "settled"
+    assert sum(bench.record(*batch).settled for batch in batches) == 0, "a redelivery settles nothing more"
 
 
-def test_it_is_announced_before_it_is_recorded() -> None:
-    bench = reserving_all()
-    bench.announced.busy = 2
-    report = bench.record(invocation("r1"))
-    assert (report.recorded, report.conflicts, len(bench.announced.unreserved)) == (1, 2, 1)
-
-
-def test_a_recorder_learns_of_the_mark_from_a_refusal() -> None:
+def test_a_text_call_whose_twin_brings_the_counts_settles_with_the_counts() -> None:
     bench = Reserving()
-    bench.record(invocation("r1"))
-    layout = plan_change(bench.tables.gauges["acme"].layout, [], reserves=True).next
-    bench.tables.change_gauge("acme", layout=layout)
-    bench.record(invocation("r2"))
-    assert bench.announced.unreserved == [("acme", "none")]
+    one = bench.reserve()
+    assert bench.record(call("r1", one, tokens=NO_TOKENS)).settled == 0
+    bench.now_ms += 60_000
+    assert bench.record(call("r1", one, tokens=TokenCounts(60, 20))).settled == 1
+    assert (bench.reserved(), bench.used("acme")) == ([0, 0], [80, 1])

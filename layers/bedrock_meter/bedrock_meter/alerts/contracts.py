@@ -16,6 +16,7 @@ from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Reading
 from bedrock_meter.limits.levels import Transition
 from bedrock_meter.limits.limit import InstalledLimit
+from bedrock_meter.limits.overuse import Overuse
 from bedrock_meter.limits.status import amounts_document, limit_document
 from bedrock_meter.limits.suspension import SuspensionTransition
 
@@ -188,6 +189,7 @@ def unreserved_event(
     tenant: str,
     reason: str,
     reservation: str,
+    overuse: Overuse | None,
     *,
     account_id: str,
     region: str,
@@ -197,15 +199,23 @@ def unreserved_event(
     event_ms: int,
     now_ms: int,
 ) -> Event:
-    """Return the event that says: a tenant that reserves every call made one for which nothing was reserved.
+    """Return the event that says: a tenant that reserves every call made one for which nothing or too little was held.
 
     One id per tenant and UTC day: the first such call that was seen stands for all. ``reservation`` is what it named,
-    or empty.
+    or empty; ``overuse`` says how far above what was held its usage is, where that is the reason.
     """
     identity = event_id("unreserved", tenant, account_id, region, day)
     sighting = _sighting(identity, account_id, region, profile, day, model, event_ms, now_ms)
-    named = {"reservation": reservation} if reservation else {}
-    return Event(identity, UNRESERVED_USAGE_DETECTED, {**sighting, "tenant": tenant, "reason": reason, **named})
+    said: dict[str, Any] = {"reservation": reservation} if reservation else {}
+    if overuse is not None:
+        meter = overuse.limit.meter
+        said["above"] = {
+            "limit": overuse.limit.name,
+            "meter": str(meter),
+            "held": meter.shown(overuse.held),
+            "used": meter.shown(overuse.used),
+        }
+    return Event(identity, UNRESERVED_USAGE_DETECTED, {**sighting, "tenant": tenant, "reason": reason, **said})
 
 
 def _sighting(

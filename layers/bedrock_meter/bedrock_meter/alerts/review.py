@@ -15,7 +15,7 @@ from bedrock_meter.alerts.sweep import LAST_CALL_MS, Failure, Worklist
 from bedrock_meter.limits.gauge import Gauge
 
 PARTS = 60
-"""One a minute: whatever nobody judged is found within an hour."""
+"""One a minute: whatever nobody judged is found within an hour. As many as the index has (``storage/keys.py``)."""
 
 _MINUTE_MS = 60_000
 

@@ -97,6 +97,8 @@ def stated(document: object, where: str, *, is_usage: bool = False) -> Estimate:
         raise invalid(where, f"must say at least one of {', '.join(KINDS)}")
     if not is_usage:
         found.setdefault("requests", 1)
+        if not any(found.values()):
+            raise invalid(where, "asks for nothing: leave requests out, or say an amount above 0")
         if MAY_CACHE in document:
             if not isinstance(document[MAY_CACHE], bool):
                 raise invalid(f"{where}.{MAY_CACHE}", "must be true or false")

@@ -14,8 +14,8 @@ from bedrock_meter.money import usd_text
 
 if TYPE_CHECKING:
     from bedrock_meter.api.reservations import Question
+    from bedrock_meter.limits.answers import Answer
     from bedrock_meter.limits.destination import Destination
-    from bedrock_meter.limits.reserving import Answer
 
 MOST_LISTED = 20
 """So many profiles are named where none fits."""

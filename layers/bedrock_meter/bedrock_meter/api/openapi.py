@@ -29,7 +29,7 @@ from bedrock_meter.api.contract import (
 )
 from bedrock_meter.api.holdings import MOST_LISTED
 from bedrock_meter.api.limit_contract import METER, UNPRICED, limit_schema
-from bedrock_meter.api.problems import CONTENT_TYPE, FOREIGN_PROFILE, TENANT_BUSY
+from bedrock_meter.api.problems import CONTENT_TYPE, FOREIGN_PROFILE, TENANT_BUSY, TOO_MANY_OPEN
 from bedrock_meter.api.requests import MAX_COUNT
 from bedrock_meter.limits.limit import FAIL_POLICIES
 from bedrock_meter.pricing.models import GEOGRAPHIES, ROUTINGS
@@ -101,8 +101,9 @@ def _paths() -> dict[str, Any]:
                     },
                     429: {
                         **answer(
-                            f"No room, or suspended; `{TENANT_BUSY}`: the tenant's part of the tables is asked too "
-                            "often; or API Gateway's own throttle",
+                            f"No room, or suspended; `{TOO_MANY_OPEN}`: as many reservations are open as a tenant may "
+                            f"have; `{TENANT_BUSY}`: the tenant's part of the tables is asked too often; or API "
+                            "Gateway's own throttle",
                             None,
                             _LIMIT_HEADERS,
                         ),

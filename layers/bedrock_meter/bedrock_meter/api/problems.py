@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler import Response
 CONTENT_TYPE = "application/problem+json"
 FOREIGN_PROFILE = "urn:bedrock-meter:foreign-profile"
 TENANT_BUSY = "urn:bedrock-meter:tenant-busy"
+TOO_MANY_OPEN = "urn:bedrock-meter:too-many-open"
 TRY_AGAIN = {"Retry-After": "1"}
 
 
@@ -80,6 +81,20 @@ def foreign_profile() -> Problem:
         "Foreign profile",
         "The profile that is named belongs to another tenant. Name a profile of this tenant, or its model.",
         type=FOREIGN_PROFILE,
+    )
+
+
+def too_many_open(tenant: str, most: int, retry_after_s: int) -> Problem:
+    """Return the answer for a tenant that has as many reservations open as one may have."""
+    return Problem(
+        429,
+        "Too many open reservations",
+        f"The tenant has {most} reservations open, and may have no more. Settle or release those whose calls are over,"
+        " reserve for less time, or take one lease for many calls.",
+        type=TOO_MANY_OPEN,
+        headers={"Retry-After": str(retry_after_s)},
+        tenant=tenant,
+        retry_after_seconds=retry_after_s,
     )
 
 

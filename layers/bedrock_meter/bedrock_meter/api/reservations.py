@@ -16,7 +16,7 @@ from aws_lambda_powertools.event_handler import Response
 from bedrock_meter.api import estimates
 from bedrock_meter.api.answers import json_answer, no_content
 from bedrock_meter.api.outage import FailPolicies, storage_failed, tenant_busy
-from bedrock_meter.api.problems import Problem, foreign_profile, invalid, tenant_not_found, unavailable
+from bedrock_meter.api.problems import Problem, foreign_profile, invalid, tenant_not_found, too_many_open, unavailable
 from bedrock_meter.api.quota import quota_unknown
 from bedrock_meter.api.requests import body_bytes, json_object, matching, query, refuse_unknown, whole_number
 from bedrock_meter.api.resolver import Resolver
@@ -26,6 +26,7 @@ from bedrock_meter.errors import (
     ForeignProfile,
     InvalidDefinition,
     KeyUsed,
+    TooManyOpen,
     UnknownCost,
     UnknownReservation,
     UnknownTenant,
@@ -33,8 +34,8 @@ from bedrock_meter.errors import (
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name, is_throttle
 
 if TYPE_CHECKING:
+    from bedrock_meter.limits.answers import Answer
     from bedrock_meter.limits.estimates import Estimate
-    from bedrock_meter.limits.reserving import Answer
     from bedrock_meter.limits.reserving import Reservations as Service
 
 KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -145,6 +146,8 @@ class Desk:
             raise self._unknown_cost(unknown) from unknown
         except ForeignProfile as foreign:
             raise foreign_profile() from foreign
+        except TooManyOpen as full:
+            raise too_many_open(tenant, full.most, max(1, -(-full.retry_after_ms // 1_000))) from full
         except InvalidDefinition as wrong:
             raise invalid(wrong.where, wrong.problem) from wrong
         except (Contended, *AWS_ERRORS) as error:
@@ -192,6 +195,8 @@ class Desk:
             return send()
         except UnknownReservation as unknown:
             raise not_found() from unknown
+        except InvalidDefinition as wrong:
+            raise invalid(wrong.where, wrong.problem) from wrong
         except (Contended, *AWS_ERRORS) as error:
             detail = "The reservation cannot be read or changed at the moment. Try again."
             raise storage_failed(_cause(error), self._failed, detail) from error

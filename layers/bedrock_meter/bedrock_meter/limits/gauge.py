@@ -11,7 +11,7 @@ bucket, the current window's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bedrock_meter.limits.boosts import least_maximum, next_boundary_ms
@@ -263,15 +263,19 @@ def stale_buckets(layout: Layout, buckets: Mapping[str, int], now_ms: int) -> tu
     These are rolling buckets out of their window by more than one sub-bucket (``bucket_for`` names no such bucket
     either), calendar buckets whose window closed more than the grace ago, and all buckets of slots that the layout does
     not use. A mark, and what is below 0, goes up to a quarter-hour later than its bucket: it may take away from what
-    was seeded. A late bucket of an installed limit stays: what reports it removes it.
+    was seeded. A late bucket of an installed or closing limit stays: what reports it removes it.
     """
     windows = {installed.slot: installed.window for installed in layout.limits}
+    reported = {installed.slot for installed in (*layout.limits, *layout.closing)}
     stale = []
     for name, amount in buckets.items():
         window = windows.get(name[0])
-        if window is None:
+        if name.endswith(LATE):
+            if name[0] not in reported:
+                stale.append(name)
+        elif window is None:
             stale.append(name)
-        elif not name.endswith(LATE):
+        else:
             number = number_of(name)
             if isinstance(window, RollingWindow):
                 last = moved_to(number, window) if name.endswith(UNCOUNTED) or amount < 0 else number
@@ -283,14 +287,20 @@ def stale_buckets(layout: Layout, buckets: Mapping[str, int], now_ms: int) -> tu
 
 
 def late_buckets(layout: Layout, buckets: Mapping[str, int]) -> list[LateBucket]:
-    """Return the late buckets of the installed limits, by limit, then by window start."""
+    """Return the late buckets of the installed limits and of those that are closing, by limit, then by window start."""
     late: list[LateBucket] = []
-    for installed in layout.limits:
+    for installed in (*layout.limits, *layout.closing):
         if isinstance(installed.window, CalendarWindow):
             names = [name for name in buckets if name[0] == installed.slot and name.endswith(LATE)]
             for number, name in sorted((int(name[1:-1], 36), name) for name in names):
                 late.append(LateBucket(installed, name, _calendar_bounds(installed.window, number)[0], buckets[name]))
     return late
+
+
+def without_reported(layout: Layout, buckets: Mapping[str, int]) -> Layout:
+    """Return the layout without those closing limits of which no late bucket is left. Nothing else can fill one."""
+    late = {name[0] for name in buckets if name.endswith(LATE)}
+    return replace(layout, closing=tuple(one for one in layout.closing if one.slot in late))
 
 
 def _read_limit(installed: InstalledLimit, sums: SlotSums, now_ms: int, held: int) -> Reading:

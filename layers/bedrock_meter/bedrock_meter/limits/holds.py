@@ -23,10 +23,14 @@ from types import MappingProxyType
 
 from bedrock_meter.limits.limit import InstalledLimit, meter_code
 from bedrock_meter.limits.marks import UNCOUNTED
+from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import WHOLE
 from bedrock_meter.limits.windows import base36
 
 NO_HOLDS: Mapping[str, int] = MappingProxyType({})
+
+OPEN_KEY = meter_code(Meter.OPEN_RESERVATIONS)
+"""Under this key each open reservation holds one, whether or not a limit counts them."""
 
 EXPIRY_BUCKET_MS = 300_000
 MARGIN_MS = 30_000
@@ -71,6 +75,10 @@ def held_name(key: str, number: int) -> str:
 def charged_name(slot: str) -> str:
     """Return the name of a limit's charge."""
     return f"{_CHARGED}{slot}"
+
+
+OPEN_CHARGE = charged_name(OPEN_KEY)
+"""Running total of all reservations of the tenant; no slot has such a name."""
 
 
 def marked_name(slot: str) -> str:

@@ -6,6 +6,9 @@ cannot commit and wait, the roll-ups stand still and are read consistently, and 
 conditioned on the lease. If the owner of the lease dies, the lease runs out and the next recorder or change removes it:
 the old limits stay in force.
 
+Usage that came after its calendar window had closed is reported before its slot is given away: a limit that goes stays
+in the layout as one that is closing as long as such a bucket of it is there. Under the lease none can be added.
+
 Seeded buckets go into slots that no reader looks at before the layout names them. So what does not fit the last write
 (one update carries a bounded number of buckets) is written before it, in parts that renew the lease. What a dead owner
 left in a slot is removed by the next change that gives that slot away, before anything is written to it; and nothing is
@@ -17,7 +20,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from bedrock_meter.errors import LeaseLost
-from bedrock_meter.limits.gauge import Gauge, Lease
+from bedrock_meter.limits.gauge import Gauge, Lease, without_reported
 from bedrock_meter.limits.limit import Layout, LayoutChange, Limit, plan_change
 from bedrock_meter.limits.seeding import first_quarter_ms, mark_unseeded, seed_rows
 from bedrock_meter.usage.packing import MAXIMUM_BUCKETS
@@ -88,7 +91,7 @@ def install_limits(
         if gauge is None:
             store.create_gauge(tenant)
             continue
-        change = plan_change(gauge.layout, wanted, reserves=reserves)
+        change = plan_change(without_reported(gauge.layout, gauge.buckets), wanted, reserves=reserves)
         if (change.next.limits, change.next.reserves) == (gauge.layout.limits, gauge.layout.reserves):
             # If we had sent it, then it was our reply that got lost and not our lease.
             return was_sent
@@ -125,11 +128,13 @@ def _finish(
     store: InstallationStore, tenant: str, change: LayoutChange, lease: Lease, clock: Callable[[], int]
 ) -> bool:
     """Seed the fresh limits under the lease and install; False if the lease was lost on the way."""
+    gauge = store.gauge(tenant) if change.seeded or change.next.closing else None
+    buckets = gauge.buckets if gauge is not None else {}
+    change = replace(change, next=without_reported(change.next, buckets))
     if not change.seeded:
         return store.finish(tenant, change.next, lease, {})
     slots = {installed.slot for installed in change.seeded}
-    gauge = store.gauge(tenant)
-    leftover = [name for name in gauge.buckets if name[0] in slots] if gauge is not None else []
+    leftover = [name for name in buckets if name[0] in slots]
     if leftover and not store.clear(tenant, lease, leftover):
         return False
     starts = [first_quarter_ms(installed.window, clock()) for installed in change.seeded]

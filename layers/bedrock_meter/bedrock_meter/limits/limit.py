@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from bedrock_meter.errors import InvalidDefinition
+from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.limits.boosts import MOST_BOOSTS, Boost, maximum_at
 from bedrock_meter.limits.meters import MAX_AMOUNT, Meter
 from bedrock_meter.limits.scope import WHOLE, Scope
@@ -213,6 +213,8 @@ class Layout:
         version: Grows by one with every change; recorders condition their writes on it.
         limits: At most 18, in the order in which they were defined; names and slots are unique.
         reserves: Whether the tenant reserves every call, so that usage without a reservation is worth an event.
+        closing: Calendar limits that went, or changed what they count, before the late buckets in their slots were
+            reported. Nothing is counted or decided by them; their slots are not given away.
 
     Raises:
         InvalidDefinition: There are too many limits, or two have the same name or slot.
@@ -221,10 +223,11 @@ class Layout:
     version: int
     limits: tuple[InstalledLimit, ...]
     reserves: bool = False
+    closing: tuple[InstalledLimit, ...] = ()
 
     def __post_init__(self) -> None:
         check_together([installed.limit for installed in self.limits])
-        slots = [installed.slot for installed in self.limits]
+        slots = [installed.slot for installed in (*self.limits, *self.closing)]
         if len(set(slots)) < len(slots) or not all(len(slot) == 1 and slot in SLOTS for slot in slots):
             raise InvalidDefinition("limits", f"slots {slots}: each must be one of {SLOTS}, used once")
 
@@ -260,13 +263,14 @@ def plan_change(current: Layout, wanted: Sequence[Limit], *, reserves: bool | No
     A wanted limit with the meter, window (zone and anchor included) and scope of a current one keeps that one's slot
     and buckets, whatever its name; where several would fit, the one of the same name. It keeps its version as well when
     nothing about it differs. Any other gets the lowest slot that the current layout does not use, the new version (of
-    the slot, too), and has to be seeded.
+    the slot, too), and has to be seeded. Calendar limits that go are closing: their late buckets may not be reported.
 
     Planning twice gives the same change. Planning the next layout's own limits again keeps all slots and only bumps the
     version.
 
     Raises:
         InvalidDefinition: There are too many wanted limits, or two have the same name.
+        LeaseLost: So many limits are closing that no slot is left.
     """
     check_together(wanted)
     version = current.version + 1
@@ -282,18 +286,23 @@ def plan_change(current: Layout, wanted: Sequence[Limit], *, reserves: bool | No
                     matches[limit.name] = held.pop(installed.slot)
                     break
     used = {installed.slot for installed in current.limits}
-    free = iter([slot for slot in SLOTS if slot not in used])
+    free = [slot for slot in SLOTS if slot not in used | {installed.slot for installed in current.closing}]
+    if len(free) < len(wanted) - len(matches):
+        raise LeaseLost("late usage of limits that went before is not reported yet: try again in some minutes")
     limits = []
     for limit in wanted:
         match = matches.get(limit.name)
         if match is None:
-            limits.append(InstalledLimit(limit, next(free), version))
+            limits.append(InstalledLimit(limit, free.pop(0), version))
         elif match.limit == limit:
             limits.append(match)
         else:
             limits.append(replace(match, limit=limit, version=version))
+    gone = tuple(one for one in held.values() if isinstance(one.window, CalendarWindow))
     return LayoutChange(
-        next=Layout(version, tuple(limits), current.reserves if reserves is None else reserves),
+        next=Layout(
+            version, tuple(limits), current.reserves if reserves is None else reserves, (*current.closing, *gone)
+        ),
         kept=tuple(installed.slot for installed in limits if installed.slot in used),
         seeded=tuple(installed for installed in limits if installed.slot not in used),
         dropped_slots=tuple(held),
@@ -309,19 +318,20 @@ def encode_layout(layout: Layout) -> str:
     """Return the layout as compact JSON, without its version, which the gauge holds as a number of its own.
 
     ``[zone, 1, [slot, version, meter, window, maximum, hard, name, thresholds, since, scope, shadow, fail, boosts,
-    when_unpriced, changed], ...]`` where the 1 is there only if the tenant reserves every call, a scope is ``[models,
-    profiles]``, a boost ``[from, to, amount, permille]``, and ``changed`` by how much ``version`` is above the slot's;
-    defaults are cut off from the end of each limit. A window carries its own zone only where that differs from the
-    first one. Three limits take about 100 bytes.
+    when_unpriced, changed], ..., [closing, ...]]`` where the 1 is there only if the tenant reserves every call, a scope
+    is ``[models, profiles]``, a boost ``[from, to, amount, permille]``, and ``changed`` by how much ``version`` is
+    above the slot's; defaults are cut off from the end of each limit, and the list of closing limits is there only if
+    there are any. A window carries its own zone only where that differs from the first one. Three limits take about
+    100 bytes.
     """
-    if not layout.limits and not layout.reserves:
+    if not layout.limits and not layout.reserves and not layout.closing:
         return _EMPTY
     zones = [installed.window.timezone for installed in layout.limits if isinstance(installed.window, CalendarWindow)]
     shared = zones[0] if zones else ""
     marked = [1] if layout.reserves else []
-    return json.dumps(
-        [shared, *marked, *(_pack(installed, shared) for installed in layout.limits)], separators=(",", ":")
-    )
+    closing = [[_pack(installed, shared) for installed in layout.closing]] if layout.closing else []
+    packed = [_pack(installed, shared) for installed in layout.limits]
+    return json.dumps([shared, *marked, *packed, *closing], separators=(",", ":"))
 
 
 @lru_cache(maxsize=1024)
@@ -336,8 +346,10 @@ def decode_layout(text: str, version: int) -> Layout:
     try:
         shared, *packed = json.loads(text)
         reserves = packed[:1] == [1]
-        return Layout(version, tuple(_unpack(values, shared) for values in packed[reserves:]), reserves)
-    except (ValueError, TypeError, KeyError, AttributeError) as problem:
+        closing = packed.pop() if packed and isinstance(packed[-1], list) and isinstance(packed[-1][0], list) else []
+        limits, gone = (tuple(_unpack(values, shared) for values in some) for some in (packed[reserves:], closing))
+        return Layout(version, limits, reserves, gone)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as problem:
         raise InvalidDefinition("layout", f"version {version} cannot be read: {problem!r}") from problem
 
 

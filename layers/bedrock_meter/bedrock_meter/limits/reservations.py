@@ -17,7 +17,16 @@ from bedrock_meter.limits.boosts import least_maximum
 from bedrock_meter.limits.destination import NOTHING_CALLED, Called, Destination
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate, amount_of, amount_under, is_touched
 from bedrock_meter.limits.gauge import Gauge, Reading, read
-from bedrock_meter.limits.holds import NO_HOLDS, charged_name, expiry_bucket, held_name, hold_key, marked_name, reserved
+from bedrock_meter.limits.holds import (
+    NO_HOLDS,
+    OPEN_KEY,
+    charged_name,
+    expiry_bucket,
+    held_name,
+    hold_key,
+    marked_name,
+    reserved,
+)
 from bedrock_meter.limits.limit import InstalledLimit, Layout
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.room import Need, have_room_from_ms
@@ -27,6 +36,15 @@ DEFAULT_LIFETIME_MS = 300_000
 """Longer than the log's lag (usually less than three minutes) and a call of two minutes together."""
 
 LONGEST_LIFETIME_MS = 3_600_000
+
+LONGEST_HELD_MS = 86_400_000
+"""From when it was made, however often it is held for longer."""
+
+MOST_OPEN = 100_000
+"""Reservations that a tenant has open at once. More than one range of keys in DynamoDB can serve: it takes 1,000 write
+units a second, a call about four, and 250 calls a second held for five and a half minutes are 82,500. A limit of
+``open_reservations`` sets fewer.
+"""
 
 KEPT_MS = 86_400_000
 """For how long it is known, open or closed, after it expired."""
@@ -72,6 +90,7 @@ class Reservation:
         through: Id or ARN of the tenant's profile that the call goes through; empty = none.
         key: The caller's own name of it; empty = none.
         created_ms: When it was made.
+        settled_by: The call that settled it, ``account#region#requestId``; empty = none did.
     """
 
     tenant: str
@@ -87,6 +106,7 @@ class Reservation:
     through: str = ""
     key: str = ""
     created_ms: int = 0
+    settled_by: str = ""
 
     def is_open(self, now_ms: int) -> bool:
         """Whether it still holds something."""
@@ -98,9 +118,10 @@ class Reservation:
 
     @property
     def holds(self) -> dict[str, int]:
-        """What it adds to the gauge's holds, by name."""
+        """What it adds to the gauge's holds, by name: its amounts, and itself as one that is open."""
         bucket = expiry_bucket(self.expires_ms)
-        return {held_name(one.key, bucket): one.amount for one in self.held if one.amount}
+        amounts = {held_name(one.key, bucket): one.amount for one in self.held if one.amount}
+        return {held_name(OPEN_KEY, bucket): 1, **amounts}
 
     @property
     def amounts(self) -> dict[Meter, int]:
@@ -122,9 +143,13 @@ class Reservation:
             return self
         return replace(self, held=held, expires_ms=expires_ms, generation=self.generation + 1)
 
-    def closed(self, status: Status) -> "Reservation":
-        """Return it settled or released."""
-        return replace(self, status=status, generation=self.generation + 1)
+    def released(self) -> "Reservation":
+        """Return it given back."""
+        return replace(self, status="released", generation=self.generation + 1)
+
+    def settled(self, call: str) -> "Reservation":
+        """Return it settled by a call."""
+        return replace(self, status="settled", settled_by=call, generation=self.generation + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,28 +18,29 @@ from typing import TypeVar
 from bedrock_meter.errors import (
     Contended,
     InvalidDefinition,
-    KeyUsed,
+    TooManyOpen,
     UnknownCost,
     UnknownReservation,
     UnknownTenant,
 )
+from bedrock_meter.limits.answers import Answer, again, through
 from bedrock_meter.limits.costs import NO_PRICES, Costs
 from bedrock_meter.limits.destination import NOTHING_CALLED, Called, Destination, Destinations
 from bedrock_meter.limits.estimates import NOTHING_SAID, Estimate
-from bedrock_meter.limits.gauge import Gauge, Reading
+from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.holding import Busy, Hold, ReservationStore
-from bedrock_meter.limits.holds import passed
+from bedrock_meter.limits.holds import OPEN_CHARGE, OPEN_KEY, next_end_ms, passed, reserved
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import (
     DEFAULT_LIFETIME_MS,
+    LONGEST_HELD_MS,
     LONGEST_LIFETIME_MS,
-    Decision,
+    MOST_OPEN,
     Reservation,
     admitting_charges,
     charged_for,
     decide,
     held_for,
-    is_same_question,
     reservation_id,
 )
 from bedrock_meter.limits.waiting import Waits
@@ -54,30 +55,6 @@ _PAUSE_MS = 20
 _LONGEST_PAUSE_MS = 400
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a request for a reservation.
-
-    Attributes:
-        reservation: The reservation; None when denied.
-        decision: Why; None where the reservation was there already.
-        is_new: Whether this request made it.
-        gauge: The gauge as it was seen last.
-        destination: The call that it was decided for; None where the caller named none.
-    """
-
-    reservation: Reservation | None
-    decision: Decision | None = None
-    is_new: bool = False
-    gauge: Gauge | None = None
-    destination: Destination | None = None
-
-    @property
-    def denied_by(self) -> Reading | None:
-        """The limit that denied it; None also where the tenant is suspended (``decision.suspended``)."""
-        return self.decision.denied_by if self.decision is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +76,7 @@ class Reservations:
         new_id: Callable[[], str],
         costs: Costs = NO_PRICES,
         destinations: Destinations | None = None,
+        most_open: int = MOST_OPEN,
     ) -> None:
         """Set up.
 
@@ -110,7 +88,9 @@ class Reservations:
             new_id: Makes ids of 32 hexadecimal digits.
             costs: Says what an estimate without a cost costs, where a tenant has limits in US dollars.
             destinations: Say which call will be made for a caller's words; None takes no words.
+            most_open: Reservations that a tenant may have open at once.
         """
+        self._most_open = most_open
         self._store = store
         self._clock = clock
         self._sleep_ms = sleep_ms
@@ -155,6 +135,7 @@ class Reservations:
             KeyUsed: The key belongs to a reservation of another estimate, or of the other kind.
             UnknownCost: A limit that denies what has no price may be touched, and the cost is not known.
             ForeignProfile: The call names another tenant's profile.
+            TooManyOpen: The tenant has as many reservations open as one may have.
             Contended: Others were writing each time, or the store throttled: its cause's cause tells. Nothing is held
                 that does not expire by itself.
         """
@@ -175,7 +156,7 @@ class Reservations:
                 image, existing = self._look(tenant, None if looked else identity)
                 looked = is_current = True
                 if existing is not None:
-                    return _again(existing, asked, called, image.gauge, destination, is_lease=is_lease)
+                    return again(existing, asked, called, image.gauge, destination, is_lease=is_lease)
             now_ms = self._clock()
             layout = image.gauge.layout
             try:
@@ -193,6 +174,13 @@ class Reservations:
                     return Answer(None, denial, gauge=image.gauge, destination=destination)
                 image = None
                 continue
+            open_before = reserved(image.gauge.holds, OPEN_KEY, min(image.at_ms, now_ms))
+            if open_before >= self._most_open:
+                if looked and is_current:
+                    ends_ms = next_end_ms(image.gauge.holds, OPEN_KEY, now_ms) or now_ms
+                    raise TooManyOpen(tenant, self._most_open, ends_ms - now_ms)
+                image = None
+                continue
             reservation = Reservation(
                 tenant,
                 identity,
@@ -202,15 +190,18 @@ class Reservations:
                 is_lease=is_lease,
                 estimate=estimate,
                 called=called or NOTHING_CALLED,
-                through=_through(destination),
+                through=through(destination),
                 key=key or "",
                 created_ms=now_ms,
             )
             hold = Hold(
                 reservation,
                 layout.version,
-                admitting_charges(image.gauge, decision),
-                charged_for(layout, priced),
+                {
+                    **admitting_charges(image.gauge, decision),
+                    OPEN_CHARGE: image.gauge.holds.get(OPEN_CHARGE, 0) + self._most_open - open_before - 1,
+                },
+                {**charged_for(layout, priced), OPEN_CHARGE: 1},
                 passed(image.gauge.holds, now_ms),
                 image.gauge.suspension,
             )
@@ -224,7 +215,7 @@ class Reservations:
             if is_held:
                 existing = self._written_down(reservation)
                 if existing is not None:
-                    return _again(existing, asked, called, image.gauge, destination, is_lease=is_lease)
+                    return again(existing, asked, called, image.gauge, destination, is_lease=is_lease)
                 return Answer(reservation, decision, True, image.gauge, destination)
         raise Contended(f"{tenant}: others were writing each time; nothing was reserved, try again") from in_the_way
 
@@ -253,7 +244,8 @@ class Reservations:
             The reservation as it is now.
 
         Raises:
-            InvalidDefinition: An amount or the lifetime is out of bounds, or a kind is unknown.
+            InvalidDefinition: An amount or the lifetime is out of bounds, a kind is unknown, or it would be held for
+                more than a day from when it was made.
             UnknownReservation: The tenant has no such reservation.
             Contended: Others were writing each time; nothing was changed.
         """
@@ -263,8 +255,14 @@ class Reservations:
         def smaller(held: Reservation, now_ms: int) -> Reservation:
             if not held.is_open(now_ms):
                 return held
-            used = self._used(held, usage)
-            return held.shrunk(used, now_ms + lifetime_ms if lifetime_ms else held.expires_ms)
+            expires_ms = max(held.expires_ms, now_ms + (lifetime_ms or 0))
+            if expires_ms > max(held.expires_ms, held.created_ms + LONGEST_HELD_MS):
+                raise InvalidDefinition(
+                    "extend_seconds",
+                    f"a reservation is held for at most {LONGEST_HELD_MS // 3_600_000} hours from when it was made;"
+                    " make a new one",
+                )
+            return held.shrunk(self._used(held, usage), expires_ms)
 
         return self._change(tenant, identity, known, smaller)
 
@@ -275,7 +273,7 @@ class Reservations:
         """
 
         def released(held: Reservation, now_ms: int) -> Reservation:
-            return held.closed("released") if held.is_open(now_ms) else held
+            return held.released() if held.is_open(now_ms) else held
 
         return self._change(tenant, identity, known, released)
 
@@ -362,28 +360,6 @@ class Reservations:
 
     def _pause(self, attempt: int) -> None:
         self._sleep_ms(1 + int(self._uniform() * min(_LONGEST_PAUSE_MS, _PAUSE_MS * 2**attempt)))
-
-
-def _through(destination: Destination | None) -> str:
-    return "" if destination is None or destination.through is None else destination.through.arn
-
-
-def _again(
-    existing: Reservation,
-    asked: Estimate,
-    called: Called | None,
-    gauge: Gauge,
-    destination: Destination | None,
-    *,
-    is_lease: bool,
-) -> Answer:
-    """Return what a key that was used before leads to."""
-    if not is_same_question(existing, asked, called, is_lease=is_lease):
-        raise KeyUsed(
-            f"{existing.tenant}: the key belongs to reservation {existing.id}, which was asked for differently",
-            existing.id,
-        )
-    return Answer(existing, gauge=gauge, destination=destination)
 
 
 def _check(key: str | None, lifetime_ms: int) -> None:

@@ -96,11 +96,14 @@ class Rated(Struct, frozen=True):
         cost_nano_usd: None = unpriced: usage counts, cost is unknown.
         price_version: Names the book and the set of overrides, and with the call thereby the card.
         assumptions: Codes, in the order of ``ASSUMPTIONS``.
+        counts_tokens: Whether a record of such a call is incomplete without tokens. False where it is billed by
+            something else: images, requests, media that went in. True where nobody knows.
     """
 
     cost_nano_usd: int | None
     price_version: str
     assumptions: tuple[str, ...] = ()
+    counts_tokens: bool = True
 
 
 class Line(Struct, frozen=True):
@@ -127,6 +130,7 @@ class Reckoning(Struct, frozen=True):
         cost_nano_usd: As in ``Rated``.
         assumptions: As in ``Rated``.
         unpriced: Why there is no cost; empty = there is one.
+        counts_tokens: As in ``Rated``.
     """
 
     model: str
@@ -140,6 +144,7 @@ class Reckoning(Struct, frozen=True):
     cost_nano_usd: int | None
     assumptions: tuple[str, ...]
     unpriced: str = ""
+    counts_tokens: bool = True
 
 
 class Rater:
@@ -153,7 +158,7 @@ class Rater:
     def rate(self, call: Call) -> Rated:
         """Return what a call cost."""
         reckoning = self.reckon(call)
-        return Rated(reckoning.cost_nano_usd, self.version, reckoning.assumptions)
+        return Rated(reckoning.cost_nano_usd, self.version, reckoning.assumptions, reckoning.counts_tokens)
 
     def reckon(self, call: Call) -> Reckoning:
         """Return what a call cost, with every step on the way."""
@@ -192,6 +197,7 @@ class Rater:
             cost_nano_usd=None if unpriced else _rounded(amount * (WHOLE + percent_e6), PER * WHOLE),
             assumptions=tuple(code for code in ASSUMPTIONS if code in assumed),
             unpriced=unpriced,
+            counts_tokens=_counts_tokens(prices),
         )
 
 
@@ -199,6 +205,9 @@ _REMEMBERED = 1024
 """Calls are much alike: so many answers are kept about places and overrides. Identifiers are chosen by callers."""
 
 _NO_CARD = Card(tiers={})
+
+
+_TOKEN_KINDS = frozenset({"input", "output", "cache_read", "cache_write", "cache_write_1h"})
 
 
 class _Place(Struct, frozen=True):
@@ -241,6 +250,12 @@ def _lines(call: Call, prices: dict[str, int], own: dict[str, int]) -> tuple[tup
         assumed.add(INPUT_MEDIA_UNKNOWN)
     lines = tuple(Line(kind, count, prices.get(kind), kind in own) for kind, count in quantities if count)
     return lines, assumed
+
+
+def _counts_tokens(prices: dict[str, int]) -> bool:
+    """Return whether every call of these prices has tokens: nothing but text goes in, or text comes out."""
+    is_by_token = not prices or not prices.keys().isdisjoint(_TOKEN_KINDS)
+    return is_by_token and "input_image" not in prices
 
 
 def _unpriced(

@@ -16,6 +16,7 @@ from bedrock_meter.storage.keys import due_shard, outbox_sort_key, unpriced_sort
 from bedrock_meter.storage.outboxes import OUT, item_key, pending_text
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import LedgerEntry
+from bedrock_meter.usage.settlement import Uncovered
 
 ANNOUNCEMENT_SCHEMA = 1
 DUE_INDEX = "due"
@@ -42,10 +43,10 @@ class DynamoDBAnnouncer:
         event_of = partial(unpriced_event, None if entry.tenant == UNATTRIBUTED else entry.tenant)
         return self._put(entry, unpriced_sort_key(entry.profile, entry.model, day), event_of, day, now_ms)
 
-    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+    def announce_unreserved(self, entry: LedgerEntry, uncovered: Uncovered, now_ms: int) -> bool:
         """See ``Announcer.announce_unreserved``: once per tenant and UTC day."""
         day = _day(entry)
-        event_of = partial(unreserved_event, entry.tenant, reason, entry.reservation)
+        event_of = partial(unreserved_event, entry.tenant, uncovered.reason, entry.reservation, uncovered.overuse)
         return self._put(entry, unreserved_sort_key(day), event_of, day, now_ms)
 
     def _put(self, entry: LedgerEntry, sort_key: str, event_of: Callable[..., Event], day: str, now_ms: int) -> bool:

@@ -7,6 +7,8 @@
 ``suspension``   the last suspension, in force or over
 ``lease``        ``expires_ms|holder`` while somebody changes the limits; recorders of the tenant wait meanwhile
 ``pending``      the layout being installed under that lease; nobody reads it but its owner
+``due_shard``    a part of the index ``due``, with ``next_due_ms`` 0, both as long as the item lives: who looks through
+                 all gauges finds them there, and reads no reservation
 ``fail_policy``  ``open`` or ``closed``: what the API answers when it cannot read this item; absent = the default
 ``c0``           all charges to the limit in slot 0, used or held: only ever raised; see ``limits/holds.py``
 ``xt.3k2a``      what open reservations hold of meter ``t`` until that expiry bucket passes
@@ -28,7 +30,7 @@ from bedrock_meter.limits.holds import charges, is_hold
 from bedrock_meter.limits.limit import NO_LIMITS, Layout, decode_layout, encode_layout
 from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
-from bedrock_meter.storage.keys import GAUGE
+from bedrock_meter.storage.keys import GAUGE, gauge_shard
 
 GAUGE_SCHEMA = 1
 NOTHING_INSTALLED = encode_layout(NO_LIMITS)
@@ -74,15 +76,15 @@ def _key(tenant: str) -> Item:
     return {"pk": text(tenant), "sk": text(GAUGE)}
 
 
-def read_batch(client: Any, table: str, keys: Sequence[Item]) -> list[Item]:
-    """Read items consistently, in any number; those that do not exist are missing in the answer.
+def read_batch(client: Any, table: str, keys: Sequence[Item], *, consistent: bool = True) -> list[Item]:
+    """Read items, in any number; those that do not exist are missing in the answer.
 
     Unprocessed keys are asked again by the next request; DynamoDB raises when it can process none at all.
     """
     found: list[Item] = []
     waiting = list(keys)
     while waiting:
-        request = {table: {"Keys": waiting[:_BATCH], "ConsistentRead": True}}
+        request = {table: {"Keys": waiting[:_BATCH], "ConsistentRead": consistent}}
         answer = client.batch_get_item(RequestItems=request)
         found += answer.get("Responses", {}).get(table, [])
         unprocessed = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
@@ -110,6 +112,8 @@ def create(client: Any, table: str, tenant: str) -> bool:
         "rev": number(0),
         "v": number(0),
         "limits": text(NOTHING_INSTALLED),
+        "due_shard": text(gauge_shard(tenant)),
+        "next_due_ms": number(0),
     }
     return _conditionally(client.put_item, TableName=table, Item=item, ConditionExpression="attribute_not_exists(pk)")
 

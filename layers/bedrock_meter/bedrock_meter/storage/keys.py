@@ -6,7 +6,8 @@ table       key                                      read by
 Ledger      account#region#requestId (call_id)       its own condition (is this call recorded?), GetItem
   index     unattributed_profile, event_ms           usage that waits for a tenant, by profile
 Usage       tenant, quarter-hour#profile#model       reports, reconciliation and seeds: Query by tenant and time range
-Quotas      tenant, GAUGE                            every recording (update), every decision and evaluation (GetItem)
+Quotas      tenant, GAUGE                            every recording (update), every decision and evaluation (GetItem);
+                                                     index ``due`` (``gauges-NN``) for the sweep's look at all of them
             tenant, RESERVATION#id                   settlement (batch read, update), shrinking and releasing it
             tenant, STATE                            evaluation; index ``due`` (shard, next_due_ms) for the sweep
             unattributed, OUTBOX#profile#day         announcement of unattributed usage, same index
@@ -52,6 +53,9 @@ LOCK = "LOCK"
 
 DUE_SHARDS = ("0", "1", "2", "3")
 """Partitions of the ``due`` index: the sweep asks each of them once a minute."""
+
+GAUGE_SHARDS = tuple(f"gauges-{number:02}" for number in range(60))
+"""Partitions of the same index that hold all gauges, in equal parts, under no time: one for each minute of an hour."""
 
 _MAXIMUM_PART_BYTES = 300
 _SAFE = ":/.@+=,"
@@ -146,3 +150,9 @@ def reservation_sort_key(identity: str) -> str:
 def due_shard(partition: str) -> str:
     """Partition of the ``due`` index for an item of this partition key."""
     return DUE_SHARDS[hashlib.sha256(partition.encode()).digest()[0] % len(DUE_SHARDS)]
+
+
+def gauge_shard(tenant: str) -> str:
+    """Partition of the ``due`` index for the gauge of a tenant."""
+    number = int.from_bytes(hashlib.sha256(tenant.encode()).digest()[:4])
+    return GAUGE_SHARDS[number % len(GAUGE_SHARDS)]

@@ -133,10 +133,9 @@ class DynamoDBRecordingStore:
         for key, sums in writes.rollups.items():
             requests.append(self._rollup_request(key, sums))
             positions.append(key)
-        for reservation in writes.settled:
-            settled = reservation.closed("settled")
-            requests.append({"Update": reservations.change_request(self._tables.quotas, reservation, settled)})
-            positions.append(reservation)
+        for before, after in writes.settled:
+            requests.append({"Update": reservations.change_request(self._tables.quotas, before, after)})
+            positions.append(before)
         for tenant, (version, adds) in writes.gauges.items():
             requests.append({"Update": gauges.add_request(self._tables.quotas, tenant, version, adds)})
             positions.append(tenant)

@@ -8,6 +8,7 @@
 ``generation``  raised by each change, which is conditioned on it
 ``nonce``       of the attempt that wrote it
 ``status``      ``open``, ``settled`` or ``released``
+``settled_by``  key of the ledger entry of the call that settled it
 ``lease``       1 where it stands for many calls
 ==============  ===============================================================================================
 
@@ -66,6 +67,8 @@ def reservation_item(reservation: Reservation) -> Item:
         item["through"] = text(reservation.through)
     if reservation.key:
         item["key"] = text(reservation.key)
+    if reservation.settled_by:
+        item["settled_by"] = text(reservation.settled_by)
     if reservation.is_lease:
         item["lease"] = number(1)
     return item
@@ -90,15 +93,18 @@ def reservation_of(item: Item) -> Reservation:
         through=get_text(item, "through"),
         key=get_text(item, "key"),
         created_ms=get_number(item, "created_ms"),
+        settled_by=get_text(item, "settled_by"),
     )
 
 
 def change_request(table: str, before: Reservation, after: Reservation) -> dict[str, Any]:
     """The reservation's part of a transaction that changes it, provided that it is still ``before``."""
+    settled_by = {":settled_by": text(after.settled_by)} if after.settled_by else {}
     return {
         "TableName": table,
         "Key": _key(before.tenant, before.id),
-        "UpdateExpression": "SET held=:held,expires_ms=:expires_ms,expires=:expires,generation=:after,#status=:status",
+        "UpdateExpression": "SET held=:held,expires_ms=:expires_ms,expires=:expires,generation=:after,#status=:status"
+        + (",settled_by=:settled_by" if settled_by else ""),
         "ConditionExpression": "generation=:before AND nonce=:nonce",
         "ExpressionAttributeNames": {"#status": "status"},
         "ExpressionAttributeValues": {
@@ -109,6 +115,7 @@ def change_request(table: str, before: Reservation, after: Reservation) -> dict[
             ":after": number(after.generation),
             ":nonce": text(before.nonce),
             ":status": text(after.status),
+            **settled_by,
         },
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }

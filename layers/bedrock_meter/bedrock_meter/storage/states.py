@@ -12,10 +12,12 @@ from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
-from bedrock_meter.storage.keys import GAUGE, STATE, TENANT, tenant_key
-from bedrock_meter.storage.outboxes import OUT, Update, item_key, outbox_update, pending_of, pending_text
+from bedrock_meter.storage.keys import GAUGE, GAUGE_SHARDS, STATE, TENANT, tenant_key
+from bedrock_meter.storage.outboxes import DUE_INDEX, OUT, Update, item_key, outbox_update, pending_of, pending_text
 
 STATE_SCHEMA = 1
+_TENANTS_A_READ = 50
+"""Gauge and state of each are the hundred keys of one batch read."""
 
 
 def state_of(item: Item) -> TenantState:
@@ -48,32 +50,35 @@ class DynamoDBEvaluationStore:
         return gauges.gauge_of(items[GAUGE]), state_of(state) if state else TenantState()
 
     def part(self, number: int, of: int) -> Iterator[tuple[Gauge, TenantState]]:
-        """Yield the gauges of one part of the table with their states, as a scan that is not consistent shows them.
+        """Yield the gauges of one part of the table with their states, as they were a moment ago.
 
-        A tenant's items follow each other in a scan, gauge before state. One whose state is not seen with it comes with
-        an empty state: whoever judges it reads both again.
+        Asks the index which gauges there are, so that nothing else is read: no reservation, open or over. ``of``
+        divides the index's sixty parts.
         """
-        request: dict[str, Any] = {
-            "TableName": self._tables.quotas,
-            "Segment": number,
-            "TotalSegments": of,
-            "FilterExpression": "sk = :gauge OR sk = :state",
-            "ExpressionAttributeValues": {":gauge": text(GAUGE), ":state": text(STATE)},
-        }
-        gauge: Gauge | None = None
-        while True:
-            page = self._client.scan(**request)
-            for item in page.get("Items", []):
-                is_state = get_text(item, "sk") == STATE
+        for shard in GAUGE_SHARDS[number::of]:
+            request: dict[str, Any] = {
+                "TableName": self._tables.quotas,
+                "IndexName": DUE_INDEX,
+                "KeyConditionExpression": "due_shard = :shard",
+                "ExpressionAttributeValues": {":shard": text(shard)},
+            }
+            while True:
+                page = self._client.query(**request)
+                yield from self._beside_states([get_text(item, "pk") for item in page.get("Items", [])])
+                if not page.get("LastEvaluatedKey"):
+                    break
+                request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _beside_states(self, tenants: Sequence[str]) -> Iterator[tuple[Gauge, TenantState]]:
+        for start in range(0, len(tenants), _TENANTS_A_READ):
+            chosen = tenants[start : start + _TENANTS_A_READ]
+            keys = [item_key(tenant, sort_key) for tenant in chosen for sort_key in (GAUGE, STATE)]
+            read = gauges.read_batch(self._client, self._tables.quotas, keys, consistent=False)
+            items = {(get_text(item, "pk"), get_text(item, "sk")): item for item in read}
+            for tenant in chosen:
+                gauge, state = items.get((tenant, GAUGE)), items.get((tenant, STATE))
                 if gauge is not None:
-                    mine = is_state and get_text(item, "pk") == gauge.tenant
-                    yield gauge, state_of(item) if mine else TenantState()
-                gauge = None if is_state else gauges.gauge_of(item)
-            if not page.get("LastEvaluatedKey"):
-                break
-            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-        if gauge is not None:
-            yield gauge, TenantState()
+                    yield gauges.gauge_of(gauge), state_of(state) if state is not None else TenantState()
 
     def profiles(self, tenant: str) -> Sequence[str]:
         """ARNs (or ids) of the profiles that the tenant owns now."""

@@ -83,7 +83,7 @@ class LiveLookup:
         self._tag_key = tag_key
         self._clock = clock
         self._useless: dict[str, int] = {}
-        self._paused_until_ms = 0
+        self._paused_ms: int | None = None
 
     def find(self, invocations: Sequence["Invocation"], unknown: Collection[str]) -> dict[str, Sequence[MappingPeriod]]:
         """Return mappings of profiles that had none before.
@@ -93,18 +93,18 @@ class LiveLookup:
             unknown: Profiles among them without any mapping.
         """
         start_ms = self._clock()
-        if not unknown or start_ms < self._paused_until_ms:
+        if not unknown or _is_young(self._paused_ms, start_ms, PAUSE_MS):
             return {}
         named = dict.fromkeys(one for one in map(application_profile, invocations) if one and one in unknown)
-        asked = [one for one in named if start_ms >= self._useless.get(one, 0)][:MAXIMUM_QUESTIONS]
+        asked = [one for one in named if not _is_young(self._useless.get(one), start_ms, USELESS_FOR_MS)]
         found: dict[str, MappingPeriod] = {}
-        for profile in asked:
+        for profile in asked[:MAXIMUM_QUESTIONS]:
             if self._clock() - start_ms > MAXIMUM_MS:
                 break
             try:
                 answer = self._lookup.look_up(profile)
             except LookupFailed:
-                self._paused_until_ms = self._clock() + PAUSE_MS
+                self._paused_ms = self._clock()
                 break
             tenant = "" if answer is None else answer.tags.get(self._tag_key, "")
             if answer is not None and is_tenant_id(tenant):
@@ -129,4 +129,9 @@ class LiveLookup:
     def _remember_useless(self, profile: str) -> None:
         if len(self._useless) >= CAPACITY:
             self._useless.clear()
-        self._useless[profile] = self._clock() + USELESS_FOR_MS
+        self._useless[profile] = self._clock()
+
+
+def _is_young(at_ms: int | None, now_ms: int, for_ms: int) -> bool:
+    """Whether something that happened then still holds; a clock that went backwards says no."""
+    return at_ms is not None and 0 <= now_ms - at_ms < for_ms

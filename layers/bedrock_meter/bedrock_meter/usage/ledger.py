@@ -140,7 +140,10 @@ class LedgerEntry(Struct, frozen=True):
         """Return this entry with its cost; a failed call costs nothing and is not rated, nor is what was taken back."""
         if self.error_code is not None or self.removed_ms is not None:
             return self
-        rated = rater.rate(self.call)
+        return self.with_rating(rater.rate(self.call))
+
+    def with_rating(self, rated: Rated) -> "LedgerEntry":
+        """Return this entry, which succeeded and stands, with this cost."""
         return replace(
             self,
             cost_nano_usd=rated.cost_nano_usd,
@@ -187,22 +190,30 @@ class Change(Struct, frozen=True):
         held: What it must hold now; None = nothing.
         records: How many records of the batch this write stands for.
         reservation: Id of the reservation that they name, empty when none.
+        counts_tokens: Whether records of this call are incomplete as long as none of them has tokens: see ``Rated``.
     """
 
     entry: LedgerEntry
     held: LedgerEntry | None = None
     records: int = 1
     reservation: str = ""
-    removed_ms: int | None = None
+    counts_tokens: bool = True
 
     @property
     def sums(self) -> Sums:
         """What the write adds to roll-up and gauge."""
         return self.entry.sums if self.held is None else self.entry.sums - self.held.sums
 
+    def rated(self, rater: Rater) -> "Change":
+        """Return the write with the cost of its entry; of a failed or removed one, itself."""
+        if self.entry.error_code is not None or self.entry.removed_ms is not None:
+            return self
+        rated = rater.rate(self.entry.call)
+        return replace(self, entry=self.entry.with_rating(rated), counts_tokens=rated.counts_tokens)
+
     def against(self, held: LedgerEntry, rater: Rater) -> "Change | None":
         """Return the write that is still needed where the ledger holds ``held``; None if this is a duplicate."""
         raised = held.joined(self.entry)
         if raised == held:
             return None
-        return Change(raised.rated(rater), held, self.records, self.reservation)
+        return Change(raised, held, self.records, self.reservation).rated(rater)

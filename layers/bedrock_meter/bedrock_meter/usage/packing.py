@@ -12,11 +12,10 @@ from msgspec import Struct, field
 
 from bedrock_meter.limits.counting import adds as adds_of
 from bedrock_meter.limits.limit import Layout
-from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.usage.ledger import Change
 from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums
-from bedrock_meter.usage.settlement import NO_SETTLEMENTS, Settlements
+from bedrock_meter.usage.settlement import NO_SETTLEMENTS, Settlement, Settlements
 
 MAXIMUM_ITEMS = 100
 MAXIMUM_BUCKETS = 250
@@ -47,13 +46,13 @@ class Writes(Struct, frozen=True):
         rollups: What they add to each roll-up row.
         gauges: By tenant: the layout version that the amounts are for, and the amounts by bucket
             and hold.
-        settled: Reservations that are settled, as they must still be.
+        settled: Reservations that are settled, as they must still be and as they are then.
     """
 
     changes: tuple[Change, ...]
     rollups: dict[RollupKey, Sums]
     gauges: dict[str, tuple[int, dict[str, int]]]
-    settled: tuple[Reservation, ...] = ()
+    settled: tuple[Settlement, ...] = ()
 
     @property
     def items(self) -> int:
@@ -90,7 +89,7 @@ def writes_of(
             for bucket, quantity in gauge_adds(change, layout, now_ms).items():
                 adds[bucket] = adds.get(bucket, 0) + quantity
     settled = settlements.of_all(chunk.changes, now_ms)
-    for reservation in settled:
+    for reservation, _ in settled:
         _, adds = gauges[reservation.tenant]
         for name, held in reservation.holds.items():
             adds[name] = adds.get(name, 0) - held
@@ -118,7 +117,7 @@ class _Load(Struct):
         gauges = len(self.buckets) + (1 if metered and tenant not in self.buckets else 0)
         rollups = self.rollups.union(change.entry.rollup for change in changes)
         buckets = self.buckets.get(tenant, set()).union(*(self._buckets_of(change) for change in metered))
-        settled = self.settled.union(one.id for one in self.settlements.of_all(changes, self.now_ms))
+        settled = self.settled.union(one.before.id for one in self.settlements.of_all(changes, self.now_ms))
         return (
             len(self.changes) + len(changes) + len(rollups) + gauges + len(settled) <= MAXIMUM_ITEMS
             and len(buckets) <= MAXIMUM_BUCKETS
@@ -129,7 +128,7 @@ class _Load(Struct):
         self.rollups.add(change.entry.rollup)
         if _meets_gauge(change):
             self.buckets.setdefault(change.entry.tenant, set()).update(self._buckets_of(change))
-        self.settled.update(one.id for one in self.settlements.of_all((change,), self.now_ms))
+        self.settled.update(one.before.id for one in self.settlements.of_all((change,), self.now_ms))
 
     def _buckets_of(self, change: Change) -> dict[str, int]:
         buckets = gauge_adds(change, self.layouts[change.entry.tenant], self.now_ms)

@@ -44,8 +44,8 @@ class Worklist(Protocol):
 class Sources(Protocol):
     """What is known today about whose usage something is."""
 
-    def evidence(self, model_id: str, principal: str, now_ms: int) -> Evidence:
-        """Return the periods of a profile and of a principal."""
+    def evidence(self, model_id: str, principal: str, now_ms: int, event_ms: int) -> Evidence:
+        """Return the periods of a profile and of a principal, as they are known for an event time."""
 
 
 class Moved(Struct):
@@ -155,7 +155,8 @@ class Reattribution:
             report.left[held.profile] = report.left.get(held.profile, 0) + 1
 
     def _owner(self, entry: LedgerEntry, now_ms: int) -> Claim | None:
-        claims = claims_at(entry.event_ms, self._sources.evidence(_named(entry), entry.principal, now_ms))
+        evidence = self._sources.evidence(_named(entry), entry.principal, now_ms, entry.event_ms)
+        claims = claims_at(entry.event_ms, evidence)
         return claims[0] if claims else None
 
     def _moved(self, held: LedgerEntry, claim: Claim, moved_ms: int) -> LedgerEntry:

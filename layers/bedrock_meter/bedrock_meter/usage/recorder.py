@@ -27,7 +27,14 @@ from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.tenants.attribution import UNATTRIBUTED, Attribution
 from bedrock_meter.usage.ledger import Change, LedgerEntry, Rater, entry_for
 from bedrock_meter.usage.packing import Chunk, Writes, pack, writes_of
-from bedrock_meter.usage.settlement import NO_SETTLEMENTS, ReservationKey, Settlements, named_by
+from bedrock_meter.usage.settlement import (
+    NO_SETTLEMENTS,
+    ReservationKey,
+    Settlement,
+    Settlements,
+    Uncovered,
+    named_by,
+)
 
 BACKOFF_BASE_MS = 10
 BACKOFF_CAP_MS = 1_000
@@ -37,6 +44,9 @@ as long as with 25 ms and 2 s, for as many conflicts. Shorter ones cost conflict
 
 LAST_CALL_MS = 1_500
 """Time kept back to report and return; an invocation that is killed reports nothing."""
+
+LAYOUT_KNOWN_FOR_MS = 60_000
+"""For how long it is believed, without a write that proves it, that a tenant reserves every call."""
 
 MAXIMUM_CONTRADICTIONS = 20
 
@@ -118,7 +128,7 @@ class Announcer(Protocol):
     def announce_unpriced(self, entry: LedgerEntry, now_ms: int) -> bool:
         """Say that a model is used, through a profile, and has no price."""
 
-    def announce_unreserved(self, entry: LedgerEntry, reason: str, now_ms: int) -> bool:
+    def announce_unreserved(self, entry: LedgerEntry, uncovered: Uncovered, now_ms: int) -> bool:
         """Say that a tenant which reserves every call has used something that nothing was reserved for."""
 
 
@@ -193,6 +203,7 @@ class Recorder:
         self._sleep_ms = sleep_ms
         self._uniform = uniform
         self._layouts: dict[str, Layout] = {}
+        self._seen_ms: dict[str, int] = {}
         self._settlements = NO_SETTLEMENTS
 
     def record(self, invocations: Sequence[Invocation], report: Recorded, remaining_ms: Callable[[], int]) -> None:
@@ -247,16 +258,31 @@ class Recorder:
                 if known is None
                 else Change(known.entry.joined(entry), None, known.records + 1, known.reservation or entry.reservation)
             )
-        return [replace(change, entry=change.entry.rated(self._rater)) for change in changes.values()]
+        return [change.rated(self._rater) for change in changes.values()]
 
     def _load_layouts(self, tenants: set[str]) -> None:
-        unknown = tenants - self._layouts.keys() - {UNATTRIBUTED}
-        if not unknown:
+        """Read the layouts that are not known, and those that may announce what is no longer true.
+
+        Any other needs no age: nothing is written by it unless it is still the tenant's. What is announced is announced
+        before that is known.
+        """
+        now_ms = self._clock()
+        asked = {tenant for tenant in tenants - {UNATTRIBUTED} if not self._is_known(tenant, now_ms)}
+        if not asked:
             return
-        heads = self._store.heads(sorted(unknown))
-        for tenant in unknown:
+        heads = self._store.heads(sorted(asked))
+        for tenant in asked:
             head = heads.get(tenant)
-            self._layouts[tenant] = head.layout if head is not None else NO_LIMITS
+            self._see(tenant, head.layout if head is not None else NO_LIMITS, now_ms)
+
+    def _is_known(self, tenant: str, now_ms: int) -> bool:
+        layout = self._layouts.get(tenant)
+        if layout is None:
+            return False
+        return not layout.reserves or 0 <= now_ms - self._seen_ms[tenant] < LAYOUT_KNOWN_FOR_MS
+
+    def _see(self, tenant: str, layout: Layout, now_ms: int) -> None:
+        self._layouts[tenant], self._seen_ms[tenant] = layout, now_ms
 
     def _next(self, queue: deque[Chunk], remaining_ms: Callable[[], int]) -> Chunk:
         """Take the first chunk that may be sent, waiting for the earliest if none may."""
@@ -274,31 +300,32 @@ class Recorder:
 
     def _send(self, chunk: Chunk, report: Recorded) -> Refused | None:
         now_ms = self._clock()
+        settled = self._settlements.of_all(chunk.changes, now_ms)
         for change in chunk.changes:
-            if not self._is_announced(change, now_ms):
+            if not self._is_announced(change, settled, now_ms):
                 return Refused(busy=frozenset({change.entry.tenant}))
         report.transactions += 1
         writes = writes_of(chunk, self._layouts, now_ms, self._settlements)
         refused = self._store.commit(writes)
         if refused is None:
+            self._seen_ms |= dict.fromkeys(writes.gauges, now_ms)
             report.settled += len(writes.settled)
-            for reservation in writes.settled:
-                self._settlements.learn((reservation.tenant, reservation.id), reservation.closed("settled"))
+            for one in writes.settled:
+                self._settlements.learn((one.before.tenant, one.before.id), one.after)
             for change in chunk.changes:
                 report.committed(change)
         return refused
 
-    def _is_announced(self, change: Change, now_ms: int) -> bool:
+    def _is_announced(self, change: Change, settled: Sequence[Settlement], now_ms: int) -> bool:
         """Say what the change brings without tenant, price or reservation; False if the announcer is busy."""
         entry, sums = change.entry, change.sums
         if entry.tenant == UNATTRIBUTED and sums.requests and not self._announcer.announce(entry, now_ms):
             return False
         if sums.unpriced > 0 and not self._announcer.announce_unpriced(entry, now_ms):
             return False
-        if not self._layouts.get(entry.tenant, NO_LIMITS).reserves:
-            return True
-        reason = self._settlements.uncovered(change, now_ms)
-        return not reason or self._announcer.announce_unreserved(entry, reason, now_ms)
+        layout = self._layouts.get(entry.tenant, NO_LIMITS)
+        uncovered = self._settlements.uncovered(change, layout, settled, now_ms) if layout.reserves else None
+        return uncovered is None or self._announcer.announce_unreserved(entry, uncovered, now_ms)
 
     def _after_refusal(self, chunk: Chunk, refused: Refused, report: Recorded) -> list[Chunk]:
         """Turn what the refusal showed into the chunks that are still to be sent."""
@@ -346,10 +373,10 @@ class Recorder:
         """Take in a gauge's head; False if the tenant has to wait."""
         if head is None:
             self._store.create_gauge(tenant)
-            self._layouts[tenant] = NO_LIMITS
+            self._see(tenant, NO_LIMITS, self._clock())
             return True
         known = self._layouts.get(tenant)
-        self._layouts[tenant] = head.layout
+        self._see(tenant, head.layout, self._clock())
         if head.lease is not None:
             if head.lease.is_held(self._clock()):
                 return False
