@@ -186,12 +186,7 @@ def _schemas() -> dict[str, Schema]:
                 "denied_by": {**array(text), "description": "the limits that deny, the longest first"},
                 "as_of": INSTANT,
                 "version": AMOUNT,
-                "suspended": nullable(
-                    {
-                        **answered({"reason": string(), "since": INSTANT, "by": string()}),
-                        "description": "a person stopped the tenant; null: nobody did",
-                    }
-                ),
+                "suspended": nullable(_suspended()),
                 "fail": _FAIL,
                 "degraded": _DEGRADED,
                 "unpriced": UNPRICED,
@@ -230,6 +225,14 @@ def _schemas() -> dict[str, Schema]:
         ),
         "Reservation": _reservation(),
         "Denial": _denial(),
+    }
+
+
+def _suspended() -> Schema:
+    shown = nullable(string("what the provider says of it; null: nothing"))
+    return {
+        **answered({"public_reason": shown, "since": INSTANT}),
+        "description": "a person stopped the tenant; null: nobody did",
     }
 
 
@@ -378,6 +381,7 @@ def _denial() -> Schema:
                     "retry_after_seconds": {"type": ["integer", "null"]},
                     "throttled_until": nullable(INSTANT),
                     "unpriced": UNPRICED,
+                    "suspended": _suspended(),
                     "fail": _FAIL,
                 },
             },

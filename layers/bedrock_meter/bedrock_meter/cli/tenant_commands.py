@@ -166,7 +166,11 @@ def history(
 
 def suspend(
     tenant: Tenant,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; shown in the quota answer and event.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; for administrators only.")],
+    public_reason: Annotated[
+        str | None,
+        typer.Option("--public-reason", metavar="TEXT", help="What the tenant reads: in its quota answer, and events."),
+    ] = None,
     stack: Stack = LOCAL,
     api: Api = None,
     by: By = None,
@@ -177,12 +181,13 @@ def suspend(
 
     if api is not None:
         no_author(by)
-        held = AdminApi(api).suspend(tenant, reason)
+        held = AdminApi(api).suspend(tenant, reason, public_reason)
     else:
         store, actor = removing.suspensions(outputs_of_stack(stack), by)
-        suspend_tenant(store, tenant, reason, actor)
+        suspend_tenant(store, tenant, reason, actor, public_reason)
         held = suspension_document(store.suspension(tenant)[1]) or {}
-    print(f"{tenant}: suspended since {held.get('since')}: {held.get('reason')}")
+    shown = f"; the tenant reads: {held['public_reason']}" if held.get("public_reason") else ""
+    print(f"{tenant}: suspended since {held.get('since')}: {held.get('reason')}{shown}")
 
 
 def resume(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, by: By = None) -> None:
