@@ -16,6 +16,7 @@
     ├── ProfileRefused          an application inference profile cannot be made or taken: says why
     │   └── ProfileQuotaFull    ... because the account may have no more of them in this Region
     ├── Contended               others were writing each time; nothing was done: try again
+    ├── InvalidPosition         a place to go on from is none that was given out: begin anew
     ├── UnknownTenant           there is no tenant of this id
     ├── UnknownBoost            the tenant has no boost of this id
     ├── UnknownReservation      the tenant has no reservation of this id
@@ -105,6 +106,10 @@ class ProfileQuotaFull(ProfileRefused):
 
 class Contended(MeterError):
     """Other writers were faster each time. This is not an outage: try again."""
+
+
+class InvalidPosition(MeterError):
+    """A place in a table to go on from, which came back from outside, cannot be one of that table. Nothing was read."""
 
 
 class UnknownTenant(MeterError):

@@ -76,10 +76,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
     def tenants() -> Response:  # type: ignore[type-arg]
         api.check_caller()
         limit, after = page_of(api, ("tenants",), 2)
-        try:
-            found, last = administration.store.page(after, limit)
-        except FAILURES as error:
-            storage_down(error, telling)
+        found, last = carry_out(lambda: administration.store.page(after, limit), telling)
         listed = [
             {
                 "id": one.definition.id,
@@ -139,10 +136,7 @@ def _add_audit(api: Resolver, administration: Administration, telling: Telling) 
     def audit(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
         limit, after = page_of(api, ("audit", tenant), 1)
-        try:
-            found, last = administration.audit.page(tenant, after, limit)
-        except FAILURES as error:
-            storage_down(error, telling)
+        found, last = carry_out(lambda: administration.audit.page(tenant, after, limit), telling)
         following = write_key(last, ("audit", tenant)) if last else None
         return json_answer({"tenant": tenant, "changes": [change_document(one) for one in found], "next": following})
 

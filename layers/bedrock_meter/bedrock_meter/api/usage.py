@@ -6,7 +6,7 @@ from typing import Any, Protocol, cast
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api.answers import NOT_KEPT, json_answer
-from bedrock_meter.api.cursors import Position
+from bedrock_meter.api.cursors import Position, refused
 from bedrock_meter.api.cursors import read as read_cursor
 from bedrock_meter.api.cursors import write as write_cursor
 from bedrock_meter.api.outage import storage_failed
@@ -127,7 +127,10 @@ def add_usage(api: Resolver, reports: Reports, *, failed: Callable[[str], None],
 
 def _position(parameters: dict[str, str], by: str, timezone: str, bound_to: tuple[str, ...], now_ms: int) -> Position:
     if "cursor" in parameters:
-        return read_cursor(parameters["cursor"], bound_to)
+        position = read_cursor(parameters["cursor"], bound_to)
+        if not _may_go_on(position, parameters, by, timezone):
+            raise refused()
+        return position
     end_ms = now_ms - now_ms % QUARTER_MS + QUARTER_MS
     to_ms = _bound("to", parameters["to"], timezone) if "to" in parameters else end_ms
     if "from" in parameters:
@@ -136,9 +139,21 @@ def _position(parameters: dict[str, str], by: str, timezone: str, bound_to: tupl
         from_ms = CalendarWindow("month", timezone).bounds(max(0, to_ms - 1))[0]
     if from_ms >= to_ms:
         raise invalid("from", "must be before 'to'")
-    if to_ms - from_ms > LONGEST_DAYS[by] * DAY_MS + 3_600_000:
+    if _is_too_long(from_ms, to_ms, by):
         raise invalid("from", f"at most {LONGEST_DAYS[by]} days by {by}")
     return Position(from_ms, to_ms, False)
+
+
+def _may_go_on(position: Position, parameters: dict[str, str], by: str, timezone: str) -> bool:
+    """Return whether a cursor's position lies within what its query may ask for: anybody can make a cursor."""
+    from_ms = _bound("from", parameters["from"], timezone) if "from" in parameters else 0
+    to_ms = _bound("to", parameters["to"], timezone) if "to" in parameters else position.to_ms
+    return from_ms <= position.from_ms and position.to_ms == to_ms and not _is_too_long(*position[:2], by)
+
+
+def _is_too_long(from_ms: int, to_ms: int, by: str) -> bool:
+    # A period of the tenant's clock is up to an hour longer where its summer time ends.
+    return to_ms - from_ms > LONGEST_DAYS[by] * DAY_MS + 3_600_000
 
 
 def _bound(name: str, text: str, timezone: str) -> int:

@@ -58,7 +58,7 @@ def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
     ``allowed`` is false as soon as one limit has nothing left; ``denied_by`` names the limits that say so, the longest
     first, and they carry ``throttled_until`` (null where waiting does not help) and ``denied_because``. A shadow limit
     never says so. Soft limits deny as well: soft says how the oldest part of a rolling window is counted. ``allowed``
-    is false, too, while the tenant is suspended; ``suspended`` then says since when, and what the tenant may read of it.
+    is false, too, while the tenant is suspended; ``suspended`` then says since when and what may be read of it.
     """
     readings = read(gauge, now_ms)
     suspended = public_suspension_document(gauge.suspension)
