@@ -50,7 +50,7 @@ def quota() -> Gateway:
     desk.world.rows["acme"] = rows
     for key in ("first", "second"):
         assert desk.reserve({"input_tokens": 5}, key).status == 201
-    return Gateway(desk.world.api)
+    return Gateway(desk.world)
 
 
 def admin() -> Gateway:

@@ -104,6 +104,7 @@ def test_outputs_stay() -> None:
         "QuotasTable",
         "RecordUsageFunction",
         "RedriveFailuresFunction",
+        "ReportApiFunction",
         "SweepFunction",
         "SyncProfilesFunction",
         "TenantsTable",

@@ -1,11 +1,12 @@
 """Who may do what: one role for each function, every right written out, nothing granted that no code uses."""
 
 import re
+from typing import Any
 
 import pytest
 
 from bedrock_meter.alerts.contracts import SOURCE
-from bedrock_meter.storage.keys import PLANS, PRICES, principal_key, profile_key
+from bedrock_meter.storage.keys import PLANS, PRICES, principal_key, profile_key, tenant_key
 from tests.template.expanding import expanded_resources
 from tests.template.reading import (
     FUNCTIONS,
@@ -114,6 +115,12 @@ GRANTED: dict[str, dict[str, set[str]]] = {
         "UsageTable.Arn": {"dynamodb:Query"},
         "TenantsTable.Arn": {"dynamodb:BatchGetItem", "dynamodb:GetItem"},
     },
+    "ReportApiRole": {
+        "ReportApiLogGroup.Arn": LOG,
+        "QuotasTable.Arn": {"dynamodb:GetItem"},
+        "UsageTable.Arn": {"dynamodb:Query"},
+        "TenantsTable.Arn": {"dynamodb:GetItem"},
+    },
     "AdminApiRole": {
         "AdminApiLogGroup.Arn": LOG,
         "TenantsTable.Arn": {
@@ -157,6 +164,7 @@ TRUSTED = {
     "SweepRole": "lambda.amazonaws.com",
     "SyncProfilesRole": "lambda.amazonaws.com",
     "QuotaApiRole": "lambda.amazonaws.com",
+    "ReportApiRole": "lambda.amazonaws.com",
     "AdminApiRole": "lambda.amazonaws.com",
     "RedriveFailuresScheduleRole": "scheduler.amazonaws.com",
     "SweepScheduleRole": "scheduler.amazonaws.com",
@@ -226,6 +234,12 @@ def test_the_quota_api_reads_batches_of_prices_and_of_mappings_of_profiles_only(
     assert batch["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [PRICES, "PROFILE#*"]}}
 
 
+def test_reports_read_definitions_of_tenants_only() -> None:
+    (tenants,) = (one for one in statements("ReportApiRole") if words(one["Resource"]) == "TenantsTable.Arn")
+    assert tenants["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["TENANT#*"]}}
+    assert tenant_key("x").startswith("TENANT#")
+
+
 def test_administrators_take_away_plans_and_principals_only_and_see_no_counts_in_the_ledger() -> None:
     by_name = {one["Sid"]: one for one in statements("AdminApiRole")}
     (taking,) = (name for name, one in by_name.items() if "dynamodb:DeleteItem" in as_list(one["Action"]))
@@ -240,6 +254,30 @@ def test_administrators_take_away_plans_and_principals_only_and_see_no_counts_in
         "CallersFound": {**named, "StringEquals": {"dynamodb:Select": "SPECIFIC_ATTRIBUTES"}},
         "CallersForgotten": {**named, "StringEqualsIfExists": {"dynamodb:ReturnValues": "NONE"}},
     }
+
+
+def test_nobody_publishes_on_the_bus_but_who_has_the_right_in_this_template() -> None:
+    policy = load_template()["Resources"]["EventBusPolicy"]
+    assert policy["Condition"] == "GuardsEventBus"
+    assert load_template()["Parameters"]["OnlyMeterPublishes"]["Default"] == "true"
+    assert words(policy["Properties"]["EventBusName"]) == "EventBus"
+    statement = policy["Properties"]["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "events:PutEvents")
+    assert words(statement["Resource"]) == "EventBus.Arn"
+    assert statement["Sid"] == policy["Properties"]["StatementId"]
+    publishing = {role for role in GRANTED for one in statements(role) if "events:PutEvents" in as_list(one["Action"])}
+    excepted = {words(one).removesuffix(".Arn") for one in statement["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]}
+    assert excepted == publishing == {"EvaluateQuotasRole", "SweepRole"}
+    # A replay of the archive comes from the service.
+    assert statement["Condition"]["BoolIfExists"] == {"aws:PrincipalIsAWSService": "false"}
+
+
+def test_what_may_hold_prompts_can_have_a_key_of_the_operators() -> None:
+    key = properties("InvocationLogGroup")["KmsKeyId"]
+    assert words(key) == "InvocationLogKeyArn if HasInvocationLogKey else AWS::NoValue"
+    assert load_template()["Parameters"]["InvocationLogKeyArn"]["Default"] == ""
+    store = properties("FailureBucket")["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
+    assert words(store["ServerSideEncryptionByDefault"]["KMSMasterKeyID"]).startswith("FailureStoreKeyArn if ")
 
 
 @pytest.mark.parametrize("role", ["EvaluateQuotasRole", "SweepRole"])
@@ -257,17 +295,60 @@ def test_no_right_is_a_pattern() -> None:
             assert "*" not in resource or resource in OBJECTS[role], (role, resource)
 
 
+ACCOUNT = "AWS::AccountId"
+
+
+def service_statements(value: Any) -> list[dict[str, Any]]:
+    """All statements, anywhere in a value, that allow something to a service of AWS."""
+    if isinstance(value, list):
+        return [found for one in value for found in service_statements(one)]
+    if not isinstance(value, dict):
+        return []
+    own = [value] if "Service" in (value.get("Principal") or ()) and value.get("Effect") == "Allow" else []
+    return own + [found for one in value.values() for found in service_statements(one)]
+
+
+def says_whose(value: Any) -> bool:
+    """Whether a text names the stack's account: by its number, or as the ARN of a resource of the stack."""
+    texts = [words(one) for one in as_list(value)]
+    named = [text for text in texts if text not in {"", "AWS::NoValue"}]
+    return bool(named) and all(
+        ACCOUNT in text or re.fullmatch(r"\w+\.Arn( if \w+ else AWS::NoValue)?", text) for text in named
+    )
+
+
 def test_every_service_that_may_use_a_resource_says_for_whom() -> None:
-    kinds = ("AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::S3::BucketPolicy")
-    policies = [(name, one) for kind in kinds for name, one in resources(kind).items()]
-    assert len(policies) == 5
-    for name, policy in policies:
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
-            if statement["Effect"] == "Deny":
-                continue
-            assert set(statement["Principal"]) == {"Service"}, name
-            conditions = {key for block in statement["Condition"].values() for key in block}
-            assert "aws:SourceArn" in conditions, (name, statement["Sid"])
+    """All of the template is gone through, so that nobody can forget a new one; alone Lambda says nothing of itself."""
+    by_resource = {name: service_statements(one) for name, one in expanded_resources().items()}
+    found = [(name, one) for name, every in by_resource.items() for one in every]
+    assert len(found) > 15
+    for name, statement in found:
+        assert set(statement["Principal"]) == {"Service"}, name
+        if statement["Principal"]["Service"] == "lambda.amazonaws.com":
+            continue
+        keys = {key: value for block in statement["Condition"].values() for key, value in block.items()}
+        assert "aws:SourceArn" in keys, name
+        assert says_whose(keys["aws:SourceArn"]), name
+        if statement["Action"] == "sts:AssumeRole" or "aws:SourceAccount" in keys:
+            assert words(keys["aws:SourceAccount"]) == ACCOUNT, name
+
+
+def test_what_says_whose_a_source_is_can_say_no() -> None:
+    assert says_whose({"Fn::GetAtt": ["Rule", "Arn"]})
+    assert says_whose({"Fn::Sub": "arn:aws:x:${AWS::AccountId}:*"})
+    assert not says_whose("arn:aws:scheduler:*:*:schedule-group/default")
+    assert not says_whose([{"Fn::GetAtt": ["Rule", "Arn"]}, "*"])
+    assert service_statements({"a": [{"Effect": "Allow", "Principal": {"Service": "x"}}]})
+
+
+def test_a_schedule_is_trusted_by_its_group() -> None:
+    """The scheduler names the group, not the schedule; stacks here have none of their own."""
+    for role in (name for name, service in TRUSTED.items() if service == "scheduler.amazonaws.com"):
+        (statement,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
+        assert words(statement["Condition"]["ArnEquals"]["aws:SourceArn"]).endswith(":schedule-group/default")
+    schedules = [one for one in expanded_resources().values() if one["Type"] == "AWS::Scheduler::Schedule"]
+    assert len(schedules) == 3
+    assert all("GroupName" not in one["Properties"] for one in schedules)
 
 
 def test_functions_are_invoked_by_named_sources_only() -> None:
@@ -281,10 +362,18 @@ def test_functions_are_invoked_by_named_sources_only() -> None:
         "ProfileChangePermission",
         "QuotaApiFunctionAnythingElsePermission",
         "AdminApiFunctionAnythingElsePermission",
+        "ReportApiFunctionReadUsagePermission",
+        "ReportApiFunctionReadExplanationPermission",
+        "ReportApiFunctionReadDocumentPermission",
         "TokenApiPermission",
+        "TokenApiReportPermission",
         "TokenApiAdminPermission",
     }
-    assert all("SourceArn" in one for one in permissions.values())
+    for name, one in permissions.items():
+        assert says_whose(one["SourceArn"]), name
+        made_by_sam = re.fullmatch(r"(Quota|Report|Admin)ApiFunction\w+Permission", name)
+        # SAM's own have no SourceAccount, and cannot get one; the account stands in their SourceArn.
+        assert made_by_sam or words(one["SourceAccount"]) == ACCOUNT, name
     changes = properties("ProfileChangePermission")
     assert words(changes["SourceAccount"]) == "AWS::AccountId"
     assert words(changes["SourceArn"]) == "ProfileChangeRule.Arn"

@@ -288,7 +288,7 @@ def test_a_body_is_bounded() -> None:
 def test_a_body_that_the_gateway_encoded(text: str, status: int) -> None:
     """What is not declared as JSON comes in base64."""
     event = {**request("POST", RESERVATIONS, body=text), "isBase64Encoded": True}
-    assert Desk().world.api.resolve(event, None)["statusCode"] == status
+    assert Desk().world.resolve(event, None)["statusCode"] == status
 
 
 def test_a_name_that_is_there_twice_is_refused() -> None:

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from bedrock_meter.api import usage as usage_routes
 from bedrock_meter.api.cursors import Position, write
+from bedrock_meter.api.report_budget import ReportBudget
 from bedrock_meter.api.spreadsheet import csv_text
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
@@ -31,8 +32,9 @@ def row(text: str, profile: str = "p1", model: str = "m1") -> tuple[RollupKey, S
     return RollupKey("acme", at(text), profile, model), sums(**amounts)
 
 
-def world(*rows: tuple[RollupKey, Sums], page: int = 100) -> World:
-    return World({"acme": gauge("acme")}, {"acme": "Europe/Berlin"}, {"acme": list(rows)}, page=page)
+def world(*rows: tuple[RollupKey, Sums], page: int = 100, budget: ReportBudget | None = None) -> World:
+    budget = budget or ReportBudget()
+    return World({"acme": gauge("acme")}, {"acme": "Europe/Berlin"}, {"acme": list(rows)}, page=page, budget=budget)
 
 
 def test_usage_by_local_days() -> None:
@@ -119,7 +121,7 @@ def test_pages_are_the_whole_report(query: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_parts_of_a_period_say_that_they_are_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_routes, "LINES", 1)
-    found, query, seen = world(*ROWS), "by=month&group=profile", []
+    found, query, seen = world(*ROWS, budget=ReportBudget(at_once=10_000)), "by=month&group=profile", []
     answer = found.ask(USAGE, query=query)
     while True:
         seen += [line["complete"] for line in answer.document["usage"]]

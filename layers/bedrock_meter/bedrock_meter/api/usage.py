@@ -1,7 +1,7 @@
 """``GET /v1/tenants/{tenant}/usage``: the roll-ups by period of the tenant's own clock, page by page."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from aws_lambda_powertools.event_handler import Response
 
@@ -11,6 +11,7 @@ from bedrock_meter.api.cursors import read as read_cursor
 from bedrock_meter.api.cursors import write as write_cursor
 from bedrock_meter.api.outage import storage_failed
 from bedrock_meter.api.problems import invalid, tenant_not_found
+from bedrock_meter.api.reports import Reports
 from bedrock_meter.api.requests import choice, instant, query
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.spreadsheet import csv_text
@@ -44,39 +45,6 @@ SUMS = (
 )
 
 
-class Reports(Protocol):
-    """What the reports read, so that a test can count pages."""
-
-    def timezone(self, tenant: str) -> str | None:
-        """Return the tenant's time zone; None if there is no such tenant."""
-
-    def pages(self, tenant: str, from_ms: int, to_ms: int, *, newest_first: bool = False) -> Any:
-        """Yield the tenant's rows in [from, to), page by page, in the order of time or against it."""
-
-
-class DynamoDBReports:
-    """``Reports`` over the Tenants and Usage tables; what reads them is loaded when the first report is asked for."""
-
-    def __init__(self, dynamodb: Any, usage_table: str, tenants_table: str) -> None:
-        self._client = dynamodb
-        self._usage_table = usage_table
-        self._tenants_table = tenants_table
-
-    def timezone(self, tenant: str) -> str | None:
-        """See ``Reports``."""
-        from bedrock_meter.storage.directory import timezone_of
-
-        return timezone_of(self._client, self._tenants_table, tenant)
-
-    def pages(self, tenant: str, from_ms: int, to_ms: int, *, newest_first: bool = False) -> Any:
-        """See ``Reports``."""
-        from bedrock_meter.storage.rollups import read_rollups
-
-        return read_rollups(
-            self._client, self._usage_table, tenant, from_ms=from_ms, to_ms=to_ms, newest_first=newest_first
-        )
-
-
 def sums_document(sums: Any) -> dict[str, int | str]:
     """Return sums as the API shows them; the keys are ``SUMS``.
 
@@ -97,12 +65,20 @@ def sums_document(sums: Any) -> dict[str, int | str]:
     }
 
 
-def add_usage(api: Resolver, reports: Reports, *, failed: Callable[[str], None], now: Callable[[], int]) -> None:
+def add_usage(
+    api: Resolver,
+    reports: Reports,
+    *,
+    admit: Callable[[str], None],
+    failed: Callable[[str], None],
+    now: Callable[[], int],
+) -> None:
     """Add the route.
 
     Args:
         api: Gets it.
         reports: What it reads.
+        admit: Raises the answer for a tenant that has asked for too many.
         failed: Told the error code when the storage could not be read.
         now: Current time in milliseconds.
     """
@@ -114,6 +90,7 @@ def add_usage(api: Resolver, reports: Reports, *, failed: Callable[[str], None],
         by = choice(parameters, "by", BY, "day")
         group = choice(parameters, "group", GROUPS, "none")
         form = choice(parameters, "format", FORMATS, "json")
+        admit(tenant)
         try:
             timezone = reports.timezone(tenant)
             if timezone is None:
@@ -189,7 +166,8 @@ def _answer(
 ) -> Response:  # type: ignore[type-arg]
     from bedrock_meter.usage.report import By, Group, report
 
-    pages = reports.pages(tenant, position.from_ms, position.to_ms)
+    # What was recorded within the last second may be missing: a report is no decision, and so it costs half.
+    pages = reports.pages(tenant, position.from_ms, position.to_ms, is_consistent=False)
     found = report(
         pages,
         cast("By", by),

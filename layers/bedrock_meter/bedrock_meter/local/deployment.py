@@ -13,9 +13,14 @@ from bedrock_meter.local.packaging import packaged_template
 from bedrock_meter.local.project import Project
 
 STACK_NAME = "bedrock-meter"
-PARAMETERS = {"CreateConsumerQueue": "true", "CreateHeartbeat": "false", "LookUpProfiles": "false"}
+PARAMETERS = {
+    "CreateConsumerQueue": "true",
+    "CreateHeartbeat": "false",
+    "LookUpProfiles": "false",
+    "OnlyMeterPublishes": "false",
+}
 """A local run shows what a consumer receives. The local stack knows no alarm on metric math, which the heartbeat is,
-and its profiles are not those of the samples.
+and no policy of a bus; its profiles are not those of the samples.
 """
 
 DEPLOY_S = 120
