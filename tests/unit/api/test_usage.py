@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -12,8 +13,10 @@ from bedrock_meter.api import usage as usage_routes
 from bedrock_meter.api.cursors import Position, write
 from bedrock_meter.api.report_budget import ReportBudget
 from bedrock_meter.api.spreadsheet import csv_text
+from bedrock_meter.clock import iso
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.usage.rollup import RollupKey, Sums
 from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit, sums
@@ -269,6 +272,15 @@ def test_money_is_explained_as_text_and_says_what_it_leaves_out() -> None:
         ("p2", "0.000000075", 1),
     ]
     assert explained["models"][0]["percent"] == 100.0
+
+
+def test_a_suspended_tenant_is_not_allowed_whatever_its_limits_say() -> None:
+    found = world()
+    stopped = Suspension(1, "unpaid", NOW_MS, "arn:aws:iam::123456789012:user/a", public_reason="Please call us.")
+    found.gauges["acme"] = replace(gauge("acme", limit("1h", 10)), suspension=stopped)
+    document = found.ask(WHY).document
+    assert (document["allowed"], document["denied_by"]) == (False, [])
+    assert document["suspended"] == {"public_reason": "Please call us.", "since": iso(NOW_MS)}
 
 
 def test_one_limit_by_name() -> None:

@@ -15,6 +15,7 @@ from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import denied_by, limit_status
+from bedrock_meter.limits.suspension import public_suspension_document
 from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 
@@ -74,9 +75,11 @@ def _document(gauge: Gauge, reports: Reports, name: str | None, now_ms: int) -> 
     if name is None and first is not None:
         others = [one for one in readings if not one.allowed and one is not first]
         chosen = [first, *others][:DENYING]
+    suspended = public_suspension_document(gauge.suspension)
     return {
         "tenant": gauge.tenant,
-        "allowed": all(one.allowed for one in readings),
+        "allowed": suspended is None and all(one.allowed for one in readings),
+        "suspended": suspended,
         "as_of": iso(now_ms),
         "version": gauge.layout.version,
         "denied_by": denied_by(readings),

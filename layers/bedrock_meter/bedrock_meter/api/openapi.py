@@ -30,7 +30,7 @@ from bedrock_meter.api.contract import (
     string,
 )
 from bedrock_meter.api.holdings import MOST_LISTED
-from bedrock_meter.api.limit_contract import METER, UNPRICED, limit_schema
+from bedrock_meter.api.limit_contract import METER, SUSPENDED, UNPRICED, limit_schema
 from bedrock_meter.api.problems import CONTENT_TYPE, FOREIGN_PROFILE, TENANT_BUSY
 from bedrock_meter.api.requests import MAX_COUNT
 from bedrock_meter.limits.limit import FAIL_POLICIES
@@ -157,7 +157,7 @@ def _schemas() -> dict[str, Schema]:
                 "denied_by": {**array(text), "description": "the limits that deny, the longest first"},
                 "as_of": INSTANT,
                 "version": AMOUNT,
-                "suspended": nullable(_suspended()),
+                "suspended": nullable(SUSPENDED),
                 "fail": _FAIL,
                 "degraded": _DEGRADED,
                 "unpriced": UNPRICED,
@@ -173,14 +173,6 @@ def _schemas() -> dict[str, Schema]:
         ),
         "Reservation": _reservation(),
         "Denial": _denial(),
-    }
-
-
-def _suspended() -> Schema:
-    shown = nullable(string("what the provider says of it; null: nothing"))
-    return {
-        **answered({"public_reason": shown, "since": INSTANT}),
-        "description": "a person stopped the tenant; null: nobody did",
     }
 
 
@@ -283,7 +275,7 @@ def _denial() -> Schema:
                     "retry_after_seconds": {"type": ["integer", "null"]},
                     "throttled_until": nullable(INSTANT),
                     "unpriced": UNPRICED,
-                    "suspended": _suspended(),
+                    "suspended": SUSPENDED,
                     "fail": _FAIL,
                 },
             },

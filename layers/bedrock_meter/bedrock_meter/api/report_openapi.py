@@ -20,6 +20,7 @@ from bedrock_meter.api.contract import (
     reference,
     string,
 )
+from bedrock_meter.api.limit_contract import SUSPENDED
 from bedrock_meter.api.problems import CONTENT_TYPE, TENANT_BUSY
 
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
@@ -68,6 +69,7 @@ def schemas() -> dict[str, Schema]:
             {
                 "tenant": TENANT,
                 "allowed": {"type": "boolean"},
+                "suspended": nullable(SUSPENDED),
                 "as_of": INSTANT,
                 "version": AMOUNT,
                 "denied_by": array(text),
