@@ -1,9 +1,13 @@
 """What one tenant's reports may take: bounded by what they read, back by time, and nobody else's business."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from bedrock_meter.api.problems import TENANT_BUSY, Problem
 from bedrock_meter.api.report_budget import ReportBudget
+from bedrock_meter.client import HttpTransport, QuotaBusy
 from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.http import Answer, World, gauge
 from tests.doubles.records import NOW_MS, limit, sums
@@ -53,6 +57,23 @@ def test_a_large_report_is_finished_and_paid_for_afterwards() -> None:
     assert is_busy(found.ask(USAGE))
     found.now_ms += 1
     assert found.ask(USAGE).status == 200
+
+
+def test_the_client_takes_it_for_busy_and_waits_as_long() -> None:
+    found = world(3, rows=7)
+    assert found.ask(USAGE).status == 200
+    answer = found.ask(USAGE)
+
+    class Session:
+        def send(self, _: Any) -> SimpleNamespace:
+            return SimpleNamespace(status_code=answer.status, headers=answer.headers, content=answer.text.encode())
+
+        def close(self) -> None: ...
+
+    transport = HttpTransport("https://api.example.com", bearer=lambda: "token", session=Session)
+    with pytest.raises(QuotaBusy) as busy:
+        transport.quota("acme")
+    assert (busy.value.retry_after, busy.value.remembered) == (6, False)
 
 
 def test_usage_and_explanations_come_out_of_one_bucket_and_decisions_out_of_none() -> None:

@@ -67,7 +67,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         if document[name] is not None:
             print(f"{name}: {document[name]}")
     if document["suspended"]:
-        print(f"suspended: since {document['suspended']['since']}: {document['suspended']['reason']}")
+        print(f"suspended: {_suspension(document['suspended'])}")
     print_rows(
         [
             {name: one[name] for name in ("name", "used", "max", "remaining", "throttled_until", "source")}
@@ -186,8 +186,12 @@ def suspend(
         store, actor = removing.suspensions(outputs_of_stack(stack), by)
         suspend_tenant(store, tenant, reason, actor, public_reason)
         held = suspension_document(store.suspension(tenant)[1]) or {}
+    print(f"{tenant}: suspended {_suspension(held)}")
+
+
+def _suspension(held: Mapping[str, Any]) -> str:
     shown = f"; the tenant reads: {held['public_reason']}" if held.get("public_reason") else ""
-    print(f"{tenant}: suspended since {held.get('since')}: {held.get('reason')}{shown}")
+    return f"since {held.get('since')}: {held.get('reason')}{shown}"
 
 
 def resume(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, by: By = None) -> None:
