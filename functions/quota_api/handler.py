@@ -1,11 +1,13 @@
-"""Answers what a tenant may still use and what it has used, and holds amounts for calls."""
+"""Answers what a tenant may still use, and holds amounts for calls."""
 
 from bedrock_meter import coldstart  # isort: skip - first, see there
 
 from typing import TYPE_CHECKING, Any
 
+from bedrock_meter.api.callers import demands_scopes
+from bedrock_meter.api.reports import over_dynamodb
 from bedrock_meter.api.telling import out_loud
-from bedrock_meter.api.wiring import over_dynamodb, quota_api, reservations_over_dynamodb
+from bedrock_meter.api.wiring import quota_api, reservations_over_dynamodb
 from bedrock_meter.observability import logger
 from bedrock_meter.settings import required
 from bedrock_meter.storage.dynamodb import connection
@@ -32,6 +34,7 @@ _api = quota_api(
     telling=out_loud(),
     tenant_claim=required("JWT_TENANT_CLAIM"),
     fail_policy=required("FAIL_POLICY"),
+    demands_scopes=demands_scopes(required("JWT_SCOPES")),
 )
 
 

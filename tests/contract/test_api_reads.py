@@ -2,7 +2,7 @@
 
 import pytest
 
-from bedrock_meter.api.usage import DynamoDBReports
+from bedrock_meter.api.reports import DynamoDBReports
 from bedrock_meter.api.wiring import reservations_over_dynamodb
 from bedrock_meter.clock import now_ms
 from bedrock_meter.errors import ForeignProfile

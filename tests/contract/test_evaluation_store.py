@@ -1,6 +1,7 @@
 """What every evaluation store promises, and the same of installation where DynamoDB could differ from the double."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,10 @@ from bedrock_meter.limits.levels import LimitState
 from bedrock_meter.limits.limit import Layout
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reservations import Reservation
+from bedrock_meter.local.endpoint import Endpoint
+from bedrock_meter.settings import Tables
+from bedrock_meter.storage.dynamodb import connection
+from bedrock_meter.storage.recording import DynamoDBRecordingStore
 from bedrock_meter.storage.states import DynamoDBEvaluationStore
 from bedrock_meter.tenants.attribution import Attribution
 from bedrock_meter.usage.ledger import Change, entry_for
@@ -89,6 +94,27 @@ def test_accepted_events_leave_the_outbox_and_refused_ones_are_counted_then_park
     parked = replace(Pending(OTHER), refusals=MAXIMUM_REFUSALS)
     acme.evaluation.cleared("acme", state, PublishOutcome(refused={"e2": "AccessDenied"}), [parked], None)
     assert load(acme) == replace(FIRST, next_due_ms=None)
+
+
+def test_a_parked_event_waits_again_after_the_command_of_the_runbook(endpoint: Endpoint, tables: Tables) -> None:
+    client = connection()
+    DynamoDBRecordingStore(client, tables).create_gauge("acme")
+    store = DynamoDBEvaluationStore(client, tables)
+    assert store.save("acme", FIRST, before=TenantState(), events=[OTHER], late={})
+    parked = replace(Pending(OTHER), refusals=MAXIMUM_REFUSALS)
+    store.cleared("acme", FIRST, PublishOutcome(refused={"e2": "AccessDenied"}), [parked], None)
+    expression = "SET #o = #p REMOVE #p"
+    runbook = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert f"--update-expression '{expression}'" in runbook
+    client.update_item(
+        TableName=tables.quotas,
+        Key={"pk": {"S": "acme"}, "sk": {"S": "STATE"}},
+        UpdateExpression=expression,
+        ExpressionAttributeNames={"#p": "parked:e2", "#o": "out:e2"},
+    )
+    found = store.load("acme")
+    assert found is not None
+    assert found[1].pending == (parked,)
 
 
 def test_clearing_after_a_newer_verdict_leaves_its_due_instant(acme: Stores) -> None:

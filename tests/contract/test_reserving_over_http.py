@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from bedrock_meter.api.reports import over_dynamodb
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
-from bedrock_meter.api.wiring import over_dynamodb, quota_api, reservations_over_dynamodb
+from bedrock_meter.api.wiring import quota_api, reservations_over_dynamodb
 from bedrock_meter.clock import now_ms
 from bedrock_meter.limits.installation import install_limits
 from bedrock_meter.limits.limit import Limit

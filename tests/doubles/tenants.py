@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bedrock_meter.errors import ProfileQuotaFull
+from bedrock_meter.errors import InvalidPosition, ProfileQuotaFull
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.directory import Answer, Question
@@ -138,7 +138,9 @@ class MemoryAudit:
         if self.error is not None:
             raise self.error
         found = list(self.history(tenant))
-        start = int(after[0]) if after is not None and after[0].isdigit() else 0
+        if after is not None and not after[0].isdigit():
+            raise InvalidPosition
+        start = int(after[0]) if after is not None else 0
         return found[start : start + limit], (str(start + limit),) if len(found) > start + limit else None
 
     def forget(self, tenant: str, names: frozenset[str]) -> int:
@@ -232,6 +234,8 @@ class MemoryPrincipals:
 
     def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
         keys = sorted(self.entries)
+        if position is not None and not position.isdigit():
+            raise InvalidPosition
         start = int(position or 0)
         while start < len(keys):
             page = keys[start : start + self.page]

@@ -149,9 +149,11 @@ def test_administrators_change_tenants_under_versions_and_callers_of_the_quota_a
     assert (status, changed["limits"][0]["max"]) == (200, 9)
     assert call(f"{tenant}/limits", "PUT", body=limits, headers={"If-Match": headers["ETag"]})[0] == 412
     assert get(api, "/v1/tenants/by-admin/quota")[2]["allowed"] is True
-    stopped = call(f"{tenant}/suspension", "PUT", body={"reason": "invoice 7 is open"})[2]["suspended"]
+    reasons = {"reason": "invoice 7 is open", "public_reason": "Please call us."}
+    stopped = call(f"{tenant}/suspension", "PUT", body=reasons)[2]["suspended"]
     status, answered, quota = get(api, "/v1/tenants/by-admin/quota")
-    assert (quota["allowed"], quota["suspended"], "Retry-After" in answered) == (False, stopped, False)
+    assert (quota["allowed"], "Retry-After" in answered) == (False, False)
+    assert quota["suspended"] == {name: stopped[name] for name in ("public_reason", "since")}
     assert ask(admin, f"{api.admin_url}{tenant}/suspension", "DELETE")[0] == 204
     assert get(api, "/v1/tenants/by-admin/quota")[2]["allowed"] is True
     log = call(f"{tenant}/audit")[2]["changes"]

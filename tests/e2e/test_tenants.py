@@ -114,7 +114,8 @@ def test_a_suspended_tenant_is_told_no_until_it_is_resumed_and_both_are_events(u
     queue = up.state["outputs"]["ConsumerQueueUrl"]
     assert served("tenants", "add", "stopped", "--limit", "meter=requests,window=1h,max=10").returncode == 0
     by = ("--by", "operations")
-    assert served("tenants", "suspend", "stopped", "--reason", "invoice unpaid", *by).returncode == 0
+    reasons = ("--reason", "invoice unpaid", "--public-reason", "Please call us.")
+    assert served("tenants", "suspend", "stopped", *reasons, *by).returncode == 0
     shown = document(served, "tenants", "show", "stopped")
     assert shown["allowed"] is False
     assert (shown["suspended"]["reason"], shown["suspended"]["by"]) == ("invoice unpaid", "operations")
@@ -128,9 +129,9 @@ def test_a_suspended_tenant_is_told_no_until_it_is_resumed_and_both_are_events(u
         ):
             event = json.loads(message["Body"])
             if event["detail"].get("tenant") == "stopped":
-                found[event["detail-type"]] = event["detail"]["reason"]
+                found[event["detail-type"]] = event["detail"]["public_reason"]
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    assert found == dict.fromkeys(("Tenant Suspended", "Tenant Resumed"), "invoice unpaid")
+    assert found == dict.fromkeys(("Tenant Suspended", "Tenant Resumed"), "Please call us.")
 
 
 def test_a_tenant_that_goes_takes_its_profiles_along_and_is_erased_later(up: Up, served: Command) -> None:

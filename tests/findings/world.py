@@ -9,6 +9,7 @@ import base64
 import gzip
 import importlib.util
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +40,8 @@ ENVIRONMENT = {
     "LOG_STREAMS": "aws/bedrock/modelinvocations",
     "MAXIMUM_CALL_TOKENS": "10000000",
     "FAIL_POLICY": "closed",
+    "EVENT_BUS": "meter",
+    "JWT_SCOPES": "demanded",
     "JWT_TENANT_CLAIM": CLAIM,
     "POWERTOOLS_SERVICE_NAME": "findings",
     "POWERTOOLS_METRICS_NAMESPACE": "BedrockMeter",
@@ -52,12 +55,14 @@ class Findings:
         now_ms: What the clock says; functions that wait move it on.
         double: The tables.
         notes: Objects that were written to the failure bucket, by key.
+        published: What was put on the event bus.
         refusal: What DynamoDB answers every request with; None: what was asked for.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_ms = START_MS
         self.notes: dict[str, Any] = {}
+        self.published: list[dict[str, Any]] = []
         self.refusal: ServiceError | None = None
         self.double = DynamoDB(lambda: self.now_ms)
         for logical_id, name in TABLES.items():
@@ -82,6 +87,9 @@ class Findings:
         if (service, operation) == ("s3", "PutObject"):
             self.notes[request["Key"]] = request["Body"]
             return {}
+        if (service, operation) == ("events", "PutEvents"):
+            self.published += [{**one, "Detail": json.loads(one["Detail"])} for one in request["Entries"]]
+            return {"FailedEntryCount": 0, "Entries": [{"EventId": "event"} for _ in request["Entries"]]}
         raise AssertionError(f"not known here: {service} {operation}")
 
     def later(self, seconds: float) -> None:
@@ -89,13 +97,38 @@ class Findings:
         self.now_ms += round(seconds * 1_000)
 
     def ask(
-        self, method: str, path: str, body: object = None, *, function: str = "quota_api", **headers: str
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        function: str = "",
+        query: str = "",
+        caller: Mapping[str, Any] = SIGNED,
+        **headers: str,
     ) -> tuple[int, Any]:
-        """Send a signed request to an API; returns the status and the document."""
+        """Send a request to an API; returns the status and the document.
+
+        Args:
+            method: HTTP method.
+            path: Without a query.
+            body: Sent as JSON.
+            function: Folder of the function; empty: where the template's routes lead to.
+            query: The query.
+            caller: What the gateway says of who asks.
+            headers: Further headers, with an underscore for each dash.
+        """
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        event = request(method, path, body=body, authorizer=SIGNED, headers=named)
-        answer = self._handler(function)(event, _context())
+        event = request(method, path, query=query, body=body, authorizer=caller, headers=named)
+        answer = self._handler(function or _function_of(path))(event, _context())
         return answer["statusCode"], json.loads(answer["body"] or "null")
+
+    def evaluate(self, tenant: str) -> list[dict[str, Any]]:
+        """Tell of a change of a tenant's gauge, as the stream does; returns what was published for it."""
+        keys = {"pk": {"S": tenant}, "sk": {"S": "GAUGE"}}
+        known = len(self.published)
+        self._handler("evaluate_quotas")({"Records": [{"dynamodb": {"Keys": keys, "SequenceNumber": "1"}}]}, _context())
+        return self.published[known:]
 
     def http(
         self, method: str, path: str, query: str, text: str, headers: Mapping[str, str]
@@ -109,7 +142,7 @@ class Findings:
         """Define a tenant, or define it anew, over the admin API; its mappings hold from then on."""
         path = f"/v1/admin/tenants/{tenant}"
         status, _ = self.ask("GET", path, function="admin_api")
-        condition = {"if_match": "*"} if status == 200 else {"if_none_match": "*"}
+        condition: dict[str, Any] = {"if_match": "*"} if status == 200 else {"if_none_match": "*"}
         status, said = self.ask("PUT", path, dict(definition), function="admin_api", **condition)
         assert status == 200, said
         self.later(120)  # What a warm function remembers of profiles and limits is over then.
@@ -184,6 +217,16 @@ class Findings:
             spec.loader.exec_module(module)
             self._handlers[function] = module.handler
         return self._handlers[function]
+
+
+def _function_of(path: str) -> str:
+    """Return the folder of the function that has a route for a path; the rest is the one that decides."""
+    for function in resources("AWS::Serverless::Function").values():
+        for event in function["Properties"].get("Events", {}).values():
+            route = event["Properties"].get("Path", "") if event["Type"] == "HttpApi" else ""
+            if route and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), path):
+                return Path(function["Properties"]["CodeUri"]).name
+    return "quota_api"
 
 
 def _context(remaining_ms: Callable[[], int] = lambda: 60_000) -> SimpleNamespace:

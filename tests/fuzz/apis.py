@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from bedrock_meter.api.report_budget import ReportBudget
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.meters import Meter
@@ -37,7 +38,7 @@ def quota() -> Gateway:
     most = 10**18 - 1
     money = limit("day", 10**9, meter=Meter.COST_USD, scope=Scope(models=("m*",)))
     directory = MemoryDirectory({"acme": MINE}, {FOREIGN: (MappingPeriod("globex", 0),)})
-    desk = Desk(tenants=(), directory=directory)
+    desk = Desk(tenants=(), directory=directory, budget=ReportBudget(at_once=10**9))
     gauges = desk.tables.gauges
     gauges["acme"] = gauge("acme", limit("1h", most), limit("month", most), money, used=500)
     dollars = limit("month", most, meter=Meter.COST_USD, hard=True)
@@ -50,7 +51,7 @@ def quota() -> Gateway:
     desk.world.rows["acme"] = rows
     for key in ("first", "second"):
         assert desk.reserve({"input_tokens": 5}, key).status == 201
-    return Gateway(desk.world.api)
+    return Gateway(desk.world)
 
 
 def admin() -> Gateway:

@@ -7,9 +7,8 @@ without an authorizer would, so that the function's own refusal is what is teste
 import base64
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from bedrock_meter.api.resolver import Resolver
 from tests.doubles.http import SIGNED
 
 AUTHORIZED = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261124/us-east-1/execute-api/aws4_request"
@@ -17,6 +16,13 @@ TEXT = ("text/", "application/json", "application/xml", "application/javascript"
 _numbers = itertools.count(1)
 
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
+
+
+class Resolver(Protocol):
+    """What answers events: a function, or several behind routes."""
+
+    def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer one."""
 
 
 class Gateway:

@@ -33,6 +33,7 @@ FUNCTIONS = {
     "SweepFunction": "sweep",
     "SyncProfilesFunction": "sync_profiles",
     "QuotaApiFunction": "quota_api",
+    "ReportApiFunction": "report_api",
     "AdminApiFunction": "admin_api",
 }
 """Logical id of each function and its folder."""

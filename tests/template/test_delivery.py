@@ -11,8 +11,6 @@ import pytest
 
 from bedrock_meter.alerts import contracts
 from bedrock_meter.alerts.contracts import transition_event
-from bedrock_meter.api import admin_openapi, openapi
-from bedrock_meter.api.callers import ADMIN_SCOPE
 from bedrock_meter.limits.gauge import Reading
 from bedrock_meter.limits.levels import Transition
 from bedrock_meter.limits.limit import InstalledLimit, Limit
@@ -139,8 +137,8 @@ def test_the_recorder_can_have_concurrency_of_its_own_and_shares_by_default() ->
     condition = load_template()["Conditions"]["HasReservedConcurrency"]
     # 0 is "none of its own": reserving none would send every delivery straight to the failure store.
     assert condition == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RecordUsageConcurrency"}, 0]}]}
-    others = [name for name in FUNCTIONS if "ReservedConcurrentExecutions" in properties(name)]
-    assert others == ["RecordUsageFunction"], "the API and the others cannot take it away"
+    reserving = {name for name in FUNCTIONS if "ReservedConcurrentExecutions" in properties(name)}
+    assert reserving == {"RecordUsageFunction", "ReportApiFunction"}, "the API and the others cannot take it away"
 
 
 def test_sweep_runs_each_minute_and_never_beside_itself() -> None:
@@ -335,57 +333,3 @@ def test_api_is_signed_throttled_and_logged() -> None:
     line = words(stage["AccessLogSettings"]["Format"])
     assert json.loads(line)["caller"] == "$context.identity.userArn"
     assert "\n" not in line
-
-
-def test_tokens_are_taken_at_an_address_of_their_own_or_not_at_all() -> None:
-    """One route, so that no path is without the authorizer; throttled and logged as the signed one is."""
-    names = [name for name in expanded_resources() if name.startswith("TokenApi")]
-    assert len(names) == 10
-    assert {expanded_resources()[name]["Condition"] for name in names} == {"TakesTokens", "TakesAdminTokens"}
-    routes = resources("AWS::ApiGatewayV2::Route")
-    assert set(routes) == {"TokenApiRoute", "TokenApiAdminRoute"}
-    route = routes["TokenApiRoute"]["Properties"]
-    assert (route["RouteKey"], route["AuthorizationType"]) == ("$default", "JWT")
-    assert words(route["AuthorizerId"]) == "TokenApiAuthorizer"
-    authorizer = properties("TokenApiAuthorizer")
-    assert authorizer["AuthorizerType"] == "JWT"
-    assert authorizer["IdentitySource"] == ["$request.header.Authorization"]
-    told = {name: words(value) for name, value in authorizer["JwtConfiguration"].items()}
-    assert told == {"Issuer": "JwtIssuer", "Audience": "JwtAudience"}
-    stage = properties("TokenApiStage")
-    signed = expanded_resources()["QuotaApiApiGatewayDefaultStage"]["Properties"]
-    assert stage["DefaultRouteSettings"] == signed["DefaultRouteSettings"]
-    assert json.loads(words(stage["AccessLogSettings"]["Format"]))["caller"] == "$context.authorizer.claims.sub"
-
-
-def test_administrators_with_tokens_need_the_scope_at_the_gateway_too() -> None:
-    names = ("TokenApiAdminRoute", "TokenApiAdminIntegration", "TokenApiAdminPermission")
-    assert {expanded_resources()[name]["Condition"] for name in names} == {"TakesAdminTokens"}
-    route = properties("TokenApiAdminRoute")
-    assert (route["RouteKey"], route["AuthorizationType"]) == ("ANY /v1/admin/{proxy+}", "JWT")
-    assert words(route["AuthorizerId"]) == "TokenApiAuthorizer"
-    assert route["AuthorizationScopes"] == [ADMIN_SCOPE]
-    assert words(properties("TokenApiAdminIntegration")["IntegrationUri"]) == "AdminApiFunction.Arn"
-    both = load_template()["Conditions"]["TakesAdminTokens"]["Fn::And"]
-    assert {"Condition": "TakesTokens"} in both
-
-
-def test_the_admin_api_is_signed_throttled_and_logged() -> None:
-    api = expanded_resources()["AdminApi"]["Properties"]
-    every = [one for methods in api["Body"]["paths"].values() for one in methods.values()]
-    assert all(one["security"] == [{"AWS_IAM": []}] for one in every)
-    stage = expanded_resources()["AdminApiApiGatewayDefaultStage"]["Properties"]
-    assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] == 10
-    assert stage["DefaultRouteSettings"]["ThrottlingBurstLimit"] == 20
-    assert words(stage["AccessLogSettings"]["DestinationArn"]) == "AdminApiAccessLogGroup.Arn"
-    assert json.loads(stage["AccessLogSettings"]["Format"])["caller"] == "$context.identity.userArn"
-
-
-def test_the_gateway_has_the_routes_of_the_document_and_one_for_anything_else() -> None:
-    """So that what is not there is a problem document as well."""
-    documents = {"QuotaApi": openapi.document(), "AdminApi": admin_openapi.document()}
-    for name, document in documents.items():
-        paths = expanded_resources()[name]["Properties"]["Body"]["paths"]
-        routes = {(path, method) for path, methods in paths.items() for method in methods}
-        documented = {(path, method) for path, methods in document["paths"].items() for method in methods}
-        assert routes == documented | {("/$default", "x-amazon-apigateway-any-method")}

@@ -116,6 +116,7 @@ def test_outputs_stay() -> None:
         "QuotasTable",
         "RecordUsageFunction",
         "RedriveFailuresFunction",
+        "ReportApiFunction",
         "SweepFunction",
         "SyncProfilesFunction",
         "TenantsTable",

@@ -56,6 +56,7 @@ ALARMS = {
     "ConsumerDeadLettersAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "ConsumerDeadLetterQueue.QueueName"),
     "QuotaApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "QuotaApi"),
     "QuotaReadsFailedAlarm": ("BedrockMeter", "QuotaReadsFailed", "AWS::StackName"),
+    "ReportApiThrottledAlarm": ("AWS/Lambda", "Throttles", "ReportApiFunction"),
     "TokenApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "TokenApi"),
     "AdminApiErrorsAlarm": ("AWS/ApiGateway", "5xx", "AdminApi"),
     "RequestsRefusedAlarm": ("BedrockMeter", "RequestsRefused", "AWS::StackName"),
@@ -143,20 +144,19 @@ def access_log_lines() -> dict[str, dict[str, str]]:
     return {name: json.loads(words(one["Format"])) for name, one in settings.items()}
 
 
-def is_counted(status: str, by_function: str) -> bool:
+def is_counted(status: str, by_function: str, route: str = "GET /v1/tenants/{tenant}/quota") -> bool:
     """Whether the filter counts a line: CloudWatch's pattern, for the few signs that are in ours."""
-    line = {"$.status": status, "$.functionStatus": by_function}
-    alternatives = refusals()["FilterPattern"].strip("{ }").split(" || ")
-    return any(
-        all(
-            (line[name] == value) is (sign == "=")
-            for name, sign, value in (
-                re.fullmatch(r'(\$\.\w+) (=|!=) "([^"]*)"', term).groups()  # type: ignore[union-attr]
-                for term in alternative.strip("()").split(" && ")
-            )
-        )
-        for alternative in alternatives
+    line = {"status": status, "functionStatus": by_function, "route": route}
+    pattern = refusals()["FilterPattern"]
+    assert (pattern[:2], pattern[-2:]) == ("{ ", " }")
+    terms = re.sub(
+        r'\$\.(\w+) (=|!=) "([^"]*)"',
+        lambda found: str((line[found[1]] == found[3]) is (found[2] == "=")),
+        pattern[2:-2],
     )
+    said = terms.replace("&&", "and").replace("||", "or")
+    assert set(re.findall(r"\w+", said)) <= {"True", "False", "and", "or"}
+    return bool(eval(" ".join(said.split())))  # noqa: S307 - nothing but these words and parentheses
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,14 @@ def test_what_the_gateway_refuses_itself_is_counted_and_a_denial_is_not(
     status: str, by_function: str, is_refused: bool
 ) -> None:
     assert is_counted(status, by_function) is is_refused
+
+
+def test_refused_reports_are_not_counted_as_decisions() -> None:
+    for route in ("usage", "explanation"):
+        assert not is_counted("429", "-", f"ANY /v1/tenants/{{tenant}}/{route}")
+    assert not is_counted("503", "-", "ANY /v1/openapi.json")
+    assert is_counted("429", "-", "$default")
+    assert {line["route"] for line in access_log_lines().values()} == {"$context.routeKey"}
 
 
 def test_refusals_are_read_from_members_that_every_line_has() -> None:

@@ -17,6 +17,7 @@
     │   └── ProfileQuotaFull    ... because the account may have no more of them in this Region
     ├── Contended               others were writing each time; nothing was done: try again
     ├── TooManyOpen             the tenant has as many reservations open as one may have: settle or release some
+    ├── InvalidPosition         a place to go on from is none that was given out: begin anew
     ├── UnknownTenant           there is no tenant of this id
     ├── UnknownBoost            the tenant has no boost of this id
     ├── UnknownReservation      the tenant has no reservation of this id
@@ -120,6 +121,10 @@ class TooManyOpen(MeterError):
         super().__init__(f"{tenant} has {most} reservations open, and one may have no more: settle or release some")
         self.most = most
         self.retry_after_ms = retry_after_ms
+
+
+class InvalidPosition(MeterError):
+    """A place in a table to go on from, which came back from outside, cannot be one of that table. Nothing was read."""
 
 
 class UnknownTenant(MeterError):

@@ -302,8 +302,9 @@ def test_a_suspension_and_its_end_are_published_once_each() -> None:
     (stopped,) = scene.evaluate()
     assert scene.evaluate() == []
     assert stopped.detail_type == TENANT_SUSPENDED
-    assert (stopped.detail["reason"], stopped.detail["profiles"]) == ("unpaid", ["arn:profile"])
+    assert (stopped.detail["public_reason"], stopped.detail["profiles"]) == (None, ["arn:profile"])
     assert "arn:aws:iam" not in stopped.encode(), "no caller's identity in events"
+    assert "unpaid" not in stopped.encode(), "nor what administrators wrote for themselves"
     scene.use(500)
     assert [event.detail_type for event in scene.evaluate()] == [QUOTA_THRESHOLD_CROSSED], "usage goes on being judged"
     scene.resume()

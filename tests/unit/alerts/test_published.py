@@ -90,7 +90,7 @@ def made() -> list[Event]:
     }
     events.append(unattributed_event(**sighting))
     events += [unpriced_event(tenant, **sighting) for tenant in ("acme", None)]
-    stopped = resume(suspend(None, "unpaid", "somebody", NOW_MS), "somebody", NOW_MS)
+    stopped = resume(suspend(None, "unpaid", "somebody", NOW_MS, "Please call us."), "somebody", NOW_MS)
     events += [suspension_event("acme", profiles, one, now_ms=NOW_MS) for one in unannounced(0, stopped)]
     events.append(unreserved_event("acme", "none", "", None, **sighting))
     events.append(unreserved_event("globex", "expired", "1" * 32, None, **sighting))

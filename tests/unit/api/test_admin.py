@@ -268,6 +268,9 @@ def test_a_tenant_is_stopped_and_let_go_and_both_are_noted(office: Office) -> No
     tag = office.ask(ACME).headers["ETag"]
     for body in ({}, {"reason": ""}, {"reason": "x" * 201}, {"reason": "a\nb"}, {"reason": "x", "until": 1}):
         assert office.ask(path, "PUT", body=body).status == 400
+    for shown in ("", "x" * 201, "a\x1bb", 7):
+        refused = office.ask(path, "PUT", body={"reason": "x", "public_reason": shown})
+        assert (refused.status, refused.document["field"]) == (400, "public_reason")
     answer = office.ask(path, "PUT", body={"reason": "invoice 7 is open"}).document
     assert (answer["suspended"]["reason"], answer["suspended"]["by"]) == ("invoice 7 is open", ARN)
     held = office.gauges.gauges["acme"].suspension
@@ -278,6 +281,7 @@ def test_a_tenant_is_stopped_and_let_go_and_both_are_noted(office: Office) -> No
     assert office.ask(ACME).headers["ETag"] == tag, "a definition is not changed by it"
     for _ in range(2):
         assert office.ask(path, "DELETE").status == 204
+    assert answer["suspended"]["public_reason"] is None
     over = office.gauges.gauges["acme"].suspension
     assert over is not None
     assert (over.is_in_force, over.resumed_by) == (False, ARN)
@@ -288,6 +292,15 @@ def test_a_tenant_is_stopped_and_let_go_and_both_are_noted(office: Office) -> No
         ("suspend", {"suspended": True, "reason": "invoice 7 is open"}),
     ]
     assert len(changes) == 3
+
+
+def test_what_the_tenant_may_read_is_noted_too(office: Office) -> None:
+    office.put({}, NEW)
+    body = {"reason": "invoice 7 is open", "public_reason": "Please call us."}
+    answer = office.ask(f"{ACME}/suspension", "PUT", body=body).document
+    assert answer["suspended"]["public_reason"] == "Please call us."
+    assert office.ask(f"{ACME}/overview").document["suspended"] == answer["suspended"]
+    assert office.ask(f"{ACME}/audit").document["changes"][0]["after"] == {"suspended": True, **body}
 
 
 def test_a_suspension_that_others_keep_changing_is_a_conflict(office: Office) -> None:

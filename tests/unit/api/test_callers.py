@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bedrock_meter.api.callers import caller_of
+from bedrock_meter.api.callers import caller_of, demands_scopes
 from bedrock_meter.api.problems import Problem
 from bedrock_meter.limits.reservations import reservation_id
 from tests.doubles.desk import Desk
@@ -23,9 +23,9 @@ ROUTES: list[tuple[str, str, Any]] = [
 TENANTS = ("acme", "globex")
 
 
-def desk() -> Desk:
+def desk(**more: Any) -> Desk:
     """A desk with two tenants, and one reservation of each: ``r1`` is that of ``acme``."""
-    found = Desk(limit("1h", 1000), tenants=TENANTS, timezones=dict.fromkeys(TENANTS, "UTC"))
+    found = Desk(limit("1h", 1000), tenants=TENANTS, timezones=dict.fromkeys(TENANTS, "UTC"), **more)
     for tenant in TENANTS:
         assert found.reserve({"input_tokens": 5}, "first", tenant=tenant).status == 201
     return found
@@ -40,8 +40,10 @@ def seen(answer: Answer) -> tuple[int, str, dict[str, str]]:
 
 
 def test_the_matrix_knows_every_route() -> None:
-    table = world().api.routes
-    routes = {(route.method, route.path) for route in [*table._static_routes, *table._dynamic_routes]}
+    tables = [one.routes for one in (world().api, world().reports)]
+    routes = {
+        (route.method, route.path) for table in tables for route in [*table._static_routes, *table._dynamic_routes]
+    }
     assert routes - {("GET", "/v1/openapi.json")} == {
         (method, f"/v1/tenants/<tenant>{path.replace('r1', '<reservation>')}") for method, path, _ in ROUTES
     }
@@ -91,6 +93,54 @@ def test_a_tenant_that_is_not_there_is_the_same_for_a_signed_request(method: str
         assert answers[0].status == 404
 
 
+READ, RESERVE = "bedrock-meter/read", "bedrock-meter/reserve"
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+@pytest.mark.parametrize(
+    ("scopes", "reads", "reserves"),
+    [
+        ({"scope": ""}, False, False),
+        ({"scope": "openid profile"}, False, False),
+        ({"scope": "bedrock-meter/admin"}, False, False),
+        ({"scope": f"x{READ} {RESERVE}s {READ.upper()}"}, False, False),
+        ({"scope": f"openid {READ}"}, True, False),
+        ({"scope": RESERVE}, True, True),
+        ({"scope": "", "scp": f"[openid {READ}]"}, True, False),
+        ({"scope": "", "scp": RESERVE}, True, True),
+    ],
+)
+def test_a_token_may_what_its_scopes_say(
+    method: str, path: str, body: Any, scopes: dict[str, str], reads: bool, reserves: bool
+) -> None:
+    held = desk()
+    path = path.replace("r1", reservation_id("acme", "first"))
+    asked = held.asked
+    answer = held.world.ask(f"/v1/tenants/acme{path}", method, body=body, authorizer=token("acme", **scopes))
+    if reads if method == "GET" else reserves:
+        assert answer.status in (200, 201, 204)
+    else:
+        assert (answer.status, answer.document["title"]) == (403, "Scope missing")
+        assert RESERVE in answer.document["detail"]
+        assert (READ in answer.document["detail"]) is (method == "GET")
+        assert (held.asked, held.world.pages_read) == (asked, 0), "nothing was read"
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+def test_an_issuer_without_scopes_can_be_taken_as_it_is(method: str, path: str, body: Any) -> None:
+    held = desk(demands_scopes=False)
+    path = path.replace("r1", reservation_id("acme", "first"))
+    mine = held.world.ask(f"/v1/tenants/acme{path}", method, body=body, authorizer=token("acme", scope=""))
+    assert mine.status in (200, 201, 204)
+    theirs = held.world.ask(f"/v1/tenants/globex{path}", method, body=body, authorizer=token("acme", scope=""))
+    assert theirs.status == 404
+
+
+def test_only_the_word_itself_switches_scopes_off() -> None:
+    assert not demands_scopes("ignored")
+    assert all(demands_scopes(word) for word in ("demanded", "", "Ignored", "false"))
+
+
 NOBODY: list[dict[str, Any] | None] = [
     None,
     {},
@@ -128,6 +178,7 @@ def test_callers_have_names_for_an_audit_log() -> None:
     assert caller_of(event(SIGNED), CLAIM).name == ARN
     found = caller_of(event(token("acme", scope="meter:admin other")), CLAIM)
     assert (found.name, found.tenant, found.scopes) == ("jwt:user-1", "acme", frozenset({"meter:admin", "other"}))
-    assert caller_of(event(token("acme", scp="[meter:admin]")), CLAIM).scopes == frozenset({"meter:admin"})
+    found = caller_of(event(token("acme", scope="", scp="[meter:admin a]")), CLAIM)
+    assert found.scopes == frozenset({"meter:admin", "a"})
     with pytest.raises(Problem):
         caller_of({}, CLAIM)

@@ -18,7 +18,7 @@ from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.tenant import ProfileReference, checked_tenant_id
 from bedrock_meter.usage.rollup import RollupKey
 from tests.doubles.desk import MemoryDirectory
-from tests.doubles.http import World, gauge
+from tests.doubles.http import World, gauge, token
 from tests.doubles.records import NOW_MS, limit, profile_arn, sums
 from tests.unit.api.test_callers import ROUTES, desk, world
 
@@ -47,7 +47,7 @@ def test_the_served_document_is_the_committed_one() -> None:
 
 
 def test_the_document_has_the_routes_that_there_are() -> None:
-    assert operations(openapi.document()) == routes_of(world().api)
+    assert operations(openapi.document()) == routes_of(world().api) | routes_of(world().reports)
 
 
 def test_without_reservations_their_routes_are_not_there() -> None:
@@ -72,6 +72,21 @@ def test_query_parameters_are_those_that_are_read() -> None:
             detail = world().ask(address, method.upper(), query="surplus=1").document["detail"]
             named = sorted(one["name"] for one in operation.get("parameters", []) if one["in"] == "query")
             assert detail.endswith(f"known are {', '.join(named)}" if named else "this resource has none"), path
+
+
+def test_the_scopes_of_an_operation_are_those_that_open_it() -> None:
+    for path, methods in openapi.document()["paths"].items():
+        address = path.replace("{tenant}", "acme").replace("{reservation}", reservation_id("acme", "first"))
+        for method, operation in methods.items():
+            assert {"signature": []} in operation["security"]
+            named = {scope for one in operation["security"] for scope in one.get("token", ())}
+            opening = {
+                scope
+                for scope in ("bedrock-meter/read", "bedrock-meter/reserve", "bedrock-meter/admin", "openid", "")
+                if desk().world.ask(address, method.upper(), body={}, authorizer=token("acme", scope=scope)).status
+                != 403
+            }
+            assert named == opening, (method, path)
 
 
 def test_names_of_schemas_lead_somewhere() -> None:

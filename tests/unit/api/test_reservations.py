@@ -8,6 +8,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from bedrock_meter.api.requests import MAX_BODY_BYTES
+from bedrock_meter.clock import iso
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.reserving import ATTEMPTS, REMEMBER_MS
 from bedrock_meter.limits.suspension import Suspension
@@ -162,6 +163,9 @@ def test_a_suspended_tenant_holds_nothing_however_old_what_is_remembered_of_it_i
     desk.tables.change_gauge("acme", suspension=Suspension(1, "unpaid", NOW_MS, "arn:aws:iam::123456789012:user/a"))
     answer = desk.reserve({"input_tokens": 10}, key="k2")
     assert (answer.status, answer.document["title"]) == (429, "Tenant suspended")
+    assert answer.document["suspended"] == {"public_reason": None, "since": iso(NOW_MS)}
+    assert "unpaid" not in answer.text
+    assert "arn:" not in answer.text
     assert "Retry-After" not in answer.headers
     assert desk.reserved() == [400]
     assert desk.reserve({"input_tokens": 9_000}, key="k3").document["title"] == "Tenant suspended"
@@ -284,7 +288,7 @@ def test_a_body_is_bounded() -> None:
 def test_a_body_that_the_gateway_encoded(text: str, status: int) -> None:
     """What is not declared as JSON comes in base64."""
     event = {**request("POST", RESERVATIONS, body=text), "isBase64Encoded": True}
-    assert Desk().world.api.resolve(event, None)["statusCode"] == status
+    assert Desk().world.resolve(event, None)["statusCode"] == status
 
 
 def test_a_name_that_is_there_twice_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -10,9 +11,12 @@ from botocore.exceptions import ClientError
 
 from bedrock_meter.api import usage as usage_routes
 from bedrock_meter.api.cursors import Position, write
+from bedrock_meter.api.report_budget import ReportBudget
 from bedrock_meter.api.spreadsheet import csv_text
+from bedrock_meter.clock import iso
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.scope import Scope
+from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.usage.rollup import RollupKey, Sums
 from tests.doubles.http import World, gauge
 from tests.doubles.records import NOW_MS, limit, sums
@@ -31,8 +35,9 @@ def row(text: str, profile: str = "p1", model: str = "m1") -> tuple[RollupKey, S
     return RollupKey("acme", at(text), profile, model), sums(**amounts)
 
 
-def world(*rows: tuple[RollupKey, Sums], page: int = 100) -> World:
-    return World({"acme": gauge("acme")}, {"acme": "Europe/Berlin"}, {"acme": list(rows)}, page=page)
+def world(*rows: tuple[RollupKey, Sums], page: int = 100, budget: ReportBudget | None = None) -> World:
+    budget = budget or ReportBudget()
+    return World({"acme": gauge("acme")}, {"acme": "Europe/Berlin"}, {"acme": list(rows)}, page=page, budget=budget)
 
 
 def test_usage_by_local_days() -> None:
@@ -119,7 +124,7 @@ def test_pages_are_the_whole_report(query: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_parts_of_a_period_say_that_they_are_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_routes, "LINES", 1)
-    found, query, seen = world(*ROWS), "by=month&group=profile", []
+    found, query, seen = world(*ROWS, budget=ReportBudget(at_once=10_000)), "by=month&group=profile", []
     answer = found.ask(USAGE, query=query)
     while True:
         seen += [line["complete"] for line in answer.document["usage"]]
@@ -267,6 +272,15 @@ def test_money_is_explained_as_text_and_says_what_it_leaves_out() -> None:
         ("p2", "0.000000075", 1),
     ]
     assert explained["models"][0]["percent"] == 100.0
+
+
+def test_a_suspended_tenant_is_not_allowed_whatever_its_limits_say() -> None:
+    found = world()
+    stopped = Suspension(1, "unpaid", NOW_MS, "arn:aws:iam::123456789012:user/a", public_reason="Please call us.")
+    found.gauges["acme"] = replace(gauge("acme", limit("1h", 10)), suspension=stopped)
+    document = found.ask(WHY).document
+    assert (document["allowed"], document["denied_by"]) == (False, [])
+    assert document["suspended"] == {"public_reason": "Please call us.", "since": iso(NOW_MS)}
 
 
 def test_one_limit_by_name() -> None:

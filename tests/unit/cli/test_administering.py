@@ -160,6 +160,17 @@ def test_a_tenant_is_suspended_and_resumed_and_its_history_says_so(
         assert "--by cannot stand beside --api" in run(capsys, *command, "--by", "me", code=2)[1]
 
 
+def test_what_a_suspended_tenant_reads_is_said(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    office.put(FULL, NEW)
+    reasons = ("--reason", "invoice unpaid", "--public-reason", "Please call us.")
+    said = run(capsys, "suspend", "acme", *reasons)[0]
+    assert said.endswith(": invoice unpaid; the tenant reads: Please call us.\n")
+    assert "invoice unpaid; the tenant reads: Please call us." in run(capsys, "show", "acme")[0]
+    held = office.gauges.gauges["acme"].suspension
+    assert held is not None
+    assert held.public_reason == "Please call us."
+
+
 def test_what_cannot_be_done_is_one_line(
     office: Office, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ SETTINGS = {
     "MAXIMUM_CALL_TOKENS": "10000000",
     "TENANT_TAG_KEY": "tenantId",
     "FAIL_POLICY": "open",
+    "JWT_SCOPES": "demanded",
     "JWT_TENANT_CLAIM": "tenant_id",
     "POWERTOOLS_SERVICE_NAME": "test",
     "POWERTOOLS_METRICS_NAMESPACE": "BedrockMeter",
@@ -43,6 +44,7 @@ FOREIGN = {
     "sweep": HEAVY | {"aws_lambda_powertools.event_handler", "msgspec"},
     "sync_profiles": HEAVY | {"aws_lambda_powertools.event_handler"},
     "quota_api": HEAVY | {"msgspec"},
+    "report_api": HEAVY | {"msgspec"},
     "admin_api": HEAVY - {"pynamodb"},
 }
 
@@ -50,7 +52,8 @@ FOREIGN = {
 def loaded_by(function: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Import a function's handler in a process of its own; prints the names of all modules."""
     code = f"import functions.{function}.handler, json, sys; print(json.dumps(sorted(sys.modules)))"
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}", **settings}
+    package = ROOT / "layers" / "bedrock_meter"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}{os.pathsep}{package}", **settings}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -90,6 +93,10 @@ def test_a_function_loads_nothing_that_it_does_not_need(function: str) -> None:
         ("admin_api", "JWT_TENANT_CLAIM"),
         ("quota_api", "FAIL_POLICY"),
         ("quota_api", "JWT_TENANT_CLAIM"),
+        ("quota_api", "JWT_SCOPES"),
+        *[("report_api", f"{table}_TABLE") for table in ("QUOTAS", "USAGE", "TENANTS")],
+        ("report_api", "JWT_SCOPES"),
+        ("report_api", "JWT_TENANT_CLAIM"),
     ],
 )
 def test_a_function_without_a_setting_refuses_to_start_and_names_it(function: str, missing: str) -> None:

@@ -10,6 +10,7 @@ from bedrock_meter.limits.status import quota_status, rate_limit_headers
 from bedrock_meter.limits.suspension import (
     MAXIMUM_REASON,
     Suspension,
+    public_suspension_document,
     resume,
     suspend,
     suspension_document,
@@ -43,13 +44,31 @@ def test_a_suspension_is_in_force_until_it_is_ended_once() -> None:
     assert (second.ordinal, second.reason, second.resumed_ms) == (3, "fraud", None)
 
 
-@pytest.mark.parametrize("one", [suspended('"quoted" | ü'), resumed(suspended())])
+@pytest.mark.parametrize("one", [suspended('"quoted" | ü'), resumed(suspended()), suspend(None, "a", "b", 1, "c")])
 def test_what_the_gauge_holds_comes_back(one: Suspension) -> None:
     assert Suspension.decode(one.encode()) == one
 
 
 def test_a_reason_does_not_grow_the_gauge() -> None:
     assert len(suspended("x" * 10_000).reason) == MAXIMUM_REASON
+    shown = suspend(None, "unpaid", "somebody", NOW_MS, "y" * 10_000)
+    assert shown is not None
+    assert len(shown.public_reason) == MAXIMUM_REASON
+
+
+def test_the_tenant_reads_what_was_written_for_it_and_administrators_read_all() -> None:
+    one = suspend(None, "unpaid since March", "somebody", NOW_MS, "Please call us.")
+    since = "2026-11-18T11:07:00.000Z"
+    assert public_suspension_document(one) == {"public_reason": "Please call us.", "since": since}
+    assert suspension_document(one) == {
+        "reason": "unpaid since March",
+        "public_reason": "Please call us.",
+        "since": since,
+        "by": "somebody",
+    }
+    assert public_suspension_document(suspended()) == {"public_reason": None, "since": since}
+    for nothing in (None, resumed(suspended())):
+        assert (public_suspension_document(nothing), suspension_document(nothing)) == (None, None)
 
 
 def test_each_transition_is_announced_once_in_order() -> None:
@@ -73,8 +92,7 @@ def test_a_suspended_tenant_may_not_call_whatever_its_limits_say() -> None:
     stopped = replace(gauge, suspension=suspended())
     status = quota_status(stopped, NOW_MS)
     assert status["allowed"] is False
-    assert status["suspended"] == suspension_document(stopped.suspension)
-    assert status["suspended"] == {"reason": "unpaid", "since": "2026-11-18T11:07:00.000Z", "by": "somebody"}
+    assert status["suspended"] == {"public_reason": None, "since": "2026-11-18T11:07:00.000Z"}
     assert status["limits"][0]["allowed"] is True
     let_go = replace(gauge, suspension=resumed(suspended()))
     assert quota_status(let_go, NOW_MS) == quota_status(gauge, NOW_MS)

@@ -207,7 +207,7 @@ def test_only_a_tenant_for_whom_nothing_is_recorded_any_more_can_be_erased() -> 
 
 def test_names_and_peoples_words_are_forgotten_and_who_did_what_stays() -> None:
     scene = Scene()
-    suspend_tenant(scene.suspensions, "acme", "Mr Smith did not pay", scene.actor())
+    suspend_tenant(scene.suspensions, "acme", "Mr Smith did not pay", scene.actor(), "Dear Mr Smith")
     ordinal = scene.suspensions.held.ordinal if scene.suspensions.held else 0
     remove_tenant(scene.tenants, "acme", scene.actor())
     changed = erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor())
@@ -217,6 +217,7 @@ def test_names_and_peoples_words_are_forgotten_and_who_did_what_stays() -> None:
     assert definition.name is None
     assert scene.suspensions.held is not None
     assert (scene.suspensions.held.reason, scene.suspensions.held.ordinal) == (ERASED, ordinal)
+    assert scene.suspensions.held.public_reason == ""
     assert "Smith" not in repr(scene.audit.entries)
     assert [one.what for one in scene.audit.entries] == ["suspend", "remove", "erase"]
     assert erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor()) == 0

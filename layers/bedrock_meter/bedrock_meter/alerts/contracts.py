@@ -137,7 +137,11 @@ def adjustment_event(
 
 
 def suspension_event(tenant: str, profiles: Sequence[str], transition: SuspensionTransition, *, now_ms: int) -> Event:
-    """Return the event that says: a person has stopped this tenant, or let it go. Who did so is not in it."""
+    """Return the event that says: a person has stopped this tenant, or let it go.
+
+    An event leaves our reach: it is archived, sent on, perhaps shown to the tenant, and no erasure finds it. So it
+    carries the text that was written for the tenant, and neither who did it nor the provider's own reason.
+    """
     identity = event_id(tenant, "suspension", transition.ordinal)
     suspension = transition.suspension
     detail = {
@@ -145,7 +149,7 @@ def suspension_event(tenant: str, profiles: Sequence[str], transition: Suspensio
         "event_id": identity,
         "tenant": tenant,
         "profiles": list(profiles[:MAXIMUM_PROFILES]),
-        "reason": suspension.reason,
+        "public_reason": suspension.public_reason or None,
         "suspended_at": iso(suspension.since_ms),
         "ordinal": transition.ordinal,
         "evaluated_at": iso(now_ms),

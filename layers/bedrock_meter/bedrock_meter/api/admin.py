@@ -4,7 +4,8 @@ Whoever comes in sees all tenants. A change names the version that it was made f
 ``If-None-Match: *`` for a tenant that is new), so that nobody overwrites what they have not seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
@@ -75,10 +76,7 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
     def tenants() -> Response:  # type: ignore[type-arg]
         api.check_caller()
         limit, after = page_of(api, ("tenants",), 2)
-        try:
-            found, last = administration.store.page(after, limit)
-        except FAILURES as error:
-            storage_down(error, telling)
+        found, last = carry_out(lambda: administration.store.page(after, limit), telling)
         listed = [
             {
                 "id": one.definition.id,
@@ -138,10 +136,7 @@ def _add_audit(api: Resolver, administration: Administration, telling: Telling) 
     def audit(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
         limit, after = page_of(api, ("audit", tenant), 1)
-        try:
-            found, last = administration.audit.page(tenant, after, limit)
-        except FAILURES as error:
-            storage_down(error, telling)
+        found, last = carry_out(lambda: administration.audit.page(tenant, after, limit), telling)
         following = write_key(last, ("audit", tenant)) if last else None
         return json_answer({"tenant": tenant, "changes": [change_document(one) for one in found], "next": following})
 
@@ -153,11 +148,11 @@ def _add_suspensions(api: Resolver, administration: Administration, telling: Tel
         query(api.event, ())
         by = api.caller.name
         document = json_object(body_bytes(api.event, MAX_BODY_BYTES))
-        refuse_unknown("", document, ("reason",))
-        reason = document.get("reason")
-        if not isinstance(reason, str) or not 1 <= len(reason) <= MAXIMUM_REASON or not reason.isprintable():
-            raise invalid("reason", f"must be 1 to {MAXIMUM_REASON} printable characters")
-        found = carry_out(lambda: administration.suspend(tenant, reason, by), telling)
+        refuse_unknown("", document, ("reason", "public_reason"))
+        reason, shown = _reason("reason", document), None
+        if document.get("public_reason") is not None:
+            shown = _reason("public_reason", document)
+        found = carry_out(lambda: administration.suspend(tenant, reason, by, shown), telling)
         return json_answer({"tenant": tenant, "suspended": found})
 
     @api.routes.delete(f"{BASE}/<tenant>/suspension")
@@ -167,6 +162,13 @@ def _add_suspensions(api: Resolver, administration: Administration, telling: Tel
         by = api.caller.name
         carry_out(lambda: administration.resume(tenant, by) or None, telling)
         return no_content()
+
+
+def _reason(name: str, document: Mapping[str, Any]) -> str:
+    text = document.get(name)
+    if not isinstance(text, str) or not 1 <= len(text) <= MAXIMUM_REASON or not text.isprintable():
+        raise invalid(name, f"must be 1 to {MAXIMUM_REASON} printable characters")
+    return text
 
 
 def _found(administration: Administration, tenant: str, telling: Telling) -> Described:

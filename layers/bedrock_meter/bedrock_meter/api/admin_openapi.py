@@ -74,6 +74,7 @@ def _paths() -> dict[str, Any]:
     described = answer("The tenant", reference("Tenant"), _TAG)
     limits = answer("All limits of the tenant, in order", reference("Limits"), _TAG)
     suspended = answered({"tenant": TENANT, "suspended": reference("Suspension")})
+    reason = {"minLength": 1, "maxLength": MAXIMUM_REASON}
     return {
         admin.BASE: {
             "get": operation(
@@ -111,10 +112,16 @@ def _paths() -> dict[str, Any]:
         f"{one}/suspension": {
             "put": operation(
                 "suspendTenant",
-                "Stop a tenant, whatever its limits say; one that is stopped keeps its reason",
+                "Stop a tenant, whatever its limits say; one that is stopped keeps its reasons",
                 {200: answer("Stopped", suspended)},
                 parameters=_PATH,
-                body=strict({"reason": string(minLength=1, maxLength=MAXIMUM_REASON)}, ["reason"]),
+                body=strict(
+                    {
+                        "reason": string("for administrators", **reason),
+                        "public_reason": nullable(string("for the tenant's callers, and in events", **reason)),
+                    },
+                    ["reason"],
+                ),
                 statuses=(*COMMON, 409, 413),
             ),
             "delete": operation(
@@ -337,7 +344,7 @@ def _schemas() -> dict[str, Schema]:
         ),
         "TenantPage": answered({"tenants": array(listed), "next": following}),
         "ChangePage": answered({"tenant": TENANT, "changes": array(changes), "next": following}),
-        "Suspension": answered({"reason": text, "since": INSTANT, "by": text}),
+        "Suspension": answered({"reason": text, "public_reason": nullable(text), "since": INSTANT, "by": text}),
         **admin_contract.schemas(),
     }
 

@@ -16,17 +16,16 @@ from bedrock_meter.api.admin_protocol import (
     no_content,
     page_of,
     precondition,
-    storage_down,
 )
-from bedrock_meter.api.cursors import read_key, write_key
+from bedrock_meter.api.cursors import read_key, refused, write_key
 from bedrock_meter.api.problems import Problem, invalid
 from bedrock_meter.api.requests import body_bytes, json_object, query
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
-from bedrock_meter.storage.administration import FAILURES
 from bedrock_meter.tenants.administration import Administration, Changed
 from bedrock_meter.tenants.planning import Installed
 from bedrock_meter.tenants.plans import Plan, by_name, is_plan_name, parse_plan
+from bedrock_meter.tenants.tenant import is_tenant_id
 
 PLANS = "/v1/admin/plans"
 MARGIN_MS = 9_000
@@ -128,10 +127,7 @@ def _add_readings(api: Resolver, administration: Administration, telling: Tellin
         api.check_caller()
         limit, after = page_of(api, ("plan-audit", name), 1)
         _check_name(name)
-        try:
-            found, last = administration.plan_audit.page(name, after, limit)
-        except FAILURES as error:
-            storage_down(error, telling)
+        found, last = carry_out(lambda: administration.plan_audit.page(name, after, limit), telling)
         following = write_key(last, ("plan-audit", name)) if last else None
         return json_answer({"plan": name, "changes": [change_document(one) for one in found], "next": following})
 
@@ -181,8 +177,8 @@ def _position(cursor: str | None, name: str) -> tuple[str, Installed]:
     if cursor is None:
         return "", Installed()
     version, after, *counts = read_key(cursor, 2 + len(_COUNTS), _bound_to(name))
-    if not all(one.isdigit() and len(one) <= 9 for one in counts):
-        raise invalid("cursor", "is not one that this installation returned; begin without a cursor")
+    if not is_tenant_id(after) or not all(one.isdigit() and len(one) <= 9 for one in counts):
+        raise refused()
     of, settled, changed, failures = map(int, counts)
     return version, Installed(after, of, settled, changed, failures)
 

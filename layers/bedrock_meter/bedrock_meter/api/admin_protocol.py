@@ -7,14 +7,22 @@ from typing import Any, NoReturn, TypeVar
 
 from aws_lambda_powertools.event_handler import Response
 
-from bedrock_meter.api.cursors import read_key
+from bedrock_meter.api.cursors import read_key, refused
 from bedrock_meter.api.outage import tenant_busy
 from bedrock_meter.api.problems import TRY_AGAIN, Problem, invalid, tenant_not_found, unavailable
 from bedrock_meter.api.requests import query
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.clock import iso
-from bedrock_meter.errors import InvalidDefinition, LeaseLost, PlanUsed, UnknownBoost, UnknownPlan, UnknownTenant
+from bedrock_meter.errors import (
+    InvalidDefinition,
+    InvalidPosition,
+    LeaseLost,
+    PlanUsed,
+    UnknownBoost,
+    UnknownPlan,
+    UnknownTenant,
+)
 from bedrock_meter.storage.administration import FAILURES, failure_code
 from bedrock_meter.tenants.administration import Changed
 from bedrock_meter.tenants.audit import AuditEntry
@@ -86,14 +94,16 @@ def carry_out(
         missing: The answer where it is not there.
 
     Raises:
-        Problem: 400, a value is wrong; 404, it is not there; 409, others are changing it, or it is in use; 412, it is
-            not what the change was made from; 429, the tenant is too busy; 503, the storage fails.
+        Problem: 400, a value or a cursor is wrong; 404, it is not there; 409, others are changing it, or it is in use;
+            412, it is not what the change was made from; 429, the tenant is too busy; 503, the storage fails.
     """
     try:
         made = change()
     except Changed as changed:
         detail = f"The {what} is not in the state that this change was made from. Read it again; nothing was changed."
         raise Problem(412, "Changed meanwhile", detail) from changed
+    except InvalidPosition as wrong:
+        raise refused() from wrong
     except (UnknownTenant, UnknownPlan) as unknown:
         raise missing() from unknown
     except UnknownBoost as unknown:

@@ -12,6 +12,12 @@ from typing import Any
 
 from bedrock_meter.api.problems import Problem, tenant_not_found
 
+READ_SCOPE = "bedrock-meter/read"
+"""Scope of a token that may read what its tenant has left, holds and has used."""
+
+RESERVE_SCOPE = "bedrock-meter/reserve"
+"""Scope of a token that may also reserve, settle, extend and release: whoever may reserve can hold all of a tenant."""
+
 ADMIN_SCOPE = "bedrock-meter/admin"
 """Scope of a token that may use the admin API; the gateway's route demands it as well."""
 
@@ -41,6 +47,19 @@ class Caller:
         if self.by_token and self.tenant != tenant:
             raise tenant_not_found()
 
+    def check_scope(self, method: str) -> None:
+        """Refuse a token without a scope for a method of the quota API; IAM has decided for signed requests.
+
+        The gateway's routes demand the same, so that neither a route that is missing nor a claim that the gateway reads
+        otherwise opens anything.
+
+        Raises:
+            Problem: 403.
+        """
+        wanted = scopes_for(method)
+        if self.by_token and not self.scopes.intersection(wanted):
+            raise Problem(403, "Scope missing", f"The token needs the scope {' or '.join(wanted)}.")
+
     def check_admin(self) -> None:
         """Refuse a token without the scope for it; a signed request was allowed by IAM for the admin API's own paths.
 
@@ -49,6 +68,16 @@ class Caller:
         """
         if self.by_token and ADMIN_SCOPE not in self.scopes:
             raise Problem(403, "Not an administrator", f"The token needs the scope {ADMIN_SCOPE}.")
+
+
+def scopes_for(method: str) -> tuple[str, ...]:
+    """Return the scopes of the quota API, one of which is enough for a method; what is no ``GET`` changes something."""
+    return (READ_SCOPE, RESERVE_SCOPE) if method == "GET" else (RESERVE_SCOPE,)
+
+
+def demands_scopes(setting: str) -> bool:
+    """Return whether tokens need a scope, by the parameter ``JwtScopes``: all but ``ignored`` demands it."""
+    return setting != "ignored"
 
 
 def caller_of(event: Mapping[str, Any], tenant_claim: str) -> Caller:

@@ -51,7 +51,8 @@ GATEWAY: Schema = {
 STATUSES = {
     400: "A value is wrong; `field` names it, where it is one",
     401: "The request is not signed, or its token is not valid",
-    403: "API Gateway: the signature is wrong, or IAM does not allow this path",
+    403: "The token has none of the scopes that this takes; or API Gateway, which says that too: the signature is "
+    "wrong, or IAM does not allow this path",
     404: "Not there, or not the caller's to see: the same body",
     409: "Something else is there already",
     412: "It has changed since it was read",
@@ -75,7 +76,8 @@ SECURITY: dict[str, Schema] = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "At the address for tokens, where the stack has one; the token's tenant must be the path's",
+        "description": "At the address for tokens, where the stack has one; the token's tenant must be the path's. An "
+        "operation names the scopes of which the token needs one, unless the stack ignores scopes",
     },
 }
 
@@ -188,7 +190,7 @@ def openapi(
 
 
 def _refusal(status: int) -> Schema:
-    bodies = content(reference("Problem"), CONTENT_TYPE) if status != 403 else {}
+    bodies = content(reference("Problem"), CONTENT_TYPE)
     if status in {401, 403, 429, 500, 503}:
         bodies |= content(reference("GatewayError"))
     return {"description": STATUSES[status], "content": bodies}

@@ -1,7 +1,9 @@
 """Where the next page of an answer begins, as text that clients hand back unread.
 
 A cursor carries no right: the tenant comes from the path each time. It is bound to tenant and query by a digest, so
-that a cursor of another report is refused and never silently answered with a mixture of two.
+that a cursor of another report is refused and never silently answered with a mixture of two. The digest is no
+signature: whoever reads this file can make a cursor. So what it holds is checked as if the caller had written it, its
+form here, and what it may be where it is used (``InvalidPosition`` of the tables); it is the same 400 each time.
 """
 
 import base64
@@ -47,10 +49,10 @@ def read(text: str, query: Sequence[str]) -> Position:
     values = _unpack(text, 3, query)
     numbers = [one for one in values if type(one) is int and 0 <= one < 10**14]
     if len(numbers) < 3:
-        raise _refusal()
+        raise refused()
     from_ms, to_ms, is_cut = numbers
-    if from_ms >= to_ms or from_ms % QUARTER_MS or to_ms % QUARTER_MS:
-        raise _refusal()
+    if from_ms >= to_ms or from_ms % QUARTER_MS or to_ms % QUARTER_MS or is_cut > 1:
+        raise refused()
     return Position(from_ms, to_ms, bool(is_cut))
 
 
@@ -68,7 +70,7 @@ def read_key(text: str, parts: int, query: Sequence[str]) -> tuple[str, ...]:
     values = _unpack(text, parts, query)
     key = tuple(one for one in values if isinstance(one, str) and 0 < len(one) <= _MAX_KEY_CHARACTERS and one.isascii())
     if len(key) < parts:
-        raise _refusal()
+        raise refused()
     return key
 
 
@@ -80,16 +82,17 @@ def _pack(values: Sequence[str | int], query: Sequence[str]) -> str:
 def _unpack(text: str, parts: int, query: Sequence[str]) -> list[object]:
     try:
         if len(text) > _MAX_CHARACTERS:
-            raise _refusal()
+            raise refused()
         found = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, RecursionError):
-        raise _refusal() from None
+        raise refused() from None
     if not isinstance(found, list) or len(found) != parts + 2 or found[:2] != [_VERSION, _digest(query)]:
-        raise _refusal()
+        raise refused()
     return found[2:]
 
 
-def _refusal() -> Problem:
+def refused() -> Problem:
+    """Return the answer for a cursor that a list cannot have returned."""
     return invalid("cursor", "is not one that this list returned; ask again without a cursor")
 
 

@@ -8,13 +8,14 @@ from aws_lambda_powertools.event_handler import Response
 from bedrock_meter.api.answers import json_answer
 from bedrock_meter.api.outage import storage_failed
 from bedrock_meter.api.problems import Problem, tenant_not_found
+from bedrock_meter.api.reports import Reports
 from bedrock_meter.api.requests import query
 from bedrock_meter.api.resolver import Resolver
-from bedrock_meter.api.usage import Reports
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge, Reading, read
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.status import denied_by, limit_status
+from bedrock_meter.limits.suspension import public_suspension_document
 from bedrock_meter.limits.windows import QUARTER_MS
 from bedrock_meter.storage.dynamodb import AWS_ERRORS
 
@@ -33,6 +34,7 @@ def add_explanation(
     gauge_of: Callable[[str], Gauge | None],
     reports: Reports,
     *,
+    admit: Callable[[str], None],
     failed: Callable[[str], None],
     now: Callable[[], int],
 ) -> None:
@@ -42,6 +44,7 @@ def add_explanation(
         api: Gets it.
         gauge_of: Reads a tenant's gauge; None if there is no such tenant.
         reports: Reads its roll-ups.
+        admit: Raises the answer for a tenant that has asked for too many.
         failed: Told the error code when the storage could not be read.
         now: Current time in milliseconds.
     """
@@ -50,6 +53,7 @@ def add_explanation(
     def explanation(tenant: str) -> Response:  # type: ignore[type-arg]
         tenant = api.tenant(tenant)
         name = query(api.event, ("limit",)).get("limit")
+        admit(tenant)
         try:
             gauge = gauge_of(tenant)
             if gauge is None:
@@ -71,9 +75,11 @@ def _document(gauge: Gauge, reports: Reports, name: str | None, now_ms: int) -> 
     if name is None and first is not None:
         others = [one for one in readings if not one.allowed and one is not first]
         chosen = [first, *others][:DENYING]
+    suspended = public_suspension_document(gauge.suspension)
     return {
         "tenant": gauge.tenant,
-        "allowed": all(one.allowed for one in readings),
+        "allowed": suspended is None and all(one.allowed for one in readings),
+        "suspended": suspended,
         "as_of": iso(now_ms),
         "version": gauge.layout.version,
         "denied_by": denied_by(readings),
@@ -85,6 +91,7 @@ def _document(gauge: Gauge, reports: Reports, name: str | None, now_ms: int) -> 
 def _explained(tenant: str, reading: Reading, reports: Reports, now_ms: int) -> dict[str, Any]:
     from bedrock_meter.limits.explanation import explain, range_of
 
+    # Consistently: the sums are promised never to be below what the limit itself says is used.
     pages = reports.pages(tenant, *range_of(reading, now_ms))
     found = explain(reading, pages, now_ms, max_pages=PAGES)
     meter = reading.limit.meter

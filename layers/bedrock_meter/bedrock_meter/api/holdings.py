@@ -10,6 +10,7 @@ from bedrock_meter.limits.estimates import KINDS, Estimate
 from bedrock_meter.limits.reservations import Reservation
 from bedrock_meter.limits.scope import NO_MODEL
 from bedrock_meter.limits.status import limit_status, rate_limit_headers
+from bedrock_meter.limits.suspension import public_suspension_document
 from bedrock_meter.money import usd_text
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def denial(tenant: str, answer: "Answer", fail: str | None, unpriced: dict[str, 
     if decision.suspended is not None:
         return Problem(
             429, "Tenant suspended", "The tenant is suspended; waiting does not help.", tenant=tenant,
-            retry_after_seconds=None, fail=fail,
+            retry_after_seconds=None, fail=fail, suspended=public_suspension_document(decision.suspended),
         )  # fmt: skip
     if reading is None:
         raise TypeError("a denial names the limit that denies")

@@ -34,6 +34,11 @@ _SAID_WHERE_SO = (
     "denied_because",
 )
 
+SUSPENDED: Schema = {
+    **answered({"public_reason": nullable(string("what the provider says of it; null: nothing")), "since": INSTANT}),
+    "description": "a person stopped the tenant; null: nobody did",
+}
+
 
 def limit_schema() -> Schema:
     """Return the schema of what a limit says now."""

@@ -6,12 +6,14 @@
 import json
 from typing import Any
 
-from bedrock_meter.api import estimates, reservations, usage
+from bedrock_meter.api import estimates, report_openapi, reservations
+from bedrock_meter.api.callers import scopes_for
 from bedrock_meter.api.contract import (
     AMOUNT,
     COMMON,
     INSTANT,
     MEASURED,
+    STATUSES,
     TENANT,
     USD,
     Schema,
@@ -28,7 +30,7 @@ from bedrock_meter.api.contract import (
     string,
 )
 from bedrock_meter.api.holdings import MOST_LISTED
-from bedrock_meter.api.limit_contract import METER, UNPRICED, limit_schema
+from bedrock_meter.api.limit_contract import METER, SUSPENDED, UNPRICED, limit_schema
 from bedrock_meter.api.problems import CONTENT_TYPE, FOREIGN_PROFILE, TENANT_BUSY, TOO_MANY_OPEN
 from bedrock_meter.api.requests import MAX_COUNT
 from bedrock_meter.limits.limit import FAIL_POLICIES
@@ -65,10 +67,18 @@ def document() -> dict[str, Any]:
         "bedrock-meter quota API",
         "What a tenant of Amazon Bedrock may still use, and what it has used. Unknown query parameters and members of "
         "bodies are refused. Clients must tolerate members of answers that they do not know.",
-        _paths(),
-        _schemas(),
+        _secured({**_paths(), **report_openapi.paths()}),
+        {**_schemas(), **report_openapi.schemas()},
         ("signature", "token"),
     )
+
+
+def _secured(paths: dict[str, Any]) -> dict[str, Any]:
+    """Say by which scopes of a token each operation is allowed: one of them is enough. A signature needs none."""
+    for methods in paths.values():
+        for method, one in methods.items():
+            one["security"] = [{"signature": []}, *({"token": [scope]} for scope in scopes_for(method.upper()))]
+    return paths
 
 
 def _paths() -> dict[str, Any]:
@@ -95,8 +105,8 @@ def _paths() -> dict[str, Any]:
                         "content": content(reference("Problem"), CONTENT_TYPE),
                     },
                     403: {
-                        "description": f"`{FOREIGN_PROFILE}`: the profile that is named belongs to another tenant; or "
-                        "API Gateway: the signature is wrong, or IAM does not allow this path",
+                        "description": f"`{FOREIGN_PROFILE}`: the profile that is named belongs to another tenant. "
+                        f"{STATUSES[403]}",
                         "content": content(reference("Problem"), CONTENT_TYPE) | content(reference("GatewayError")),
                     },
                     429: {
@@ -134,46 +144,7 @@ def _paths() -> dict[str, Any]:
                 statuses=_WRITING,
             )
         },
-        f"{base}/usage": {
-            "get": operation(
-                "readUsage",
-                "Usage by period of the tenant's own clock",
-                {200: _report()},
-                parameters=[*_PATH, *_usage_parameters()],
-            )
-        },
-        f"{base}/explanation": {
-            "get": operation(
-                "explain",
-                "Which limit decides, and which models and profiles used its window",
-                {200: answer("The limits that deny, else the one nearest to its end", reference("Explanation"))},
-                parameters=[*_PATH, parameter("limit", "query", string(maxLength=64), "Explain this limit")],
-            )
-        },
-        "/v1/openapi.json": {
-            "get": operation("readDocument", "This document", {200: answer("OpenAPI 3.1", {"type": "object"})})
-        },
     }
-
-
-def _report() -> Schema:
-    found = answer(
-        "Lines by period, then by group", reference("UsageReport"), {"X-Next-Cursor": "cursor of the next page, if any"}
-    )
-    found["content"] |= {"text/csv": {"schema": {"type": "string"}}}
-    return found
-
-
-def _usage_parameters() -> list[Schema]:
-    bound = "a date of the tenant's clock, or an instant with an offset, on a quarter-hour"
-    return [
-        parameter("from", "query", string(), f"First instant: {bound}. Default: the month of the end"),
-        parameter("to", "query", string(), f"End, exclusive: {bound}. Default: now"),
-        parameter("by", "query", string(enum=list(usage.BY), default="day"), "Length of a period"),
-        parameter("group", "query", string(enum=list(usage.GROUPS), default="none"), "What a line is about"),
-        parameter("format", "query", string(enum=list(usage.FORMATS), default="json"), "JSON or CSV"),
-        parameter("cursor", "query", string(), "Where to go on, from the answer before; all else stays as it was"),
-    ]
 
 
 def _schemas() -> dict[str, Schema]:
@@ -187,41 +158,13 @@ def _schemas() -> dict[str, Schema]:
                 "denied_by": {**array(text), "description": "the limits that deny, the longest first"},
                 "as_of": INSTANT,
                 "version": AMOUNT,
-                "suspended": nullable(
-                    {
-                        **answered({"reason": string(), "since": INSTANT, "by": string()}),
-                        "description": "a person stopped the tenant; null: nobody did",
-                    }
-                ),
+                "suspended": nullable(SUSPENDED),
                 "fail": _FAIL,
                 "degraded": _DEGRADED,
                 "unpriced": UNPRICED,
                 "limits": array(reference("Limit")),
             },
             optional=("version", "suspended", "denied_by", "fail", "unpriced"),
-        ),
-        "Explanation": answered(
-            {
-                "tenant": TENANT,
-                "allowed": {"type": "boolean"},
-                "as_of": INSTANT,
-                "version": AMOUNT,
-                "denied_by": array(text),
-                "decisive": nullable(text),
-                "limits": array(_explained()),
-            }
-        ),
-        "UsageReport": answered(
-            {
-                "tenant": TENANT,
-                "timezone": text,
-                "from": INSTANT,
-                "to": INSTANT,
-                "by": string(enum=list(usage.BY)),
-                "group": string(enum=list(usage.GROUPS)),
-                "usage": array(_line()),
-                "next": nullable(string("cursor of the next page")),
-            }
         ),
         "Estimate": strict({**_kinds(), estimates.MAY_CACHE: _MAY_CACHE}, anyOf=_any_kind()),
         "Usage": strict(_kinds(), anyOf=_any_kind()),
@@ -232,52 +175,6 @@ def _schemas() -> dict[str, Schema]:
         "Reservation": _reservation(),
         "Denial": _denial(),
     }
-
-
-def _explained() -> Schema:
-    def share(kind: str) -> Schema:
-        name = nullable(string("null: all that are not named"))
-        return answered(
-            {
-                kind: name,
-                "amount": MEASURED,
-                "requests": AMOUNT,
-                "uncounted_requests": AMOUNT,
-                "percent": {"type": "number"},
-            }
-        )
-
-    found = answered(
-        {
-            "from": INSTANT,
-            "to": INSTANT,
-            "exact": {"type": "boolean", "description": "false: a rolling window, by whole quarter-hours"},
-            "complete": {"type": "boolean", "description": "false: too many rows; read until 'to'"},
-            "granularity_seconds": AMOUNT,
-            "total": MEASURED,
-            "uncounted_requests": {**AMOUNT, "description": "calls of which nobody can say what they add"},
-            "models": array(share("model")),
-            "profiles": array(share("profile")),
-        }
-    )
-    return {"allOf": [reference("Limit"), answered({"explained": found})]}
-
-
-def _line() -> Schema:
-    return answered(
-        {
-            "period": string("2026-11, 2026-11-24 or 2026-11-24T14:00+01:00"),
-            "start": INSTANT,
-            "end": INSTANT,
-            "model": string(),
-            "profile": string(),
-            "complete": {"type": "boolean", "description": "false: a part of its period; parts add up"},
-            **dict.fromkeys(usage.SUMS, AMOUNT),
-            "cost_usd": {**USD, "description": "US dollars that the priced calls cost"},
-            "unpriced": {**AMOUNT, "description": "calls that are missing in the cost"},
-        },
-        optional=("model", "profile"),
-    )
 
 
 def _kinds() -> dict[str, Schema]:
@@ -379,6 +276,7 @@ def _denial() -> Schema:
                     "retry_after_seconds": {"type": ["integer", "null"]},
                     "throttled_until": nullable(INSTANT),
                     "unpriced": UNPRICED,
+                    "suspended": SUSPENDED,
                     "fail": _FAIL,
                 },
             },

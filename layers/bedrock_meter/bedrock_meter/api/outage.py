@@ -31,11 +31,18 @@ def tenant_busy(error: BaseException) -> Problem | None:
     """
     if throttled_keys(error) is not True:
         return None
-    wait_s = random.randint(1, BUSY_AT_MOST_S)
+    return busy(
+        "One range of keys in the tables, such as one tenant's, gets more requests than it takes. Send them slower.",
+        random.randint(1, BUSY_AT_MOST_S),
+    )
+
+
+def busy(detail: str, wait_s: int) -> Problem:
+    """Return the answer to a tenant that asks faster than is answered: no denial, and no outage."""
     return Problem(
         429,
         "Tenant busy",
-        "One range of keys in the tables, such as one tenant's, gets more requests than it takes. Send them slower.",
+        detail,
         type=TENANT_BUSY,
         headers={"Retry-After": str(wait_s)},
         retry_after_seconds=wait_s,

@@ -1,6 +1,7 @@
 """An API's own OpenAPI document, served by itself."""
 
 import json
+from functools import lru_cache
 from importlib import import_module
 
 from aws_lambda_powertools.event_handler import Response
@@ -22,5 +23,9 @@ def add_document(api: Resolver, path: str, module: str) -> None:
     def document() -> Response:  # type: ignore[type-arg]
         api.check_caller()
         query(api.event, ())
-        text = json.dumps(import_module(module).document())
-        return Response(200, "application/json", text, headers={"Cache-Control": "private, max-age=300"})
+        return Response(200, "application/json", _text(module), headers={"Cache-Control": "private, max-age=300"})
+
+
+@lru_cache
+def _text(module: str) -> str:
+    return json.dumps(import_module(module).document())

@@ -35,6 +35,7 @@ class Resolver:
         tenant_claim: str,
         unexpected: Callable[[Exception], None],
         is_admin: bool = False,
+        demands_scopes: bool = True,
     ) -> None:
         """Make a resolver without routes.
 
@@ -42,12 +43,14 @@ class Resolver:
             tenant_claim: Claim of a token that names its tenant.
             unexpected: Told of an error that no route foresaw; the answer is 500 and says nothing about it.
             is_admin: Whether callers see all tenants. Then a token is let in by its scope, see ``callers.ADMIN_SCOPE``.
+            demands_scopes: Whether a token needs a scope for the quota API; the admin API demands its own always.
         """
         self.routes = APIGatewayHttpResolver()
         self._context: Any = None
         self._tenant_claim = tenant_claim
         self._unexpected = unexpected
         self._is_admin = is_admin
+        self._demands_scopes = demands_scopes
         self.routes.not_found(self._no_route)
         self.routes.exception_handler(Exception)(self._failed)
 
@@ -80,6 +83,8 @@ class Resolver:
         caller = caller_of(self.event, self._tenant_claim)
         if self._is_admin:
             caller.check_admin()
+        elif self._demands_scopes:
+            caller.check_scope(str(self.event["requestContext"]["http"]["method"]))
         return caller
 
     def check_caller(self) -> None:

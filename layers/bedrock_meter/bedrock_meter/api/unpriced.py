@@ -9,7 +9,7 @@ from bedrock_meter.limits.status import denied_by_unpriced
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, failure_name
 
 if TYPE_CHECKING:
-    from bedrock_meter.api.usage import Reports
+    from bedrock_meter.api.reports import Reports
 
 REMEMBER_MS = 60_000
 REMEMBERED_TENANTS = 1_000

@@ -1,16 +1,17 @@
 """``GET /v1/tenants/{tenant}/usage``: the roll-ups by period of the tenant's own clock, page by page."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from aws_lambda_powertools.event_handler import Response
 
 from bedrock_meter.api.answers import NOT_KEPT, json_answer
-from bedrock_meter.api.cursors import Position
+from bedrock_meter.api.cursors import Position, refused
 from bedrock_meter.api.cursors import read as read_cursor
 from bedrock_meter.api.cursors import write as write_cursor
 from bedrock_meter.api.outage import storage_failed
 from bedrock_meter.api.problems import invalid, tenant_not_found
+from bedrock_meter.api.reports import Reports
 from bedrock_meter.api.requests import choice, instant, query
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.spreadsheet import csv_text
@@ -44,39 +45,6 @@ SUMS = (
 )
 
 
-class Reports(Protocol):
-    """What the reports read, so that a test can count pages."""
-
-    def timezone(self, tenant: str) -> str | None:
-        """Return the tenant's time zone; None if there is no such tenant."""
-
-    def pages(self, tenant: str, from_ms: int, to_ms: int, *, newest_first: bool = False) -> Any:
-        """Yield the tenant's rows in [from, to), page by page, in the order of time or against it."""
-
-
-class DynamoDBReports:
-    """``Reports`` over the Tenants and Usage tables; what reads them is loaded when the first report is asked for."""
-
-    def __init__(self, dynamodb: Any, usage_table: str, tenants_table: str) -> None:
-        self._client = dynamodb
-        self._usage_table = usage_table
-        self._tenants_table = tenants_table
-
-    def timezone(self, tenant: str) -> str | None:
-        """See ``Reports``."""
-        from bedrock_meter.storage.directory import timezone_of
-
-        return timezone_of(self._client, self._tenants_table, tenant)
-
-    def pages(self, tenant: str, from_ms: int, to_ms: int, *, newest_first: bool = False) -> Any:
-        """See ``Reports``."""
-        from bedrock_meter.storage.rollups import read_rollups
-
-        return read_rollups(
-            self._client, self._usage_table, tenant, from_ms=from_ms, to_ms=to_ms, newest_first=newest_first
-        )
-
-
 def sums_document(sums: Any) -> dict[str, int | str]:
     """Return sums as the API shows them; the keys are ``SUMS``.
 
@@ -97,12 +65,20 @@ def sums_document(sums: Any) -> dict[str, int | str]:
     }
 
 
-def add_usage(api: Resolver, reports: Reports, *, failed: Callable[[str], None], now: Callable[[], int]) -> None:
+def add_usage(
+    api: Resolver,
+    reports: Reports,
+    *,
+    admit: Callable[[str], None],
+    failed: Callable[[str], None],
+    now: Callable[[], int],
+) -> None:
     """Add the route.
 
     Args:
         api: Gets it.
         reports: What it reads.
+        admit: Raises the answer for a tenant that has asked for too many.
         failed: Told the error code when the storage could not be read.
         now: Current time in milliseconds.
     """
@@ -114,6 +90,7 @@ def add_usage(api: Resolver, reports: Reports, *, failed: Callable[[str], None],
         by = choice(parameters, "by", BY, "day")
         group = choice(parameters, "group", GROUPS, "none")
         form = choice(parameters, "format", FORMATS, "json")
+        admit(tenant)
         try:
             timezone = reports.timezone(tenant)
             if timezone is None:
@@ -127,7 +104,10 @@ def add_usage(api: Resolver, reports: Reports, *, failed: Callable[[str], None],
 
 def _position(parameters: dict[str, str], by: str, timezone: str, bound_to: tuple[str, ...], now_ms: int) -> Position:
     if "cursor" in parameters:
-        return read_cursor(parameters["cursor"], bound_to)
+        position = read_cursor(parameters["cursor"], bound_to)
+        if not _may_go_on(position, parameters, by, timezone):
+            raise refused()
+        return position
     end_ms = now_ms - now_ms % QUARTER_MS + QUARTER_MS
     to_ms = _bound("to", parameters["to"], timezone) if "to" in parameters else end_ms
     if "from" in parameters:
@@ -136,9 +116,21 @@ def _position(parameters: dict[str, str], by: str, timezone: str, bound_to: tupl
         from_ms = CalendarWindow("month", timezone).bounds(max(0, to_ms - 1))[0]
     if from_ms >= to_ms:
         raise invalid("from", "must be before 'to'")
-    if to_ms - from_ms > LONGEST_DAYS[by] * DAY_MS + 3_600_000:
+    if _is_too_long(from_ms, to_ms, by):
         raise invalid("from", f"at most {LONGEST_DAYS[by]} days by {by}")
     return Position(from_ms, to_ms, False)
+
+
+def _may_go_on(position: Position, parameters: dict[str, str], by: str, timezone: str) -> bool:
+    """Return whether a cursor's position lies within what its query may ask for: anybody can make a cursor."""
+    from_ms = _bound("from", parameters["from"], timezone) if "from" in parameters else 0
+    to_ms = _bound("to", parameters["to"], timezone) if "to" in parameters else position.to_ms
+    return from_ms <= position.from_ms and position.to_ms == to_ms and not _is_too_long(*position[:2], by)
+
+
+def _is_too_long(from_ms: int, to_ms: int, by: str) -> bool:
+    # A period of the tenant's clock is up to an hour longer where its summer time ends.
+    return to_ms - from_ms > LONGEST_DAYS[by] * DAY_MS + 3_600_000
 
 
 def _bound(name: str, text: str, timezone: str) -> int:
@@ -174,7 +166,8 @@ def _answer(
 ) -> Response:  # type: ignore[type-arg]
     from bedrock_meter.usage.report import By, Group, report
 
-    pages = reports.pages(tenant, position.from_ms, position.to_ms)
+    # What was recorded within the last second may be missing: a report is no decision, and so it costs half.
+    pages = reports.pages(tenant, position.from_ms, position.to_ms, is_consistent=False)
     found = report(
         pages,
         cast("By", by),

@@ -1,22 +1,19 @@
-"""The quota API: which routes it has, and what they read."""
+"""The quota API: which routes decide, and what they read. Its reports are wired apart, in ``report_wiring.py``."""
 
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bedrock_meter import clock
-from bedrock_meter.api.explanation import add_explanation
 from bedrock_meter.api.outage import FailPolicies
-from bedrock_meter.api.published import add_document
 from bedrock_meter.api.quota import add_quota
+from bedrock_meter.api.reports import Reports
 from bedrock_meter.api.reservations import Desk, add_reservations
 from bedrock_meter.api.resolver import Resolver
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.api.unpriced import UnpricedUsage
-from bedrock_meter.api.usage import DynamoDBReports, Reports, add_usage
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage import gauges
 
 if TYPE_CHECKING:
     from bedrock_meter.limits.costs import Rater
@@ -33,29 +30,28 @@ def quota_api(
     telling: Telling,
     tenant_claim: str,
     fail_policy: str,
+    demands_scopes: bool = True,
     now: Callable[[], int] = clock.now_ms,
 ) -> Resolver:
-    """Return the quota API.
+    """Return the quota API but for its reports.
 
     Args:
         gauge_of: Reads a tenant's gauge; None if there is no such tenant.
-        reports: Reads roll-ups.
+        reports: Reads roll-ups, of those models that have no price where a limit denies for that.
         reservations: Makes the service that holds amounts, with the first request; None leaves their routes out.
         telling: Who is told what went wrong.
         tenant_claim: Claim of a token that names its tenant.
         fail_policy: ``open`` or ``closed``, for tenants without one of their own.
+        demands_scopes: Whether a token needs a scope, see ``callers.READ_SCOPE``.
         now: Current time in milliseconds.
     """
-    api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected)
+    api = Resolver(tenant_claim=tenant_claim, unexpected=telling.unexpected, demands_scopes=demands_scopes)
     policies = FailPolicies(fail_policy, unexplained=telling.unexplained)
     unpriced = UnpricedUsage(reports, failed=telling.failed)
     add_quota(api, gauge_of, policies, unpriced, failed=telling.failed, degraded=telling.degraded, now=now)
-    add_usage(api, reports, failed=telling.failed, now=now)
-    add_explanation(api, gauge_of, reports, failed=telling.failed, now=now)
     if reservations is not None:
         desk = Desk(reservations, policies, unpriced, failed=telling.failed, degraded=telling.degraded, now=now)
         add_reservations(api, desk)
-    add_document(api, "/v1/openapi.json", "bedrock_meter.api.openapi")
     return api
 
 
@@ -105,13 +101,3 @@ def reservations_over_dynamodb(dynamodb: Any, *, quotas_table: str, tenants_tabl
         )
 
     return make
-
-
-def over_dynamodb(
-    dynamodb: Any, *, quotas_table: str, usage_table: str, tenants_table: str
-) -> tuple[Callable[[str], Gauge | None], Reports]:
-    """Return how gauges and roll-ups are read."""
-    return (
-        lambda tenant: gauges.load_one(dynamodb, quotas_table, tenant),
-        DynamoDBReports(dynamodb, usage_table, tenants_table),
-    )

@@ -145,9 +145,10 @@ class AdminApi:
             found |= {one["principal"]: one["periods"] for one in page["principals"]}
         return found
 
-    def suspend(self, tenant: str, reason: str) -> dict[str, Any]:
-        """Suspend a tenant; returns reason, instant and author of the suspension that holds now."""
-        suspended: dict[str, Any] = self._ask("PUT", f"{_path(tenant)}/suspension", {"reason": reason})[2]["suspended"]
+    def suspend(self, tenant: str, reason: str, public_reason: str | None = None) -> dict[str, Any]:
+        """Suspend a tenant; returns reasons, instant and author of the suspension that holds now."""
+        said = {"reason": reason, **({} if public_reason is None else {"public_reason": public_reason})}
+        suspended: dict[str, Any] = self._ask("PUT", f"{_path(tenant)}/suspension", said)[2]["suspended"]
         return suspended
 
     def resume(self, tenant: str) -> None:

@@ -67,7 +67,7 @@ def show(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, output: Output =
         if document[name] is not None:
             print(f"{name}: {document[name]}")
     if document["suspended"]:
-        print(f"suspended: since {document['suspended']['since']}: {document['suspended']['reason']}")
+        print(f"suspended: {_suspension(document['suspended'])}")
     print_rows(
         [
             {name: one[name] for name in ("name", "used", "max", "remaining", "throttled_until", "source")}
@@ -166,7 +166,11 @@ def history(
 
 def suspend(
     tenant: Tenant,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; shown in the quota answer and event.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; for administrators only.")],
+    public_reason: Annotated[
+        str | None,
+        typer.Option("--public-reason", metavar="TEXT", help="What the tenant reads: in its quota answer, and events."),
+    ] = None,
     stack: Stack = LOCAL,
     api: Api = None,
     by: By = None,
@@ -177,12 +181,17 @@ def suspend(
 
     if api is not None:
         no_author(by)
-        held = AdminApi(api).suspend(tenant, reason)
+        held = AdminApi(api).suspend(tenant, reason, public_reason)
     else:
         store, actor = removing.suspensions(outputs_of_stack(stack), by)
-        suspend_tenant(store, tenant, reason, actor)
+        suspend_tenant(store, tenant, reason, actor, public_reason)
         held = suspension_document(store.suspension(tenant)[1]) or {}
-    print(f"{tenant}: suspended since {held.get('since')}: {held.get('reason')}")
+    print(f"{tenant}: suspended {_suspension(held)}")
+
+
+def _suspension(held: Mapping[str, Any]) -> str:
+    shown = f"; the tenant reads: {held['public_reason']}" if held.get("public_reason") else ""
+    return f"since {held.get('since')}: {held.get('reason')}{shown}"
 
 
 def resume(tenant: Tenant, stack: Stack = LOCAL, api: Api = None, by: By = None) -> None:

@@ -10,7 +10,7 @@ from bedrock_meter.limits.limit import InstalledLimit
 from bedrock_meter.limits.meters import Meter
 from bedrock_meter.limits.room import Need, have_room_from_ms
 from bedrock_meter.limits.scope import WHOLE
-from bedrock_meter.limits.suspension import suspension_document
+from bedrock_meter.limits.suspension import public_suspension_document
 
 
 def limit_document(installed: InstalledLimit, reading: Reading | None = None) -> dict[str, Any]:
@@ -58,10 +58,10 @@ def quota_status(gauge: Gauge, now_ms: int) -> dict[str, Any]:
     ``allowed`` is false as soon as one limit has nothing left; ``denied_by`` names the limits that say so, the longest
     first, and they carry ``throttled_until`` (null where waiting does not help) and ``denied_because``. A shadow limit
     never says so. Soft limits deny as well: soft says how the oldest part of a rolling window is counted. ``allowed``
-    is false, too, while the tenant is suspended; ``suspended`` then says why, since when and by whom.
+    is false, too, while the tenant is suspended; ``suspended`` then says since when and what may be read of it.
     """
     readings = read(gauge, now_ms)
-    suspended = suspension_document(gauge.suspension)
+    suspended = public_suspension_document(gauge.suspension)
     return {
         "tenant": gauge.tenant,
         "allowed": suspended is None and all(reading.allowed for reading in readings),
@@ -115,7 +115,7 @@ def rate_limit_headers(gauge: Gauge, now_ms: int) -> dict[str, str]:
         free = f";t={_seconds_until(reading.frees_at_ms, now_ms)}" if reading.frees_at_ms is not None else ""
         states.append(f'"{reading.limit.name}";r={reading.remaining // per}{free}')
     headers = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
-    is_suspended = suspension_document(gauge.suspension) is not None  # until a person lets it go
+    is_suspended = public_suspension_document(gauge.suspension) is not None  # until a person lets it go
     if not is_suspended and not all(reading.allowed for reading in readings):
         needs = [Need(reading.limit, 1) for reading in readings]
         allows_ms = have_room_from_ms(gauge, needs, now_ms, holds=gauge.holds)

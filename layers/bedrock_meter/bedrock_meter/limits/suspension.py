@@ -4,10 +4,14 @@ It stands on the gauge, where every decision looks anyway: a suspended tenant's 
 as before, since what was used is used. Transitions are counted: an odd ordinal is a suspension, the even one after it
 its end. Whoever announces them remembers the last ordinal that it announced; a suspension and its end that both happen
 before it looks are both announced.
+
+Two texts, for two readers. ``reason`` and who did it are the provider's own: administrators read them, and the log of
+changes. ``public_reason`` is written for the tenant: its callers read it, and it goes into events, which leave our
+reach.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from bedrock_meter.clock import iso
@@ -26,6 +30,7 @@ class Suspension:
         by: Who suspended: the caller's ARN, or the name given.
         resumed_ms: When it ended, or None.
         resumed_by: Who ended it, or empty.
+        public_reason: What the tenant may read, at most 200 characters; empty = nothing.
     """
 
     ordinal: int
@@ -34,6 +39,7 @@ class Suspension:
     by: str
     resumed_ms: int | None = None
     resumed_by: str = ""
+    public_reason: str = ""
 
     @property
     def is_in_force(self) -> bool:
@@ -42,8 +48,7 @@ class Suspension:
 
     def encode(self) -> str:
         """Return the text that the gauge holds."""
-        values = [self.ordinal, self.reason, self.since_ms, self.by, self.resumed_ms, self.resumed_by]
-        return json.dumps(values, separators=(",", ":"))
+        return json.dumps(astuple(self), separators=(",", ":"))
 
     @classmethod
     def decode(cls, text: str) -> "Suspension":
@@ -69,11 +74,14 @@ class SuspensionTransition:
         return self.ordinal % 2 == 1
 
 
-def suspend(present: Suspension | None, reason: str, by: str, now_ms: int) -> Suspension | None:
-    """Return what the gauge is to hold; None where the tenant is suspended already (its reason stays)."""
+def suspend(
+    present: Suspension | None, reason: str, by: str, now_ms: int, public_reason: str = ""
+) -> Suspension | None:
+    """Return what the gauge is to hold; None where the tenant is suspended already (its reasons stay)."""
     if present is not None and present.is_in_force:
         return None
-    return Suspension((present.ordinal if present else 0) + 1, reason[:MAXIMUM_REASON], now_ms, by)
+    ordinal = (present.ordinal if present else 0) + 1
+    return Suspension(ordinal, reason[:MAXIMUM_REASON], now_ms, by, public_reason=public_reason[:MAXIMUM_REASON])
 
 
 def resume(present: Suspension | None, by: str, now_ms: int) -> Suspension | None:
@@ -98,7 +106,18 @@ def unannounced(announced: int, present: Suspension | None) -> tuple[SuspensionT
 
 
 def suspension_document(present: Suspension | None) -> dict[str, Any] | None:
-    """Return ``{reason, since, by}`` while a suspension is in force, else None."""
+    """Return ``{reason, public_reason, since, by}``, for administrators, while a suspension is in force, else None."""
+    shown = public_suspension_document(present)
+    if present is None or shown is None:
+        return None
+    return {"reason": present.reason, **shown, "by": present.by}
+
+
+def public_suspension_document(present: Suspension | None) -> dict[str, Any] | None:
+    """Return ``{public_reason, since}``, for the tenant's callers, while a suspension is in force, else None.
+
+    ``public_reason`` is None where nobody wrote one.
+    """
     if present is None or not present.is_in_force:
         return None
-    return {"reason": present.reason, "since": iso(present.since_ms), "by": present.by}
+    return {"public_reason": present.public_reason or None, "since": iso(present.since_ms)}

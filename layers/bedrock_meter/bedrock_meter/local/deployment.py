@@ -19,9 +19,11 @@ PARAMETERS = {
     "LookUpProfiles": "false",
     "InvocationLogAccounts": "*",
     "InvocationLogRegions": "*",
+    "OnlyMeterPublishes": "false",
 }
 """A local run shows what a consumer receives. The local stack knows no alarm on metric math, which the heartbeat is,
-its profiles are not those of the samples, and whoever replays records has them from any account and Region.
+and no policy of a bus; its profiles are not those of the samples, and whoever replays records has them from any account
+and Region.
 """
 
 DEPLOY_S = 120

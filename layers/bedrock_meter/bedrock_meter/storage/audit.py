@@ -6,12 +6,14 @@ leaves who, when and what.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from bedrock_meter.clock import iso
+from bedrock_meter.errors import InvalidPosition
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import Item, get_number, get_text, number, text
 from bedrock_meter.storage.keys import AUDIT_PREFIX, audit_sort_key, tenant_key
@@ -19,6 +21,7 @@ from bedrock_meter.storage.patience import patiently
 from bedrock_meter.tenants.audit import AuditEntry
 
 AUDIT_SCHEMA = 1
+_SORT_KEY = re.compile(rf"{AUDIT_PREFIX}[0-9TZ:.+-]{{1,40}}#[0-9a-f]{{1,32}}")
 
 
 class DynamoDBAuditTrail:
@@ -52,9 +55,15 @@ class DynamoDBAuditTrail:
     def page(
         self, tenant: str, after: tuple[str, ...] | None, limit: int
     ) -> tuple[Sequence[AuditEntry], tuple[str, ...] | None]:
-        """Return some of a tenant's entries, newest first."""
+        """Return some of a tenant's entries, newest first.
+
+        Raises:
+            InvalidPosition: ``after`` cannot be an entry's key. DynamoDB would refuse it as an error of ours.
+        """
         request = {**self._query(tenant), "Limit": limit}
         if after is not None:
+            if len(after) != 1 or not _SORT_KEY.fullmatch(after[0]):
+                raise InvalidPosition("no entry of a log of changes has such a key")
             request["ExclusiveStartKey"] = {"pk": text(self._partition(tenant)), "sk": text(after[0])}
         answer = self._client.query(**request)
         last = answer.get("LastEvaluatedKey")

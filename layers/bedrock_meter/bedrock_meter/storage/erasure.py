@@ -10,9 +10,13 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from bedrock_meter.errors import InvalidPosition
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, get_text, text
 from bedrock_meter.storage.patience import patiently
+
+_MAXIMUM_KEY_BYTES = 2_048
+"""Of a partition key, by DynamoDB."""
 
 
 class DynamoDBPrincipalStore:
@@ -36,7 +40,11 @@ class DynamoDBPrincipalStore:
         return -(-int(described.get("TableSizeBytes", 0)) // 4096)
 
     def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
-        """Scan the ledger from a position on."""
+        """Scan the ledger from a position on.
+
+        Raises:
+            InvalidPosition: It is none that this has returned.
+        """
         request: dict[str, Any] = {
             "TableName": self._table,
             "FilterExpression": "tenant = :tenant AND attribute_exists(principal)",
@@ -49,7 +57,7 @@ class DynamoDBPrincipalStore:
         }
         while True:
             if position is not None:
-                request["ExclusiveStartKey"] = json.loads(position)
+                request["ExclusiveStartKey"] = _key(position)
             page = patiently(partial(self._client.scan, **request))
             last = page.get("LastEvaluatedKey")
             position = json.dumps(last) if last else None
@@ -73,3 +81,14 @@ class DynamoDBPrincipalStore:
                 return False
             raise
         return True
+
+
+def _key(position: str) -> dict[str, Any]:
+    """Return the key that a position names: it comes back from outside, and may be anything."""
+    try:
+        match json.loads(position):
+            case {"pk": {"S": str(call)}} if 0 < len(call.encode()) <= _MAXIMUM_KEY_BYTES:
+                return {"pk": text(call)}
+    except (ValueError, RecursionError):
+        pass
+    raise InvalidPosition("no entry of the ledger has such a key")

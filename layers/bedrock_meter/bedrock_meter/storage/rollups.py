@@ -38,18 +38,26 @@ def rollup_of(item: Item) -> tuple[RollupKey, Sums]:
 
 
 def read_rollups(
-    client: Any, table: str, tenant: str, *, from_ms: int, to_ms: int | None = None, newest_first: bool = False
+    client: Any,
+    table: str,
+    tenant: str,
+    *,
+    from_ms: int,
+    to_ms: int | None = None,
+    newest_first: bool = False,
+    is_consistent: bool = True,
 ) -> Iterator[list[tuple[RollupKey, Sums]]]:
     """Yield a tenant's rows with a quarter-hour that starts in [quarter of ``from_ms``, ``to_ms``), page by page.
 
-    The read is consistent, in the order of time or, with ``newest_first``, against it.
+    The read is in the order of time or, with ``newest_first``, against it. It is consistent, unless that is not asked
+    for: then it costs half, and may lack what was written within the last second or so.
 
     ``to_ms`` = None reads to the end, rows in the future included.
     """
     upper = "9999" if to_ms is None else quarter_label(quarter_start(to_ms - 1)) + "$"
     request: dict[str, Any] = {
         "TableName": table,
-        "ConsistentRead": True,
+        "ConsistentRead": is_consistent,
         "ScanIndexForward": not newest_first,
         "KeyConditionExpression": "pk = :tenant AND sk BETWEEN :from AND :to",
         "ExpressionAttributeValues": {

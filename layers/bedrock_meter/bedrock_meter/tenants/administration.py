@@ -206,18 +206,18 @@ class Administration:
             raise Changed
         return replace(made, applied=applied)
 
-    def suspend(self, tenant: str, reason: str, by: str) -> Mapping[str, Any] | None:
-        """Suspend a tenant and note it; returns ``{reason, since, by}`` of the suspension in force.
+    def suspend(self, tenant: str, reason: str, by: str, public_reason: str | None = None) -> Mapping[str, Any] | None:
+        """Suspend a tenant and note it; returns ``suspension_document`` of the suspension in force.
 
-        One that is suspended already keeps its reason. None if there is no such tenant.
+        One that is suspended already keeps its reasons. None if there is no such tenant.
 
         Raises:
-            InvalidDefinition: The reason is no text of 1 to 200 printable characters.
+            InvalidDefinition: A reason is no text of 1 to 200 printable characters.
             LeaseLost: Others kept changing it, or ended it at once.
         """
         if not self._suspensions.suspension(tenant)[0]:
             return None
-        suspend_tenant(self._suspensions, tenant, reason, self._actor(by))
+        suspend_tenant(self._suspensions, tenant, reason, self._actor(by), public_reason)
         document = suspension_document(self._suspensions.suspension(tenant)[1])
         if document is None:
             raise LeaseLost(f"the suspension of {tenant} was ended by somebody else meanwhile")

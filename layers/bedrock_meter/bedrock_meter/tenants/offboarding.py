@@ -19,7 +19,7 @@ from bedrock_meter.tenants.ownership import owner_of
 from bedrock_meter.tenants.profiles import ControlPlane, InferenceProfile
 from bedrock_meter.tenants.tenant import TenantDefinition
 
-PERSONAL = frozenset({"name", "reason", "principals", "boosts"})
+PERSONAL = frozenset({"name", "reason", "public_reason", "principals", "boosts"})
 """What of audit entries can be a person's words or name; boosts have their reasons in them."""
 
 ERASED = "erased"
@@ -44,15 +44,26 @@ class Actor:
     audit: AuditTrail
 
 
-def suspend_tenant(store: SuspensionStore, tenant: str, reason: str, actor: Actor) -> bool:
+def suspend_tenant(
+    store: SuspensionStore, tenant: str, reason: str, actor: Actor, public_reason: str | None = None
+) -> bool:
     """Suspend a tenant; False if it is suspended already.
 
+    Args:
+        store: Gauges.
+        tenant: Whom.
+        reason: Why, for administrators.
+        actor: Who does it.
+        public_reason: What the tenant may read and events carry; None = nothing.
+
     Raises:
-        InvalidDefinition: There is no such tenant, or the reason is no text of 1 to 200 printable characters.
+        InvalidDefinition: There is no such tenant, or a reason is no text of 1 to 200 printable characters.
     """
-    if not 1 <= len(reason) <= MAXIMUM_REASON or not reason.isprintable():
-        raise InvalidDefinition("reason", f"must be 1 to {MAXIMUM_REASON} printable characters")
-    return _change(store, tenant, "suspend", actor, lambda held: suspend(held, reason, actor.by, actor.now_ms))
+    for where, text in (("reason", reason), ("public_reason", public_reason)):
+        if text is not None and (not 1 <= len(text) <= MAXIMUM_REASON or not text.isprintable()):
+            raise InvalidDefinition(where, f"must be 1 to {MAXIMUM_REASON} printable characters")
+    shown = public_reason or ""
+    return _change(store, tenant, "suspend", actor, lambda held: suspend(held, reason, actor.by, actor.now_ms, shown))
 
 
 def resume_tenant(store: SuspensionStore, tenant: str, actor: Actor) -> bool:
@@ -93,7 +104,8 @@ def _change(
 def _suspension_words(suspension: Suspension | None) -> dict[str, object]:
     if suspension is None or not suspension.is_in_force:
         return {"suspended": False}
-    return {"suspended": True, "reason": suspension.reason}
+    shown = {"public_reason": suspension.public_reason} if suspension.public_reason else {}
+    return {"suspended": True, "reason": suspension.reason, **shown}
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +287,7 @@ def erase_definition(
 ) -> int:
     """Forget a tenant's name and what people wrote about it; returns how many entries of its history changed.
 
-    The last suspension stays without its reason: its ordinal keeps events apart. Principals that called for the tenant
+    The last suspension stays without its reasons: its ordinal keeps events apart. Principals that called for the tenant
     are forgotten with their periods: what of theirs is recorded later belongs to nobody.
     """
     actor.audit.record(AuditEntry(tenant, actor.now_ms, actor.by, "erase", None, {"erased": True}))
@@ -291,7 +303,7 @@ def erase_definition(
         _, held = suspensions.suspension(tenant)
         if held is None or held.reason == ERASED:
             return trail.forget(tenant, PERSONAL)
-        if suspensions.put_suspension(tenant, replace(held, reason=ERASED), held):
+        if suspensions.put_suspension(tenant, replace(held, reason=ERASED, public_reason=""), held):
             return trail.forget(tenant, PERSONAL)
     raise LeaseLost(f"the gauge of {tenant} was changed by others {ATTEMPTS} times meanwhile")
 

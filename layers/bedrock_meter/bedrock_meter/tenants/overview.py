@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Gauge
 from bedrock_meter.limits.status import quota_status
+from bedrock_meter.limits.suspension import suspension_document
 from bedrock_meter.pricing.models import base_model
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.boosting import boosts_not_over
@@ -61,7 +62,7 @@ class Overviews:
         installed = [one.limit for one in gauge.layout.limits] if gauge is not None else []
         return {
             **summary(definition),
-            "suspended": status.get("suspended"),
+            "suspended": None if gauge is None else suspension_document(gauge.suspension),
             "allowed": status.get("allowed"),
             "limits": [{**one, "source": source_of(definition, one["name"])} for one in status.get("limits", [])],
             "removed_limits": list(definition.removes),
