@@ -68,7 +68,7 @@ def put(stack: Findings, name: str, *profiles: str) -> None:
     """Define a tenant, without any time passing."""
     path = f"/v1/admin/tenants/{name}"
     status, _ = stack.ask("GET", path, function="admin_api")
-    condition = {"if_match": "*"} if status == 200 else {"if_none_match": "*"}
+    condition: dict[str, Any] = {"if_match": "*"} if status == 200 else {"if_none_match": "*"}
     owned = [{"id": one, "model": MODEL} for one in profiles]
     body = {"timezone": "UTC", "profiles": owned, "limits": [CALLS]}
     status, said = stack.ask("PUT", path, body, function="admin_api", **condition)

@@ -19,9 +19,10 @@ API = re.compile(
 
 
 def statements(document: Path) -> list[dict[str, Any]]:
-    """Every JSON example that is a statement of a policy."""
-    found = [json.loads(one) for one in fences(document, "json") if '"Effect"' in one]
-    assert all(set(one) <= {"Effect", "Principal", "Action", "Resource", "Condition"} for one in found)
+    """Every JSON example that is a statement of a policy, or those of one that is a whole policy."""
+    examples = [json.loads(one) for one in fences(document, "json") if '"Effect"' in one]
+    found = [statement for one in examples for statement in one.get("Statement", [one])]
+    assert all(set(one) <= {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"} for one in found)
     return found
 
 

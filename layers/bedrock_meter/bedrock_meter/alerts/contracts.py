@@ -10,15 +10,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bedrock_meter.clock import iso
 from bedrock_meter.limits.gauge import Reading
 from bedrock_meter.limits.levels import Transition
 from bedrock_meter.limits.limit import InstalledLimit
-from bedrock_meter.limits.overuse import Overuse
 from bedrock_meter.limits.status import amounts_document, limit_document
 from bedrock_meter.limits.suspension import SuspensionTransition
+
+if TYPE_CHECKING:
+    # It counts tokens, whose struct the evaluator never needs.
+    from bedrock_meter.limits.overuse import Overuse
 
 SOURCE = "bedrock-meter"
 DETAIL_VERSION = "1"
@@ -193,7 +196,7 @@ def unreserved_event(
     tenant: str,
     reason: str,
     reservation: str,
-    overuse: Overuse | None,
+    overuse: "Overuse | None",
     *,
     account_id: str,
     region: str,
