@@ -24,6 +24,7 @@ _intake = object_intake(
     required("OBJECT_QUEUE"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
     tag_key=optional("PROFILE_TAG_KEY"),
+    keeps_sessions=optional("KEEP_SESSION_NAMES") != "false",
 )
 
 

@@ -22,6 +22,7 @@ _ingestion = ingestion(
     required("FAILURE_BUCKET"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
     tag_key=optional("PROFILE_TAG_KEY"),
+    keeps_sessions=optional("KEEP_SESSION_NAMES") != "false",
 )
 
 

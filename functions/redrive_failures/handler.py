@@ -23,6 +23,7 @@ _redrive = redrive(
     required("RECORD_USAGE_FUNCTION"),
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
     tag_key=optional("PROFILE_TAG_KEY"),
+    keeps_sessions=optional("KEEP_SESSION_NAMES") != "false",
 )
 
 

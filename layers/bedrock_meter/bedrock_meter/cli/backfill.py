@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, retention_ms, tables_of
+from bedrock_meter.cli.deployed import LOCAL, keeps_sessions, outputs_of_stack, retention_ms, tables_of
 from bedrock_meter.cli.options import Output, Resume, Stack
 from bedrock_meter.cli.positions import position_file, read_range, write_position
 
@@ -116,6 +116,7 @@ def _run(outputs: dict[str, str], position: Position, file: Path, tell: Any) -> 
         tables_of(outputs),
         outputs["FailureBucket"],
         retention_ms=retention_ms(outputs),
+        keeps_sessions=keeps_sessions(outputs),
     )
     report = Ingested()
     begun = position

@@ -61,14 +61,24 @@ def retention_ms(outputs: Mapping[str, str]) -> int:
     Raises:
         ConfigurationError: It does not say.
     """
-    from bedrock_meter.storage.dynamodb import client
-
     name = outputs["RecordUsageFunction"]
-    configuration = client("lambda").get_function_configuration(FunctionName=name)
-    days = configuration.get("Environment", {}).get("Variables", {}).get("LEDGER_RETENTION_DAYS", "")
+    days = _settings(name).get("LEDGER_RETENTION_DAYS", "")
     if not days.isdigit():
         raise ConfigurationError(f"function {name} has no LEDGER_RETENTION_DAYS: is it one of bedrock-meter?")
     return int(days) * DAY_MS
+
+
+def keeps_sessions(outputs: Mapping[str, str]) -> bool:
+    """Return whether the stack's recorder keeps the names of callers' sessions, as it is configured."""
+    return _settings(outputs["RecordUsageFunction"]).get("KEEP_SESSION_NAMES") != "false"
+
+
+def _settings(function: str) -> dict[str, str]:
+    """Return the environment of a deployed function."""
+    from bedrock_meter.storage.dynamodb import client
+
+    configuration = client("lambda").get_function_configuration(FunctionName=function)
+    return dict(configuration.get("Environment", {}).get("Variables", {}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, retention_ms, tables_of
+from bedrock_meter.cli.deployed import LOCAL, keeps_sessions, outputs_of_stack, retention_ms, tables_of
 from bedrock_meter.cli.options import Output, Stack
 from bedrock_meter.cli.terminal import print_table
 
@@ -111,7 +111,12 @@ def _taking_in(outputs: Mapping[str, str]) -> dict[str, Any]:
     s3 = client("s3")
     keeping_ms = retention_ms(outputs)
     meter = ingestion(
-        client("dynamodb"), lambda: s3, tables_of(outputs), outputs["FailureBucket"], retention_ms=keeping_ms
+        client("dynamodb"),
+        lambda: s3,
+        tables_of(outputs),
+        outputs["FailureBucket"],
+        retention_ms=keeping_ms,
+        keeps_sessions=keeps_sessions(outputs),
     )
     objects = S3LogObjects(lambda: s3)
 
