@@ -126,7 +126,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
             "dynamodb:UpdateItem",
         },
         "LedgerTable.Arn": {"dynamodb:Scan", "dynamodb:UpdateItem"},
-        "QuotasTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "QuotasTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:Query"},
     },
     "SyncProfilesRole": {
