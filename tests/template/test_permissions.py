@@ -207,6 +207,11 @@ def test_function_is_told_exactly_the_tables_that_it_may_touch(function: str) ->
 
 
 @pytest.mark.parametrize("function", ["RecordUsage", "RecordObjects", "RedriveFailures"])
+def test_all_that_record_leave_session_names_out_where_the_stack_says_so(function: str) -> None:
+    assert environment(f"{function}Function")["KEEP_SESSION_NAMES"] == {"Ref": "KeepSessionNames"}
+
+
+@pytest.mark.parametrize("function", ["RecordUsage", "RecordObjects", "RedriveFailures"])
 def test_recorders_write_mappings_of_profiles_only_and_only_where_they_look_them_up(function: str) -> None:
     every = properties(f"{function}Role")["Policies"][0]["PolicyDocument"]["Statement"]
     asked = [one["Fn::If"] for one in every if "Fn::If" in one and one["Fn::If"][0] == "LooksUpProfiles"]

@@ -15,7 +15,7 @@ from bedrock_meter.storage.outboxes import OUT, PARKED, Update, item_key, pendin
 from bedrock_meter.storage.patience import patiently
 from bedrock_meter.tenants.erasing import ERASED
 
-_CALLERS_WORDS = ("key", "called")
+_CALLERS_WORDS = ("key", "called", "estimate")
 """Attributes of a reservation that its caller wrote."""
 
 
