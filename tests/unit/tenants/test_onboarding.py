@@ -15,7 +15,7 @@ from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.directory import Question
 from bedrock_meter.tenants.onboarding import Applied, apply
-from bedrock_meter.tenants.ownership import HANDOVER_MS, nameless
+from bedrock_meter.tenants.ownership import HANDOVER_MS, PrincipalMapping, nameless
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import MAXIMUM_PATTERNS, GatewayDefinition, Trust
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
@@ -201,7 +201,9 @@ def test_a_principal_is_forgotten_without_its_other_owners(scene: Scene, princip
     scene.apply(definition("acme", principals=(principal,)))
     scene.apply(definition("globex", principals=(principal,)))
     key, handover_ms = scene.tenants.mapping_key(principal), scene.now_ms + HANDOVER_MS
-    assert [(one.key, one.name) for one in scene.tenants.owned()] == [(key, principal)]
+    (found,) = scene.tenants.owned()
+    assert isinstance(found, PrincipalMapping)
+    assert (found.key, found.name) == (key, principal)
     assert not scene.tenants.forget_principal(key, "acme", handover_ms - 1), "it has not ended"
     assert scene.tenants.forget_principal(key, "acme", handover_ms)
     assert [one.tenant for one in owners(scene, principal)] == ["globex"]

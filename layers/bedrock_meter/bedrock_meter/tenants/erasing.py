@@ -146,7 +146,7 @@ def check_erasable(tenants: TenantStore, tenant: str, now_ms: int) -> Erasable:
     if known.removed_ms is None:
         raise NotErasable(f"{tenant} is still there: `bedrock-meter tenants remove {tenant}` first")
     if now_ms < known.removed_ms + HANDOVER_MS:
-        raise NotErasable(f"calls can be {tenant}'s for another minute: wait, run this again")
+        raise NotErasable(f"calls can be {tenant}'s for another minute at least: wait, run this again")
     principals = []
     for found in tenants.owned():
         theirs = [one for one in found.periods if one.tenant == tenant]
