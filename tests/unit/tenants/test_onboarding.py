@@ -223,7 +223,9 @@ def test_a_principal_is_forgotten_without_its_other_owners(scene: Scene, princip
     scene.now_ms = ended_ms + 5
     scene.apply(definition("hooli", principals=(principal,)))
     assert [(one.tenant, one.from_ms) for one in owners(scene, principal)] == [("hooli", ended_ms + 5 + HANDOVER_MS)]
-    recorders = trusted(scene).patterns if principal == PATTERN else scene.directory.ask(Question([], [ROLE])).principals
+    recorders = (
+        trusted(scene).patterns if principal == PATTERN else scene.directory.ask(Question([], [ROLE])).principals
+    )
     assert [one.tenant for one in recorders[principal]] == ["hooli"]
 
 
