@@ -11,7 +11,7 @@ from bedrock_meter.clock import now_ms
 from bedrock_meter.observability import logger
 from bedrock_meter.settings import Tables, required
 from bedrock_meter.storage.administration import DynamoDBAdministrationStore
-from bedrock_meter.storage.audit import DynamoDBAuditTrail
+from bedrock_meter.storage.audit import DynamoDBAuditTrail, DynamoDBHistory
 from bedrock_meter.storage.directory import DynamoDBDirectoryStore
 from bedrock_meter.storage.dynamodb import connection
 from bedrock_meter.storage.erasure import DynamoDBPrincipalStore
@@ -20,6 +20,7 @@ from bedrock_meter.storage.keys import plan_key
 from bedrock_meter.storage.suspensions import DynamoDBSuspensionStore
 from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.administration import Administration
+from bedrock_meter.tenants.forgetting import Forgetting
 from bedrock_meter.tenants.leaving import Leaving
 from bedrock_meter.tenants.overview import Overviews
 
@@ -36,6 +37,7 @@ _tenants = PynamoDBTenantStore(_tables)
 _installation = DynamoDBInstallationStore(_client, _tables)
 _suspensions = DynamoDBSuspensionStore(_client, _tables)
 _trail = DynamoDBAuditTrail(_client, _tables)
+_callers = DynamoDBPrincipalStore(_client, _tables, page=ERASURE_PAGE)
 _api = admin_api(
     Administration(
         DynamoDBAdministrationStore(_client, _tables),
@@ -48,7 +50,8 @@ _api = admin_api(
         new_id=lambda: uuid4().hex,
     ),
     Overviews(_tenants, _installation.gauge, DynamoDBDirectoryStore(_client, _tables), now_ms),
-    Leaving(_tenants, _suspensions, _trail, DynamoDBPrincipalStore(_client, _tables, page=ERASURE_PAGE), clock=now_ms),
+    Leaving(_tenants, _suspensions, _trail, _callers, clock=now_ms, installation=_installation),
+    Forgetting(_tenants, _suspensions, _trail, DynamoDBHistory(_client, _tables), _callers, clock=now_ms),
     telling=out_loud(),
     tenant_claim=required("JWT_TENANT_CLAIM"),
 )

@@ -26,6 +26,7 @@ _intake = object_intake(
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
     origins=Origins.configured(required),
     tag_key=optional("PROFILE_TAG_KEY"),
+    keeps_sessions=optional("KEEP_SESSION_NAMES") != "false",
 )
 
 

@@ -25,6 +25,7 @@ _redrive = redrive(
     retention_ms=required_days_ms("LEDGER_RETENTION_DAYS"),
     origins=Origins.configured(required),
     tag_key=optional("PROFILE_TAG_KEY"),
+    keeps_sessions=optional("KEEP_SESSION_NAMES") != "false",
 )
 
 

@@ -75,6 +75,7 @@ class Metered:
             Silent(),
             rater or TestPrices(),
             retention_ms=400 * DAY_MS,
+            keeps_sessions=True,
             **FRESH_PROCESS,
         )
         report = Recorded()

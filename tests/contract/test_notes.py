@@ -43,7 +43,7 @@ class World:
         }
         outputs |= {"FailureBucket": self.failures, "InvocationLogGroup": self.group}
         monkeypatch.setattr(quarantine, "outputs_of_stack", lambda _: outputs)
-        recorder = DeployedRecorder("123456789012", "us-east-1", 400 * DAY_MS, EVERYTHING)
+        recorder = DeployedRecorder("123456789012", "us-east-1", 400 * DAY_MS, EVERYTHING, True)
         monkeypatch.setattr(quarantine, "recorder_of", lambda _: recorder)
         self.at_ms = now_ms()
         self.behind = ingestion(

@@ -153,8 +153,11 @@ def test_forgetting_takes_words_out_of_one_tenants_history(stores: Stores) -> No
     entry = AuditEntry("acme", NOW_MS, "x", "apply", {"name": "A", "plan": "p"}, {"name": "B", "plan": "q"})
     for one in (entry, replace(entry, before=None, after={"plan": "r"}), replace(entry, tenant="globex")):
         stores.audit.record(one)
-    assert stores.audit.forget("acme", frozenset({"name"})) == 1
-    assert stores.audit.forget("acme", frozenset({"name"})) == 0
+    looks: list[str] = []
+    assert stores.audit.forget("acme", frozenset({"name"}), NOW_MS - 1, lambda: looks.append("x")) == 0, "later words"
+    assert stores.audit.forget("acme", frozenset({"name"}), NOW_MS, lambda: looks.append("x")) == 1
+    assert stores.audit.forget("acme", frozenset({"name"}), NOW_MS, lambda: looks.append("x")) == 0
+    assert looks == ["x"] * 3
     afters = [one.after for one in stores.audit.history("acme")]
     assert {"plan": "q"} in afters
     assert next(iter(stores.audit.history("globex"))).after == {"name": "B", "plan": "q"}

@@ -7,7 +7,7 @@ from bedrock_meter.tenants.administration import Listed
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.directory import Answer, Question
-from bedrock_meter.tenants.ownership import ProfileMapping
+from bedrock_meter.tenants.ownership import PrincipalMapping, ProfileMapping, is_past
 from bedrock_meter.tenants.plans import Plan
 from bedrock_meter.tenants.tenant import TenantDefinition
 from bedrock_meter.tenants.trust import NO_TRUST, Trust
@@ -42,9 +42,19 @@ class MemoryTenants(MemoryPlans):
         self.definitions[definition.id] = replace(definition, revision=definition.revision + 1), now_ms
         return True
 
-    def forget_principal(self, principal: str, tenant: str) -> None:
-        version, periods = self.periods(principal)
-        self.mappings[principal] = version + 1, tuple(one for one in periods if one.tenant != tenant)
+    def owned(self) -> Iterator[ProfileMapping | PrincipalMapping]:
+        for name, (version, periods) in list(self.mappings.items()):
+            is_principal = name.startswith("arn:")
+            yield PrincipalMapping(name, name, periods) if is_principal else ProfileMapping(name, version, periods)
+
+    def mapping_key(self, principal: str) -> str:
+        return principal
+
+    def forget_principal(self, key: str, tenant: str | None, now_ms: int) -> bool:
+        version, periods = self.periods(key)
+        kept = tuple(one for one in periods if tenant not in (None, one.tenant) or not is_past(one, now_ms))
+        self.mappings[key] = version + 1, kept
+        return len(kept) < len(periods)
 
     def all_tenants(self) -> Iterator[TenantDefinition]:
         yield from [definition for definition, _ in self.definitions.values()]

@@ -7,13 +7,14 @@ from typing import Any
 from bedrock_meter.api.admin import admin_api
 from bedrock_meter.api.telling import Telling
 from bedrock_meter.tenants.administration import Administration
+from bedrock_meter.tenants.forgetting import Forgetting
 from bedrock_meter.tenants.leaving import Leaving
 from bedrock_meter.tenants.overview import Overviews
 from tests.doubles.administration import MemoryTenants
 from tests.doubles.http import CLAIM, Answer, request
 from tests.doubles.memory import MemoryInstallationStore, MemorySuspensionStore, MemoryTables
 from tests.doubles.records import NOW_MS
-from tests.doubles.tenants import MemoryAudit, MemoryPrincipals
+from tests.doubles.tenants import MemoryAudit, MemoryHistory, MemoryPrincipals
 
 TENANTS = "/v1/admin/tenants"
 ACME = f"{TENANTS}/acme"
@@ -44,6 +45,7 @@ class Office:
         ticks = itertools.count(NOW_MS)
         suspensions, installation = MemorySuspensionStore(self.gauges), MemoryInstallationStore(self.gauges)
         self.ledger = MemoryPrincipals({})
+        self.history = MemoryHistory(self.tenants.audit)
         self.passing_ms = self.clock_step_ms = 0
         self._ticks = ticks
         self.administration = administration = Administration(
@@ -65,7 +67,9 @@ class Office:
                 self.tenants.audit,
                 self.ledger,
                 clock=self._later,
+                installation=installation,
             ),
+            Forgetting(self.tenants, suspensions, self.tenants.audit, self.history, self.ledger, clock=self._later),
             telling=Telling(self.told.append, lambda: None, lambda error: self.told.append(type(error).__name__)),
             tenant_claim=CLAIM,
             now=lambda: NOW_MS,

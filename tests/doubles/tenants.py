@@ -7,10 +7,12 @@ from bedrock_meter.errors import InvalidPosition, ProfileQuotaFull
 from bedrock_meter.tenants.attribution import MappingPeriod
 from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.directory import Answer, Question
-from bedrock_meter.tenants.ownership import ProfileMapping
+from bedrock_meter.tenants.erasing import ERASED, Caller
+from bedrock_meter.tenants.ownership import PrincipalMapping, ProfileMapping, is_past, nameless
 from bedrock_meter.tenants.plans import Plan
 from bedrock_meter.tenants.profiles import InferenceProfile, system_profile_id
 from bedrock_meter.tenants.tenant import TenantDefinition
+from bedrock_meter.tenants.trust import NO_TRUST, Trust
 from tests.doubles.records import ACCOUNT, REGION
 
 HERE = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:"
@@ -56,6 +58,8 @@ class MemoryTenantStore(MemoryPlans):
         self.definitions: dict[str, TenantDefinition] = {}
         self.mappings_by_id: dict[str, tuple[int, tuple[MappingPeriod, ...]]] = {}
         self.principals_by_name: dict[str, tuple[int, tuple[MappingPeriod, ...]]] = {}
+        self.forgotten: dict[str, int] = {}
+        self.trusted = NO_TRUST
         self.before_write: Callable[[str], None] = lambda what: None
         self.writes = 0
 
@@ -91,7 +95,9 @@ class MemoryTenantStore(MemoryPlans):
             yield ProfileMapping(profile, version, periods)
 
     def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
-        return self.principals_by_name.get(principal, (0, ()))
+        version, periods = self.principals_by_name.get(principal, (0, ()))
+        forgotten = [nameless(self.forgotten[principal])] if principal in self.forgotten else []
+        return version, periods or forgotten
 
     def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
         self.before_write("mapping")
@@ -101,14 +107,31 @@ class MemoryTenantStore(MemoryPlans):
         self.principals_by_name[principal] = (version + 1, tuple(periods))
         return True
 
-    def forget_principal(self, principal: str, tenant: str) -> None:
+    def owned(self) -> Iterator[ProfileMapping | PrincipalMapping]:
+        for profile, (version, periods) in list(self.mappings_by_id.items()):
+            yield ProfileMapping(profile, version, periods)
+        for principal, (_, periods) in list(self.principals_by_name.items()):
+            yield PrincipalMapping(principal, principal, periods)
+
+    def mapping_key(self, principal: str) -> str:
+        return principal
+
+    def trust(self) -> Trust:
+        return self.trusted
+
+    def forget_principal(self, key: str, tenant: str | None, now_ms: int) -> bool:
         self.before_write("mapping")
-        version, periods = self.principal_periods(principal)
-        kept = tuple(one for one in periods if one.tenant != tenant)
+        version, periods = self.principals_by_name.get(key, (0, ()))
+        gone = [one for one in periods if tenant in (None, one.tenant) and is_past(one, now_ms)]
+        if not gone:
+            return False
         self.writes += 1
-        self.principals_by_name[principal] = (version + 1, kept)
+        self.forgotten[key] = max(self.forgotten.get(key, 0), *(one.to_ms or 0 for one in gone))
+        kept = tuple(one for one in periods if one not in gone)
+        self.principals_by_name[key] = (version + 1, kept)
         if not kept:
-            del self.principals_by_name[principal]
+            del self.principals_by_name[key]
+        return True
 
     def ask(self, question: Question) -> Answer:
         return Answer(
@@ -143,10 +166,11 @@ class MemoryAudit:
         start = int(after[0]) if after is not None else 0
         return found[start : start + limit], (str(start + limit),) if len(found) > start + limit else None
 
-    def forget(self, tenant: str, names: frozenset[str]) -> int:
+    def forget(self, tenant: str, names: frozenset[str], until_ms: int, still: Callable[[], None]) -> int:
         changed = 0
+        still()
         for index, entry in enumerate(self.entries):
-            if entry.tenant == tenant:
+            if entry.tenant == tenant and entry.at_ms <= until_ms:
                 kept = [
                     None if side is None else {name: value for name, value in side.items() if name not in names}
                     for side in (entry.before, entry.after)
@@ -154,6 +178,22 @@ class MemoryAudit:
                 if kept != [entry.before, entry.after]:
                     self.entries[index] = replace(entry, before=kept[0], after=kept[1])
                     changed += 1
+        return changed
+
+
+class MemoryHistory:
+    """``HistoryStore`` over one trail: who did it, and no word of what."""
+
+    def __init__(self, audit: MemoryAudit) -> None:
+        self.audit = audit
+
+    def forget_name(self, caller: Caller, *, dry_run: bool) -> int:
+        changed = 0
+        for index, entry in enumerate(self.audit.entries):
+            if caller.is_named(entry.by):
+                changed += 1
+                if not dry_run:
+                    self.audit.entries[index] = replace(entry, by=ERASED)
         return changed
 
 
@@ -232,7 +272,7 @@ class MemoryPrincipals:
         self.page = page
         self.die_at: str | None = None
 
-    def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
+    def pages(self, whose: str | Caller, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
         keys = sorted(self.entries)
         if position is not None and not position.isdigit():
             raise InvalidPosition
@@ -240,14 +280,19 @@ class MemoryPrincipals:
         while start < len(keys):
             page = keys[start : start + self.page]
             start += self.page
-            wanted = [key for key in page if self.entries[key][0] == tenant and self.entries[key][1]]
+            wanted = [key for key in page if self._is_meant(whose, key)]
             yield wanted, len(page), str(start) if start < len(keys) else None
 
-    def forget(self, tenant: str, key: str) -> bool:
+    def forget(self, whose: str | Caller, key: str) -> bool:
         if key == self.die_at:
             raise Killed
-        owner, principal = self.entries[key]
-        if owner != tenant or principal is None:
+        if not self._is_meant(whose, key):
             return False
-        self.entries[key] = (owner, None)
+        self.entries[key] = (self.entries[key][0], None)
         return True
+
+    def _is_meant(self, whose: str | Caller, key: str) -> bool:
+        owner, principal = self.entries[key]
+        if principal is None:
+            return False
+        return whose.is_named(principal) if isinstance(whose, Caller) else owner == whose

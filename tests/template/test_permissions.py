@@ -132,7 +132,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
             "dynamodb:UpdateItem",
         },
         "LedgerTable.Arn": {"dynamodb:Scan", "dynamodb:UpdateItem"},
-        "QuotasTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "QuotasTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
         "UsageTable.Arn": {"dynamodb:Query"},
     },
     "SyncProfilesRole": {
@@ -211,6 +211,11 @@ def test_function_is_told_exactly_the_tables_that_it_may_touch(function: str) ->
     role = words(properties(function)["Role"]).removesuffix(".Arn")
     named = {re.match(r"(?:\$\{)?(\w+Table)\.Arn", words(one["Resource"])) for one in statements(role)}
     assert told == {match[1] for match in named if match}
+
+
+@pytest.mark.parametrize("function", ["RecordUsage", "RecordObjects", "RedriveFailures"])
+def test_all_that_record_leave_session_names_out_where_the_stack_says_so(function: str) -> None:
+    assert environment(f"{function}Function")["KEEP_SESSION_NAMES"] == {"Ref": "KeepSessionNames"}
 
 
 @pytest.mark.parametrize("function", ["RecordUsage", "RecordObjects", "RedriveFailures"])

@@ -12,10 +12,11 @@ import pytest
 from bedrock_meter.api import admin_openapi
 from bedrock_meter.api.callers import ADMIN_SCOPE
 from bedrock_meter.clock import iso
+from bedrock_meter.tenants.attribution import UNATTRIBUTED
 from bedrock_meter.tenants.ownership import HANDOVER_MS
 from bedrock_meter.tenants.plans import parse_plan
 from tests.doubles.http import token
-from tests.doubles.office import ACME, FULL, LIMIT, NEW, Office
+from tests.doubles.office import ACME, FULL, LIMIT, NEW, TENANTS, Office
 from tests.doubles.records import NOW_MS
 
 GOLD = "/v1/admin/plans/gold"
@@ -38,6 +39,7 @@ class Case:
         headers: Beside the caller.
         prepare: What has to be there.
         of_plan: Whether the plan's log has the entry, and not the tenant's.
+        of: Whose log has it, else.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Case:
     headers: Mapping[str, str] | None = None
     prepare: Callable[[Office], None] = lambda office: None
     of_plan: bool = False
+    of: str = "acme"
 
 
 def _tenant(office: Office) -> None:
@@ -107,6 +110,14 @@ CASES = {
     "resumeTenant": Case(f"{ACME}/suspension", "resume", ("suspended", True), ("suspended", False), prepare=_suspended),
     "removeTenant": Case(ACME, "remove", ("removed", False), ("removed", True), prepare=_tenant),
     "eraseTenant": Case(f"{ACME}/erasure", "erase", None, ("erased", True), {}, prepare=_removed),
+    "erasePrincipal": Case(
+        "/v1/admin/principals/erasure",
+        "erase principal",
+        None,
+        ("erased", True),
+        {"principal": "jane@corp.example"},
+        of=UNATTRIBUTED,
+    ),
     "boostLimit": Case(f"{ACME}/boosts", "boost", ("boosts", 0), ("boosts", 1), WANTED, prepare=_tenant),
     "endBoost": Case(f"{ACME}/boosts/{{boost}}", "end boost", ("boosts", 1), ("boosts", 0), prepare=_boosted),
     "putPlan": Case(GOLD, "apply", ("limits", 1), ("limits", 0), {"limits": []}, ANY, prepare=_plan, of_plan=True),
@@ -150,12 +161,12 @@ def test_a_change_is_in_the_log_with_author_and_what_was_and_is(name: str) -> No
     answer = office.ask(path, method.upper(), body=case.body, headers=case.headers or {}, authorizer=who)
     assert answer.status in {200, 201, 204}, answer.text
     (entry,) = log[seen:]
-    assert (entry.tenant, entry.what, entry.by) == ("gold" if case.of_plan else "acme", case.what, "jwt:user-1")
+    assert (entry.tenant, entry.what, entry.by) == ("gold" if case.of_plan else case.of, case.what, "jwt:user-1")
     assert entry.at_ms >= NOW_MS
     assert said(entry.before, case.before)
     assert said(entry.after, case.after)
     assert entry.before != entry.after
-    listed = office.ask(f"{GOLD if case.of_plan else ACME}/audit").document["changes"][0]
+    listed = office.ask(f"{GOLD if case.of_plan else f'{TENANTS}/{case.of}'}/audit").document["changes"][0]
     assert (listed["what"], listed["by"]) == (case.what, "jwt:user-1")
     assert (listed["before"], listed["after"]) == (entry.before, entry.after)
 

@@ -133,7 +133,10 @@ def test_a_step_of_another_tenant_or_of_one_that_came_back_is_refused(office: Of
         assert office.ask(path, "POST", body=body).status == 400, body
     office.put(FULL, {"if-match": "*"})
     refused = office.ask(f"{ACME}/erasure", "POST", body={"cursor": cursor})
-    assert (refused.status, refused.document["detail"]) == (409, "acme was added again meanwhile")
+    assert (refused.status, refused.document["detail"]) == (
+        409,
+        "acme was added again meanwhile: it keeps what it has now",
+    )
     assert office.ledger.entries["k3"] == ("acme", "arn")
 
 

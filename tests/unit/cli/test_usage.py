@@ -44,7 +44,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Any:
     create_tables(made, TABLES)
     monkeypatch.setattr(dynamodb, "client", lambda *_, **__: made)
     monkeypatch.setattr(deployed, "caller", lambda name=None: Caller(name or ME.by, "aws", ME.account, ME.region))
-    recorder = DeployedRecorder("123456789012", "us-east-1", 400 * DAY_MS, ORIGINS)
+    recorder = DeployedRecorder("123456789012", "us-east-1", 400 * DAY_MS, ORIGINS, True)
     monkeypatch.setattr(deployed, "recorder_of", lambda _: recorder)
     monkeypatch.setattr(usage, "outputs_of_stack", lambda _: OUTPUTS)
     monkeypatch.setattr("sys.stdin", io.StringIO())

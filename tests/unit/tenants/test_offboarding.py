@@ -1,4 +1,4 @@
-"""Suspending, removing and erasing: safe twice, safe to stop anywhere, and usage stays."""
+"""Suspending and removing: safe twice, safe to stop anywhere, and usage stays."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,32 +6,24 @@ from dataclasses import replace
 import pytest
 
 from bedrock_meter.errors import InvalidDefinition
-from bedrock_meter.limits.boosts import Boost
 from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, MappingPeriod
-from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.offboarding import (
-    ERASED,
     Actor,
     Deletion,
-    Erased,
-    check_erasable,
     deletable,
-    erase_definition,
-    erase_principals,
     remove_tenant,
     resume_tenant,
     suspend_tenant,
 )
 from bedrock_meter.tenants.ownership import HANDOVER_MS
-from bedrock_meter.tenants.tenant import BoostGrant, ProfileReference, TenantDefinition
+from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from tests.doubles.records import NOW_MS
 from tests.doubles.tenants import (
     HAIKU,
     Killed,
     MemoryAudit,
     MemoryControlPlane,
-    MemoryPrincipals,
     MemoryTenantStore,
 )
 
@@ -107,13 +99,12 @@ def test_a_reason_is_a_line_of_text(reason: str) -> None:
         suspend_tenant(MemorySuspensions(), "acme", reason, Scene().actor())
 
 
-def test_nobody_else_can_be_suspended_removed_or_erased() -> None:
+def test_nobody_else_can_be_suspended_or_removed() -> None:
     scene = Scene()
     for attempt in (
         lambda: suspend_tenant(scene.suspensions, "nobody", "x", scene.actor()),
         lambda: resume_tenant(scene.suspensions, "nobody", scene.actor()),
         lambda: remove_tenant(scene.tenants, "nobody", scene.actor()),
-        lambda: check_erasable(scene.tenants, "nobody", NOW_MS),
     ):
         with pytest.raises(InvalidDefinition, match="there is no tenant nobody"):
             attempt()
@@ -170,74 +161,7 @@ def test_profiles_are_deleted_if_they_still_carry_the_tenants_tag_also_later() -
     assert set(scene.control.profiles) == {"p2", "stranger"}
 
 
-def test_callers_are_forgotten_of_this_tenant_only_and_from_where_it_stopped() -> None:
-    entries = {f"k{number}": ("acme" if number % 2 else "globex", "arn") for number in range(9)}
-    ledger = MemoryPrincipals(dict(entries))
-    ledger.die_at = "k5"
-    saved: list[tuple[int, str | None]] = []
-    progress = Erased()
-
-    def done(erased: Erased) -> None:
-        saved.append((erased.read, erased.position))
-
-    with pytest.raises(Killed):
-        erase_principals(ledger, "acme", progress, done)
-    assert saved == [(2, "2"), (4, "4")]
-    ledger.die_at = None
-    rest = Erased(read=4, principals=2, position="4")
-    erase_principals(ledger, "acme", rest, done)
-    assert (rest.read, rest.principals, rest.position) == (9, 4, None)
-    assert {key for key, (_, principal) in ledger.entries.items() if principal} == {
-        key for key, (tenant, _) in entries.items() if tenant == "globex"
-    }
-    again = Erased()
-    erase_principals(ledger, "acme", again, done)
-    assert (again.read, again.principals) == (9, 0)
-
-
-def test_only_a_tenant_for_whom_nothing_is_recorded_any_more_can_be_erased() -> None:
-    scene = Scene()
-    with pytest.raises(InvalidDefinition, match="still there: `bedrock-meter tenants remove acme` first"):
-        check_erasable(scene.tenants, "acme", NOW_MS)
-    remove_tenant(scene.tenants, "acme", scene.actor())
-    with pytest.raises(InvalidDefinition, match="for another minute at least"):
-        check_erasable(scene.tenants, "acme", NOW_MS + HANDOVER_MS - 1)
-    assert check_erasable(scene.tenants, "acme", NOW_MS + HANDOVER_MS).id == "acme"
-
-
-def test_names_and_peoples_words_are_forgotten_and_who_did_what_stays() -> None:
-    scene = Scene()
-    suspend_tenant(scene.suspensions, "acme", "Mr Smith did not pay", scene.actor(), "Dear Mr Smith")
-    ordinal = scene.suspensions.held.ordinal if scene.suspensions.held else 0
-    remove_tenant(scene.tenants, "acme", scene.actor())
-    changed = erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor())
-    assert changed == 1
-    definition = scene.tenants.tenant("acme")
-    assert definition is not None
-    assert definition.name is None
-    assert scene.suspensions.held is not None
-    assert (scene.suspensions.held.reason, scene.suspensions.held.ordinal) == (ERASED, ordinal)
-    assert scene.suspensions.held.public_reason == ""
-    assert "Smith" not in repr(scene.audit.entries)
-    assert [one.what for one in scene.audit.entries] == ["suspend", "remove", "erase"]
-    assert erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor()) == 0
-
-
-def test_reasons_of_boosts_are_forgotten_with_their_tenant() -> None:
-    scene = Scene()
-    held = scene.tenants.tenant("acme")
-    assert held is not None
-    grant = BoostGrant("hour", Boost(NOW_MS, NOW_MS + 9, 5), "Mr Smith has a launch", "somebody")
-    scene.tenants.put_tenant(replace(held, boosts=(grant,)), NOW_MS)
-    words = {"boosts": [grant.document("acme")]}
-    scene.audit.record(AuditEntry("acme", NOW_MS, "somebody", "boost", {"boosts": []}, words))
-    remove_tenant(scene.tenants, "acme", scene.actor())
-    assert erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor()) == 1
-    assert "Smith" not in repr(scene.audit.entries) + repr(scene.tenants.tenant("acme"))
-    assert "boost" in [one.what for one in scene.audit.entries]
-
-
-def test_principals_leave_with_their_tenant_and_are_forgotten_with_it() -> None:
+def test_principals_leave_with_their_tenant() -> None:
     scene = Scene()
     role = "arn:aws:iam::123456789012:role/mr-smith"
     held = scene.tenants.tenant("acme")
@@ -248,10 +172,3 @@ def test_principals_leave_with_their_tenant_and_are_forgotten_with_it() -> None:
     assert role in removed.ended
     assert scene.tenants.principal_periods(role)[1][-1].to_ms == NOW_MS + HANDOVER_MS
     assert not remove_tenant(scene.tenants, "acme", scene.actor()).changed
-    with pytest.raises(InvalidDefinition, match="for another minute at least"):
-        check_erasable(scene.tenants, "acme", NOW_MS + HANDOVER_MS - 1)
-    erase_definition(scene.tenants, scene.suspensions, scene.audit, "acme", scene.actor())
-    definition = scene.tenants.tenant("acme")
-    assert definition is not None
-    assert definition.principals == ()
-    assert scene.tenants.principals_by_name == {}

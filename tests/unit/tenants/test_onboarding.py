@@ -15,7 +15,7 @@ from bedrock_meter.storage.tenants import PynamoDBTenantStore
 from bedrock_meter.tenants.attribution import BY_TAG, MappingPeriod
 from bedrock_meter.tenants.directory import Question
 from bedrock_meter.tenants.onboarding import Applied, apply
-from bedrock_meter.tenants.ownership import HANDOVER_MS
+from bedrock_meter.tenants.ownership import HANDOVER_MS, PrincipalMapping, nameless
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import MAXIMUM_PATTERNS, GatewayDefinition, Trust
 from tests.doubles.memory import MemoryInstallationStore, MemoryTables
@@ -200,13 +200,41 @@ def test_the_recorder_reads_what_people_wrote(scene: Scene) -> None:
 def test_a_principal_is_forgotten_without_its_other_owners(scene: Scene, principal: str) -> None:
     scene.apply(definition("acme", principals=(principal,)))
     scene.apply(definition("globex", principals=(principal,)))
-    scene.tenants.forget_principal(principal, "acme")
+    key, handover_ms = scene.tenants.mapping_key(principal), scene.now_ms + HANDOVER_MS
+    (found,) = scene.tenants.owned()
+    assert isinstance(found, PrincipalMapping)
+    assert (found.key, found.name) == (key, principal)
+    assert not scene.tenants.forget_principal(key, "acme", handover_ms - 1), "it has not ended"
+    assert scene.tenants.forget_principal(key, "acme", handover_ms)
     assert [one.tenant for one in owners(scene, principal)] == ["globex"]
-    scene.tenants.forget_principal(principal, "globex")
-    scene.tenants.forget_principal(principal, "globex")
-    assert scene.tenants.principal_periods(principal)[1] == ()
-    assert principal not in str(scene.tenants.trust())
+    scene.now_ms += 1_000_000
+    scene.apply(definition("globex"))
+    ended_ms = scene.now_ms + HANDOVER_MS
+    assert scene.tenants.forget_principal(key, None, ended_ms)
+    assert not scene.tenants.forget_principal(key, None, ended_ms)
+    # What is left says until when, and neither who nor whose.
+    left = client().scan(TableName="tenants")["Items"]
+    assert principal not in str([one for one in left if one["sk"]["S"] != "TENANT"])
+    (tombstone,) = [one for one in left if one["pk"]["S"].startswith("FORGOTTEN#")]
+    assert (tombstone["until_ms"]["N"], sorted(tombstone)) == (str(ended_ms), ["pk", "schema", "sk", "until_ms"])
     assert scene.directory.ask(Question(principals=[ROLE])).principals == {}
+    assert trusted(scene).patterns == {}
+    # Whoever gets it then is not its first owner, and no recorder reads what was forgotten.
+    scene.now_ms = ended_ms + 5
+    scene.apply(definition("hooli", principals=(principal,)))
+    assert [(one.tenant, one.from_ms) for one in owners(scene, principal)] == [("hooli", ended_ms + 5 + HANDOVER_MS)]
+    recorders = (
+        trusted(scene).patterns if principal == PATTERN else scene.directory.ask(Question([], [ROLE])).principals
+    )
+    assert [one.tenant for one in recorders[principal]] == ["hooli"]
+
+
+def test_the_latest_end_of_a_forgotten_principal_stays(scene: Scene) -> None:
+    periods = [MappingPeriod("acme", 0, 10), MappingPeriod("globex", 10, 30)]
+    assert scene.tenants.put_principal_periods(ROLE, 0, periods)
+    for tenant in ("globex", "acme"):
+        assert scene.tenants.forget_principal(scene.tenants.mapping_key(ROLE), tenant, NOW_MS)
+    assert scene.tenants.principal_periods(ROLE) == (0, (nameless(30),))
 
 
 def test_a_removed_tenant_is_not_registered(scene: Scene) -> None:
@@ -233,6 +261,12 @@ def test_too_many_patterns_are_refused(scene: Scene) -> None:
     assert scene.tenants._put_trust(Trust(patterns=patterns))
     with pytest.raises(InvalidDefinition, match="at most 200 patterns"):
         scene.apply(definition("acme", principals=(PATTERN,)))
+    # One that ended leaves its place to another one.
+    gone = f"{PATTERN[:-1]}0*"
+    version, _ = scene.tenants.principal_periods(gone)
+    assert scene.tenants.put_principal_periods(gone, version, [MappingPeriod("acme", 0, NOW_MS)])
+    scene.apply(definition("acme", principals=(PATTERN,)))
+    assert gone in trusted(scene).patterns
 
 
 def test_a_looked_up_mapping_is_written_where_there_is_none_and_people_can_change_it(scene: Scene) -> None:

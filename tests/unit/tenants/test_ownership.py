@@ -6,7 +6,7 @@ import pytest
 
 from bedrock_meter.tenants.attribution import BY_PERSON, BY_TAG, MappingPeriod
 from bedrock_meter.tenants.directory import KNOWN_FOR_MS
-from bedrock_meter.tenants.ownership import HANDOVER_MS, Periods, end, give, owner_of
+from bedrock_meter.tenants.ownership import HANDOVER_MS, Periods, end, give, nameless, owner_of
 
 NOW_MS = 1_795_000_020_000
 MINE = MappingPeriod("acme", 0, None, "m", "geo", BY_PERSON)
@@ -97,3 +97,13 @@ def test_an_end_that_a_person_confirms_is_a_persons() -> None:
     confirmed, again_ms = end(by_tag, "acme", NOW_MS + 1, by=BY_PERSON) or ((), 0)
     assert (confirmed[-1].by, confirmed[-1].to_ms, again_ms) == (BY_PERSON, to_ms, to_ms)
     assert end(confirmed, "acme", NOW_MS + 2, by=BY_PERSON) is None
+
+
+@pytest.mark.parametrize(("until_ms", "from_ms"), [(5, NOW_MS + HANDOVER_MS), (NOW_MS + 10**9, NOW_MS + 10**9)])
+def test_who_gets_what_a_forgotten_owner_had_is_not_the_first_and_no_nameless_period_is_kept(
+    until_ms: int, from_ms: int
+) -> None:
+    changed = given((nameless(until_ms),), "acme")
+    assert changed == ((replace(MINE, from_ms=from_ms),), from_ms)
+    assert end((nameless(until_ms),), "acme", NOW_MS, by=BY_PERSON) is None
+    assert owner_of((nameless(until_ms),)) is None

@@ -3,7 +3,13 @@
 import pytest
 
 from bedrock_meter.errors import InvalidDefinition
-from bedrock_meter.tenants.principals import MAXIMUM_PRINCIPAL_LENGTH, checked_principal, matching, names_of
+from bedrock_meter.tenants.principals import (
+    MAXIMUM_PRINCIPAL_LENGTH,
+    checked_principal,
+    matching,
+    names_of,
+    without_session,
+)
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/worker"
@@ -85,3 +91,25 @@ def test_what_says_most_comes_first() -> None:
     role_patterns = [f"arn:aws:iam::{ACCOUNT}:role/{one}*" for one in ("", "work", "other")]
     found = list(matching(names_of(SESSION), [*role_patterns, *session_patterns]))
     assert found == [SESSION, *reversed(session_patterns), ROLE, role_patterns[1], role_patterns[0]]
+
+
+@pytest.mark.parametrize(
+    ("logged", "kept"),
+    [
+        ("arn:aws:sts::123456789012:assumed-role/dev/jane@corp", "arn:aws:sts::123456789012:assumed-role/dev"),
+        ("arn:aws:sts::123456789012:assumed-role/dev/a/b", "arn:aws:sts::123456789012:assumed-role/dev"),
+        ("arn:aws:sts::123456789012:assumed-role/dev", "arn:aws:sts::123456789012:assumed-role/dev"),
+        ("arn:aws:sts::123456789012:federated-user/jane", "arn:aws:sts::123456789012:federated-user"),
+        ("arn:aws:iam::123456789012:user/a/jane", "arn:aws:iam::123456789012:user/a/jane"),
+        ("arn:aws:iam::123456789012:role/path/dev", "arn:aws:iam::123456789012:role/path/dev"),
+        ("arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:root"),
+        ("jane@corp.example", ""),
+        ("arn:aws:sts::1:assumed-role/dev/jane", ""),
+        ("", ""),
+    ],
+)
+def test_a_session_name_can_be_left_out(logged: str, kept: str) -> None:
+    assert without_session(logged) == kept
+    if "assumed-role" in kept:
+        assert names_of(kept) == names_of(logged)[-1:], "the role still decides"
+    assert without_session(kept) == ("" if kept.endswith(":federated-user") else kept)

@@ -34,6 +34,8 @@ from bedrock_meter.clock import iso
 from bedrock_meter.limits.suspension import MAXIMUM_REASON
 from bedrock_meter.storage.administration import FAILURES
 from bedrock_meter.tenants.administration import APPLIED, EFFECTIVE, KEYS, Administration, Described
+from bedrock_meter.tenants.attribution import UNATTRIBUTED
+from bedrock_meter.tenants.forgetting import Forgetting
 from bedrock_meter.tenants.leaving import Leaving
 from bedrock_meter.tenants.overview import Overviews
 
@@ -44,6 +46,7 @@ def admin_api(
     administration: Administration,
     overviews: Overviews,
     leaving: Leaving,
+    forgetting: Forgetting,
     *,
     telling: Telling,
     tenant_claim: str,
@@ -55,6 +58,7 @@ def admin_api(
         administration: Reads and changes tenants.
         overviews: Shows them with what they use now.
         leaving: Ends them.
+        forgetting: Forgets persons by name.
         telling: Who is told what went wrong.
         tenant_claim: Claim of a token that names its tenant; an administrator needs none.
         now: Current time in milliseconds.
@@ -66,7 +70,7 @@ def admin_api(
     add_boosts(api, administration, telling, f"{BASE}/<tenant>/boosts")
     add_plans(api, administration, telling)
     add_overviews(api, overviews, telling)
-    add_ending(api, leaving, telling)
+    add_ending(api, leaving, forgetting, telling)
     add_document(api, "/v1/admin/openapi.json", "bedrock_meter.api.admin_openapi")
     return api
 
@@ -134,7 +138,9 @@ def _add_tenants(api: Resolver, administration: Administration, telling: Telling
 def _add_audit(api: Resolver, administration: Administration, telling: Telling) -> None:
     @api.routes.get(f"{BASE}/<tenant>/audit")
     def audit(tenant: str) -> Response:  # type: ignore[type-arg]
-        tenant = api.tenant(tenant)
+        api.check_caller()
+        # Persons are forgotten in no tenant's name, and that is noted there.
+        tenant = tenant if tenant == UNATTRIBUTED else api.tenant(tenant)
         limit, after = page_of(api, ("audit", tenant), 1)
         found, last = carry_out(lambda: administration.audit.page(tenant, after, limit), telling)
         following = write_key(last, ("audit", tenant)) if last else None

@@ -25,11 +25,18 @@ from bedrock_meter.api.requests import MAX_QUERY_CHARACTERS
 from bedrock_meter.pricing.models import GEOGRAPHIES, ROUTINGS
 from bedrock_meter.tenants.plans import PLAN
 from bedrock_meter.tenants.plans import TENANT as TENANT_LIMIT
+from bedrock_meter.tenants.principals import MAXIMUM_PRINCIPAL_LENGTH
 
 ROUTING: Schema = {"enum": [*ROUTINGS, None], "description": "how the profile reaches its model; prices depend on it"}
 GEOGRAPHY: Schema = {
     "enum": [*sorted(GEOGRAPHIES), None],
     "description": "where calls of geo routing stay; null: not known, or another routing",
+}
+_STEP: dict[str, Schema] = {
+    "history_entries_changed": AMOUNT,
+    "ledger_entries_read": AMOUNT,
+    "principals_forgotten": AMOUNT,
+    "next": nullable(string("cursor of the next step; null: the erasure is complete")),
 }
 _PATH = [parameter("tenant", "path", TENANT, "Tenant id")]
 _ID = "[A-Za-z0-9][A-Za-z0-9.:_-]{0,127}"
@@ -87,6 +94,26 @@ def paths() -> dict[str, Any]:
                 parameters=_PATH,
                 body=strict({"cursor": nullable(string("`next` of the step before; missing in the first"))}),
                 statuses=(*COMMON, 409, 413),
+            )
+        },
+        "/v1/admin/principals/erasure": {
+            "post": operation(
+                "erasePrincipal",
+                "A step of forgetting one person by name; send `next` as `cursor` with the same rest until it is null",
+                {200: answer("What this step did, or would do", reference("PrincipalErased"))},
+                body=strict(
+                    {
+                        "principal": string(
+                            "ARN of a caller, a role's for all its sessions; or another name in the history",
+                            minLength=1,
+                            maxLength=MAXIMUM_PRINCIPAL_LENGTH,
+                        ),
+                        "cursor": nullable(string("`next` of the step before; missing in the first")),
+                        "dry_run": {"type": "boolean", "description": "count, and change nothing"},
+                    },
+                    ["principal"],
+                ),
+                statuses=(*(status for status in COMMON if status != 404), 409, 413),
             )
         },
         "/v1/admin/profiles": {
@@ -153,15 +180,8 @@ def schemas() -> dict[str, Schema]:
                 "effective": {**INSTANT, "description": "from when on nothing is attributed to the tenant"},
             }
         ),
-        "Erased": answered(
-            {
-                "tenant": TENANT,
-                "history_entries_changed": AMOUNT,
-                "ledger_entries_read": AMOUNT,
-                "principals_forgotten": AMOUNT,
-                "next": nullable(string("cursor of the next step; null: the erasure is complete")),
-            }
-        ),
+        "PrincipalErased": answered({"dry_run": {"type": "boolean"}, **_STEP}),
+        "Erased": answered({"tenant": TENANT, **_STEP}),
         "Applied": answered(
             {
                 "changed": array(string("what this change changed, in words; empty: all was so")),

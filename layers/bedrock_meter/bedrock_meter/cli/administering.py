@@ -129,6 +129,12 @@ class AdminApi:
         step: dict[str, Any] = self._ask("POST", f"{_path(tenant)}/erasure", {"cursor": cursor})[2]
         return step
 
+    def erase_principal(self, principal: str, cursor: str | None, *, dry_run: bool) -> dict[str, Any]:
+        """Do a step of forgetting one person; ``next`` as in ``erase``."""
+        body = {"principal": principal, "cursor": cursor, "dry_run": dry_run}
+        step: dict[str, Any] = self._ask("POST", f"{_PRINCIPALS}/erasure", body)[2]
+        return step
+
     def periods(self, profiles: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """Return who owned profiles when, by profile; those that were never anybody's are missing."""
         found: dict[str, list[dict[str, Any]]] = {}

@@ -118,6 +118,7 @@ def _run(outputs: dict[str, str], position: Position, file: Path, tell: Any) -> 
         outputs["FailureBucket"],
         retention_ms=recorder.retention_ms,
         origins=recorder.origins,
+        keeps_sessions=recorder.keeps_sessions,
     )
     report = Ingested()
     begun = position

@@ -67,12 +67,14 @@ class DeployedRecorder:
         region: Region of both.
         retention_ms: How long ledger entries are kept.
         origins: Which records it believes.
+        keeps_sessions: Whether it keeps the names of callers' sessions.
     """
 
     account: str
     region: str
     retention_ms: int
     origins: "Origins"
+    keeps_sessions: bool
 
 
 def recorder_of(outputs: Mapping[str, str]) -> DeployedRecorder:
@@ -87,7 +89,8 @@ def recorder_of(outputs: Mapping[str, str]) -> DeployedRecorder:
     settings = described.get("Environment", {}).get("Variables", {})
     origins = Origins.configured(lambda name: str(settings.get(name, "")))
     _, _, _, region, account, *_ = str(described["FunctionArn"]).split(":")
-    return DeployedRecorder(account, region, _retention_ms(outputs, described), origins)
+    keeps_sessions = settings.get("KEEP_SESSION_NAMES") != "false"
+    return DeployedRecorder(account, region, _retention_ms(outputs, described), origins, keeps_sessions)
 
 
 def retention_ms(outputs: Mapping[str, str]) -> int:

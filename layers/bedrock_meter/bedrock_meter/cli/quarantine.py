@@ -118,6 +118,7 @@ def _taking_in(outputs: Mapping[str, str]) -> dict[str, Any]:
         retention_ms=recorder.retention_ms,
         origins=recorder.origins,
         most_notes=None,
+        keeps_sessions=recorder.keeps_sessions,
     )
     objects = S3LogObjects(lambda: s3)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bedrock_meter.cli import adding, apply_commands, boosting, exporting, removing
+from bedrock_meter.cli import adding, apply_commands, boosting, erasing, exporting, removing
 from bedrock_meter.cli.administering import AdminApi, Api, no_author
 from bedrock_meter.cli.deployed import LOCAL, outputs_of_stack, tables_of
 from bedrock_meter.cli.options import By, Output, Stack
@@ -54,6 +54,7 @@ def register(app: typer.Typer) -> None:
     )(resume)
     boosting.register(tenants)
     removing.register(tenants)
+    erasing.register(tenants)
     app.add_typer(tenants, name="tenants")
 
 

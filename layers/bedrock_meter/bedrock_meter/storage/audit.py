@@ -1,8 +1,8 @@
 """Who changed what of a tenant, in the tenant's own partition of the Tenants table: ``AuditTrail``.
 
 Whoever changes a tenant writes them: the operator's command, ``sync_profiles``, and the admin API, whose claims write
-one in a transaction. botocore only. Nothing overwrites an entry; ``forget`` takes a person's words out of them and
-leaves who, when and what.
+one in a transaction. botocore only. Nothing overwrites an entry; ``forget`` takes a person's words out of a tenant's
+and leaves who, when and what, ``forget_name`` takes one person's name out of everybody's.
 """
 
 import json
@@ -15,13 +15,16 @@ from uuid import uuid4
 from bedrock_meter.clock import iso
 from bedrock_meter.errors import InvalidPosition
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage.dynamodb import Item, get_number, get_text, number, text
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
 from bedrock_meter.storage.keys import AUDIT_PREFIX, audit_sort_key, tenant_key
 from bedrock_meter.storage.patience import patiently
 from bedrock_meter.tenants.audit import AuditEntry
+from bedrock_meter.tenants.erasing import ERASED, Caller
 
 AUDIT_SCHEMA = 1
 _SORT_KEY = re.compile(rf"{AUDIT_PREFIX}[0-9TZ:.+-]{{1,40}}#[0-9a-f]{{1,32}}")
+_AUTHORS = ("by", "updated_by")
+"""Attributes of the Tenants table that say who did something: history, prices, the lock of repairs."""
 
 
 class DynamoDBAuditTrail:
@@ -69,26 +72,19 @@ class DynamoDBAuditTrail:
         last = answer.get("LastEvaluatedKey")
         return [_entry(tenant, item) for item in answer.get("Items", [])], (get_text(last, "sk"),) if last else None
 
-    def forget(self, tenant: str, names: frozenset[str]) -> int:
-        """Take the values called ``names`` out of a tenant's entries; returns how many entries held one."""
-        changed = 0
-        for item in self._items(tenant):
-            kept: dict[str, Mapping[str, Any] | None] = {}
-            for side in ("before", "after"):
-                value = _parsed(item, side)
-                if value and names & value.keys():
-                    kept[side] = {name: one for name, one in value.items() if name not in names}
-            if kept:
-                request = {
-                    "TableName": self._table,
-                    "Key": {"pk": item["pk"], "sk": item["sk"]},
-                    "UpdateExpression": "SET " + ", ".join(f"#{side} = :{side}" for side in kept),
-                    "ExpressionAttributeNames": {f"#{side}": side for side in kept},
-                    "ExpressionAttributeValues": {f":{side}": _json(value) for side, value in kept.items()},
-                }
-                patiently(partial(self._client.update_item, **request))
-                changed += 1
-        return changed
+    def forget(self, tenant: str, names: frozenset[str], until_ms: int, still: Callable[[], None]) -> int:
+        """Take the values called ``names`` out of a tenant's entries; see ``ForgettingTrail``."""
+
+        def without(value: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {name: one for name, one in value.items() if name not in names}
+
+        items = [item for item in self._items(tenant) if get_number(item, "at_ms") <= until_ms]
+        changes = [(item, _changed(item, without)) for item in items]
+        still()
+        for item, change in changes:
+            if change:
+                set_attributes(self._client, self._table, item, change)
+        return sum(1 for _, change in changes if change)
 
     def _query(self, tenant: str) -> dict[str, Any]:
         return {
@@ -107,6 +103,70 @@ class DynamoDBAuditTrail:
             if not page.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+class DynamoDBHistory:
+    """``HistoryStore``: all that the Tenants table says of who changed what."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._client = client
+        self._table = tables.tenants
+
+    def forget_name(self, caller: Caller, *, dry_run: bool) -> int:
+        """Put ``erased`` where an entry names the caller. Reads the whole table."""
+        request: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
+        changed = 0
+        while True:
+            page = patiently(partial(self._client.scan, **request))
+            for item in page.get("Items", []):
+                change = _nameless(item, caller)
+                changed += bool(change)
+                if change and not dry_run:
+                    set_attributes(self._client, self._table, item, change)
+            if not page.get("LastEvaluatedKey"):
+                return changed
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def _nameless(item: Item, caller: Caller) -> Item:
+    """Return what takes a caller's name out of an item: out of who did it and, of an entry, what was done."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, str):
+            return ERASED if caller.is_named(value) else value
+        if isinstance(value, list):
+            return [without(one) for one in value]
+        return {name: without(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+    change = {name: text(ERASED) for name in _AUTHORS if name in item and caller.is_named(get_text(item, name))}
+    return change | (_changed(item, without) if get_text(item, "sk").startswith(AUDIT_PREFIX) else {})
+
+
+def set_attributes(client: Any, table: str, item: Item, change: Item) -> None:
+    """Set attributes of an item of the Tenants table where they are as they were read; else nothing."""
+    request = {
+        "TableName": table,
+        "Key": {"pk": item["pk"], "sk": item["sk"]},
+        "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in change),
+        "ConditionExpression": " AND ".join(f"#{name} = :old_{name}" for name in change),
+        "ExpressionAttributeNames": {f"#{name}": name for name in change},
+        "ExpressionAttributeValues": {
+            **{f":{name}": value for name, value in change.items()},
+            **{f":old_{name}": item[name] for name in change},
+        },
+    }
+    try:
+        patiently(partial(client.update_item, **request))
+    except AWS_ERRORS as error:
+        if error_code(error) != "ConditionalCheckFailedException":
+            raise
+
+
+def _changed(item: Item, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Item:
+    """Return the sides of an entry that a change of its words changes, as attributes."""
+    sides = {side: _parsed(item, side) for side in ("before", "after")}
+    changed = {side: change(value) for side, value in sides.items() if value}
+    return {side: _json(value) for side, value in changed.items() if value != sides[side]}
 
 
 def audit_item(entry: AuditEntry, partition: str | None = None) -> Item:

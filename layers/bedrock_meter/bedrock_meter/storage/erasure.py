@@ -1,8 +1,8 @@
-"""Principals in the ledger, found and forgotten: ``PrincipalStore``.
+"""Callers in the ledger, found and forgotten: ``PrincipalStore``.
 
-The ledger has no index by tenant, on purpose: one would cost a write more for every call for ever, and this question is
-asked once in a tenant's life. So the whole ledger is scanned, consistently (what is recorded meanwhile is of a tenant
-without profiles): one read unit for each 4 KB, and one write unit for each entry that changes.
+The ledger has no index by tenant or caller, on purpose: one would cost a write more for every call for ever, and this
+question is asked once in a tenant's life. So the whole ledger is scanned, consistently (what is recorded meanwhile is
+of a tenant without profiles): one read unit for each 4 KB, and one write unit for each entry that changes.
 """
 
 import json
@@ -12,8 +12,9 @@ from typing import Any
 
 from bedrock_meter.errors import InvalidPosition
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, get_text, text
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_text, text
 from bedrock_meter.storage.patience import patiently
+from bedrock_meter.tenants.erasing import Caller
 
 _MAXIMUM_KEY_BYTES = 2_048
 """Of a partition key, by DynamoDB."""
@@ -39,16 +40,17 @@ class DynamoDBPrincipalStore:
         described = self._client.describe_table(TableName=self._table)["Table"]
         return -(-int(described.get("TableSizeBytes", 0)) // 4096)
 
-    def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
+    def pages(self, whose: str | Caller, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
         """Scan the ledger from a position on.
 
         Raises:
             InvalidPosition: It is none that this has returned.
         """
+        condition, values = _meant(whose)
         request: dict[str, Any] = {
             "TableName": self._table,
-            "FilterExpression": "tenant = :tenant AND attribute_exists(principal)",
-            "ExpressionAttributeValues": {":tenant": text(tenant)},
+            "FilterExpression": condition,
+            "ExpressionAttributeValues": values,
             "ProjectionExpression": "pk",
             # Said as well as meant: the admin API may scan no other way.
             "Select": "SPECIFIC_ATTRIBUTES",
@@ -65,14 +67,15 @@ class DynamoDBPrincipalStore:
             if position is None:
                 return
 
-    def forget(self, tenant: str, key: str) -> bool:
-        """Take the principal out of an entry, provided that it is the tenant's."""
+    def forget(self, whose: str | Caller, key: str) -> bool:
+        """Take the principal out of an entry, provided that it is still meant."""
+        condition, values = _meant(whose)
         request = {
             "TableName": self._table,
             "Key": {"pk": text(key)},
             "UpdateExpression": "REMOVE principal",
-            "ConditionExpression": "tenant = :tenant AND attribute_exists(principal)",
-            "ExpressionAttributeValues": {":tenant": text(tenant)},
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": values,
         }
         try:
             patiently(partial(self._client.update_item, **request))
@@ -92,3 +95,17 @@ def _key(position: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         pass
     raise InvalidPosition("no entry of the ledger has such a key")
+
+
+def _meant(whose: str | Caller) -> tuple[str, Item]:
+    """Return the condition under which an entry's caller is meant, with its values."""
+    if not isinstance(whose, Caller):
+        return "tenant = :tenant AND attribute_exists(principal)", {":tenant": text(whose)}
+    exactly = "principal = :name"
+    if whose.sessions is None:
+        return exactly, {":name": text(whose.name)}
+    return f"{exactly} OR principal = :role OR begins_with(principal, :sessions)", {
+        ":name": text(whose.name),
+        ":role": text(whose.sessions),
+        ":sessions": text(f"{whose.sessions}/"),
+    }

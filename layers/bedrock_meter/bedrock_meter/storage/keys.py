@@ -21,6 +21,7 @@ Tenants     TENANT#tenant, TENANT                    the tenant's definition
             PLANS, PLAN#name                         limits that tenants share: Query by whoever resolves them
             PLAN#name, AUDIT#instant#id              who changed what of the plan, newest first
             TRUST, TRUST                             attribution: gateways, patterns of principals; one for the stack
+            FORGOTTEN#hash, FORGOTTEN                until when a forgotten principal was owned: whoever gives it anew
             PRICES, OVERRIDES                        rating: the operator's prices, markups and discounts
             PRICES, OVERRIDES#version                who changed them, and when
             REPAIR, LOCK                             which command rewrites entries or sums just now
@@ -46,6 +47,7 @@ MAPPING = "MAPPING"
 PRICES = "PRICES"
 OVERRIDES = "OVERRIDES"
 TRUST = "TRUST"
+FORGOTTEN = "FORGOTTEN"
 AUDIT_PREFIX = "AUDIT#"
 PLANS = "PLANS"
 REPAIR = "REPAIR"
@@ -120,6 +122,11 @@ def override_change_key(version: int) -> str:
 def principal_key(principal: str) -> str:
     """Partition of a principal's mapping."""
     return f"PRINCIPAL#{bounded(principal)}"
+
+
+def forgotten_key(principal_partition: str) -> str:
+    """Partition of what is left of a forgotten principal or pattern, by the partition of its mapping."""
+    return f"{FORGOTTEN}#{hashlib.sha256(principal_partition.encode()).hexdigest()}"
 
 
 def outbox_sort_key(profile: str, day: str) -> str:

@@ -208,6 +208,20 @@ class MappingModel(Model):
     version = VersionAttribute()
 
 
+class ForgottenModel(Model):
+    """Until when a principal whose mapping was forgotten was owned. No name, no tenant: its key is a hash."""
+
+    class Meta:
+        """Bound at run time."""
+
+        table_name = "unbound"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    schema = NumberAttribute(default=1)
+    until_ms = NumberAttribute()
+
+
 class PatternMap(MapAttribute[str, Any]):
     """A pattern of principals and all owners that it ever had."""
 

@@ -5,20 +5,31 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from bedrock_meter.errors import InvalidDefinition, LeaseLost
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage.directory import periods_of
 from bedrock_meter.storage.dynamodb import Item, get_number, get_text, text
-from bedrock_meter.storage.keys import MAPPING, TENANT, TRUST, principal_key, profile_key, tenant_key
+from bedrock_meter.storage.keys import (
+    FORGOTTEN,
+    MAPPING,
+    TENANT,
+    TRUST,
+    forgotten_key,
+    principal_key,
+    profile_key,
+    tenant_key,
+)
 from bedrock_meter.storage.patience import patiently
 from bedrock_meter.storage.plans import PynamoDBPlans, boosts_of, boosts_text
 from bedrock_meter.storage.versions import deleted, saved
 from bedrock_meter.tenants.attribution import MappingPeriod
-from bedrock_meter.tenants.ownership import ProfileMapping
+from bedrock_meter.tenants.ownership import PrincipalMapping, ProfileMapping, is_past, nameless, owner_of
 from bedrock_meter.tenants.principals import is_pattern
 from bedrock_meter.tenants.tenant import ProfileReference, TenantDefinition
 from bedrock_meter.tenants.trust import (
+    MAXIMUM_PAST_PATTERNS,
     MAXIMUM_PATTERNS,
     NO_TRUST,
     GatewayDefinition,
@@ -42,6 +53,7 @@ class PynamoDBTenantStore(PynamoDBPlans):
     def __init__(self, tables: Tables) -> None:
         # Not at the top: pynamodb is for commands and the admin API.
         from bedrock_meter.storage.tables import (
+            ForgottenModel,
             MappingModel,
             PatternMap,
             PeriodMap,
@@ -55,6 +67,7 @@ class PynamoDBTenantStore(PynamoDBPlans):
         self._tenants = bound(TenantModel, tables.tenants)
         self._mappings = bound(MappingModel, tables.tenants)
         self._trusts = bound(TrustModel, tables.tenants)
+        self._forgotten = bound(ForgottenModel, tables.tenants)
         super().__init__(tables)
         self._pattern_map = PatternMap
         self._profile_map = ProfileMap
@@ -119,6 +132,18 @@ class PynamoDBTenantStore(PynamoDBPlans):
                 profile = get_text(item, "pk").removeprefix(profile_key(""))
                 yield ProfileMapping(profile, get_number(item, "version"), periods_of(item))
 
+    def owned(self) -> Iterator[ProfileMapping | PrincipalMapping]:
+        """Yield all mappings of profiles, principals and patterns, consistently, in no order."""
+        wanted = {"FilterExpression": "sk = :mapping", "ExpressionAttributeValues": {":mapping": text(MAPPING)}}
+        for item in self._scan(wanted):
+            kind, _, name = get_text(item, "pk").partition("#")
+            if f"{kind}#" == profile_key(""):
+                yield ProfileMapping(name, get_number(item, "version"), periods_of(item))
+            else:
+                yield PrincipalMapping(get_text(item, "pk"), unquote(name), periods_of(item))
+        for pattern, periods in self.trust().patterns.items():
+            yield PrincipalMapping(pattern, pattern, periods)
+
     def _scan(self, wanted: dict[str, Any]) -> Iterator[Item]:
         from bedrock_meter.storage.dynamodb import client
 
@@ -139,11 +164,14 @@ class PynamoDBTenantStore(PynamoDBPlans):
         return self._write(profile_key(profile), version, periods)
 
     def principal_periods(self, principal: str) -> tuple[int, Sequence[MappingPeriod]]:
-        """Read (version, periods) of a principal's or a pattern's mapping."""
+        """Read (version, periods) of a principal's or a pattern's mapping; a nameless one where all were forgotten."""
         if is_pattern(principal):
             trust = self.trust()
-            return trust.version, trust.patterns.get(principal, ())
-        return self._read(principal_key(principal))
+            version, periods = trust.version, trust.patterns.get(principal, ())
+        else:
+            version, periods = self._read(principal_key(principal))
+        # After the mapping: what is forgotten is noted before it goes.
+        return version, periods or self._forgotten_periods(principal_key(principal))
 
     def put_principal_periods(self, principal: str, version: int, periods: Sequence[MappingPeriod]) -> bool:
         """Write the mapping of a principal or a pattern; False if it changed meanwhile.
@@ -156,9 +184,12 @@ class PynamoDBTenantStore(PynamoDBPlans):
             if trust.version != version:
                 return False
             patterns = {**trust.patterns, principal: tuple(periods)}
-            if len(patterns) > MAXIMUM_PATTERNS:
+            owned = sum(owner_of(one) is not None for one in patterns.values())
+            if owned > MAXIMUM_PATTERNS or len(patterns) - owned > MAXIMUM_PAST_PATTERNS:
                 raise InvalidDefinition(
-                    "principals", f"a stack knows at most {MAXIMUM_PATTERNS} patterns: name roles instead"
+                    "principals",
+                    f"a stack knows at most {MAXIMUM_PATTERNS} patterns that have an owner, and {MAXIMUM_PAST_PATTERNS}"
+                    " that had one: name roles instead",
                 )
             return self._put_trust(replace(trust, patterns=patterns))
         # First, so that no recorder can be without the question while there is an answer.
@@ -166,24 +197,46 @@ class PynamoDBTenantStore(PynamoDBPlans):
             principal_key(principal), version, periods
         )
 
-    def forget_principal(self, principal: str, tenant: str) -> None:
-        """Take a tenant's periods out of the mapping of a principal or a pattern."""
-        for _ in range(_ATTEMPTS):
-            version, periods = self.principal_periods(principal)
-            kept = tuple(one for one in periods if one.tenant != tenant)
-            if len(kept) == len(periods) or self._forget(principal, version, kept):
-                return
-        raise LeaseLost(f"the mapping of principal {principal} was changed by others {_ATTEMPTS} times meanwhile")
+    def mapping_key(self, principal: str) -> str:
+        """Return the ``PrincipalMapping.key`` of a principal or a pattern."""
+        return principal if is_pattern(principal) else principal_key(principal)
 
-    def _forget(self, principal: str, version: int, kept: Sequence[MappingPeriod]) -> bool:
+    def forget_principal(self, key: str, tenant: str | None, now_ms: int) -> bool:
+        """Take periods that ended out of the mapping of a principal or a pattern; see ``ErasureStore``."""
+        for _ in range(_ATTEMPTS):
+            trust = self.trust() if is_pattern(key) else None
+            version, periods = self._read(key) if trust is None else (trust.version, trust.patterns.get(key, ()))
+            gone = [one for one in periods if tenant in (None, one.tenant) and is_past(one, now_ms)]
+            if not gone:
+                return False
+            self._note_forgotten(principal_key(key) if trust else key, max(one.to_ms or 0 for one in gone))
+            if self._keep(key, version, [one for one in periods if one not in gone], trust):
+                return True
+        raise LeaseLost(f"the mapping of principal {key} was changed by others {_ATTEMPTS} times meanwhile")
+
+    def _keep(self, key: str, version: int, kept: Sequence[MappingPeriod], trust: Trust | None) -> bool:
         """Write what is kept over the mapping of ``version``, or take it away; False if it changed meanwhile."""
+        if trust is not None:
+            patterns = {name: periods for name, periods in trust.patterns.items() if name != key}
+            return self._put_trust(replace(trust, patterns={**patterns, **({key: tuple(kept)} if kept else {})}))
         if kept:
-            return self.put_principal_periods(principal, version, kept)
-        if is_pattern(principal):
-            trust = self.trust()
-            patterns = {name: periods for name, periods in trust.patterns.items() if name != principal}
-            return trust.version == version and self._put_trust(replace(trust, patterns=patterns))
-        return deleted(self._mappings(principal_key(principal), MAPPING, periods=[], version=version))
+            return self._write(key, version, kept)
+        return deleted(self._mappings(key, MAPPING, periods=[], version=version))
+
+    def _forgotten_periods(self, partition: str) -> Sequence[MappingPeriod]:
+        try:
+            found = self._forgotten.get(forgotten_key(partition), FORGOTTEN, consistent_read=True)
+        except self._forgotten.DoesNotExist:
+            return ()
+        return (nameless(int(found.until_ms)),)
+
+    def _note_forgotten(self, partition: str, until_ms: int) -> None:
+        """Keep until when a principal was owned, under a hash of its name; the latest end stays."""
+        held: Any = self._forgotten.until_ms
+        saved(
+            self._forgotten(forgotten_key(partition), FORGOTTEN, until_ms=until_ms),
+            held.does_not_exist() | (held < until_ms),
+        )
 
     def trust(self) -> Trust:
         """Read what the stack trusts."""

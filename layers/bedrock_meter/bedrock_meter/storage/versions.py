@@ -3,12 +3,12 @@
 from typing import Any
 
 
-def saved(item: Any) -> bool:
-    """Write an item over its own version; False if it changed meanwhile."""
+def saved(item: Any, condition: Any = None) -> bool:
+    """Write an item over its own version, and on a condition of its own; False if it changed meanwhile."""
     from pynamodb.exceptions import PutError
 
     try:
-        item.save()
+        item.save(condition=condition)
     except PutError as error:
         if error.cause_response_code == "ConditionalCheckFailedException":
             return False

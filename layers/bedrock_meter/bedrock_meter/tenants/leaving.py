@@ -1,32 +1,29 @@
-"""Removing and erasing tenants for people who come over an API: what ``offboarding.py`` does, in pieces that fit.
+"""Removing and erasing, in pieces that fit a request: ``offboarding.py`` and ``erasing.py`` for command and admin API.
 
 Removing is short. Erasing reads the whole ledger, which no request may last for: it goes in *steps*, each of which says
-where the next one begins. The first step checks, notes and forgets what the Tenants table holds; all of them forget
-callers in the ledger. Any step can be sent again.
+where the next one begins. The first step checks, notes and forgets all but the callers in the ledger; all of them
+forget those. Any step can be sent again.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bedrock_meter.errors import InvalidDefinition
-from bedrock_meter.tenants.offboarding import (
-    Actor,
+from bedrock_meter.limits.installation import InstallationStore
+from bedrock_meter.tenants.erasing import (
     ForgettingTrail,
+    Persons,
     PrincipalStore,
-    Removed,
-    SuspensionStore,
+    WordStore,
     check_erasable,
-    erase_definition,
-    remove_tenant,
+    check_still_removed,
+    forget_persons,
+    forget_words,
 )
+from bedrock_meter.tenants.offboarding import Actor, Removed, remove_tenant
 from bedrock_meter.tenants.onboarding import TenantStore
 
 STEP_MS = 10_000
 """For how long a step begins to read another page of the ledger. A page is bounded by its store."""
-
-
-class NotErasable(Exception):
-    """The tenant is not removed, or calls could still be recorded for it; says which. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +48,25 @@ class Leaving:
 
     Args:
         tenants: Definitions and mappings.
-        suspensions: Whose reasons are forgotten.
+        words: What people wrote in Quotas, suspensions first of all.
         trail: Where each change is noted first.
         ledger: Callers in the ledger, by bounded pages.
         clock: Current time in milliseconds.
+        installation: Gauges, from which an erased tenant's boosts go; None = they stay there, as numbers.
     """
 
     def __init__(
         self,
         tenants: TenantStore,
-        suspensions: SuspensionStore,
+        words: WordStore,
         trail: ForgettingTrail,
         ledger: PrincipalStore,
         *,
         clock: Callable[[], int],
+        installation: InstallationStore | None = None,
     ) -> None:
+        self._persons = Persons(tenants, words, trail, clock, installation)
         self._tenants = tenants
-        self._suspensions = suspensions
         self._trail = trail
         self._ledger = ledger
         self._clock = clock
@@ -85,7 +84,7 @@ class Leaving:
         """
         if self._tenants.tenant(tenant) is None:
             return None
-        return remove_tenant(self._tenants, tenant, self._actor(by), announced=announced)
+        return remove_tenant(self._tenants, tenant, Actor(by, self._clock(), self._trail), announced=announced)
 
     def erase(self, tenant: str, by: str, position: str | None) -> Step | None:
         """Do a step of an erasure; None if there is no such tenant.
@@ -96,30 +95,28 @@ class Leaving:
             position: What the step before returned; None = the first one.
 
         Raises:
-            NotErasable: See there.
+            NotErasable: The tenant is not removed, calls could still be recorded for it, or it was added again.
             LeaseLost: Others kept changing it; sending it again goes on.
         """
         began_ms = self._clock()
         known = self._tenants.tenant(tenant)
         if known is None:
             return None
+        # One that is not removed is refused by the check, or below.
+        removed_ms = -1 if known.removed_ms is None else known.removed_ms
         words = 0
         if position is None:
-            try:
-                check_erasable(self._tenants, tenant, began_ms)
-            except InvalidDefinition as problem:
-                raise NotErasable(problem.problem) from problem
-            words = erase_definition(self._tenants, self._suspensions, self._trail, tenant, self._actor(by))
-        elif known.removed_ms is None:
-            raise NotErasable(f"{tenant} was added again meanwhile")
+            words = forget_persons(self._persons, check_erasable(self._tenants, tenant, began_ms), by)
         read = forgotten = 0
         for keys, number, following in self._ledger.pages(tenant, position):
+            # What was read before this is of the time before the tenant could come back.
+            check_still_removed(self._tenants, tenant, removed_ms)
             forgotten += sum(self._ledger.forget(tenant, key) for key in keys)
             read += number
             position = following
+            if position is None:
+                # An evaluation that was under way in the first step may have written its words again.
+                forget_words(self._persons, tenant, removed_ms)
             if self._clock() - began_ms >= STEP_MS:
                 break
         return Step(words, read, forgotten, position)
-
-    def _actor(self, by: str) -> Actor:
-        return Actor(by, self._clock(), self._trail)

@@ -1,11 +1,11 @@
-"""Stopping a tenant, letting it go, removing it, and forgetting the persons behind it.
+"""Stopping a tenant, letting it go, and removing it. Forgetting the persons behind it: ``erasing.py``.
 
 Usage is never touched: what was used was used. ``suspend`` and ``resume`` are a conditional update of the gauge, which
 the evaluator turns into an event. ``remove`` ends the tenant's mappings ahead of the recorders' caches, like every
-other change of hands. ``erase`` takes out what can point to a person and leaves the sums.
+other change of hands.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,11 +18,6 @@ from bedrock_meter.tenants.onboarding import TenantStore, update_definition
 from bedrock_meter.tenants.ownership import owner_of
 from bedrock_meter.tenants.profiles import ControlPlane, InferenceProfile
 from bedrock_meter.tenants.tenant import TenantDefinition
-
-PERSONAL = frozenset({"name", "reason", "public_reason", "principals", "boosts"})
-"""What of audit entries can be a person's words or name; boosts have their reasons in them."""
-
-ERASED = "erased"
 
 
 class SuspensionStore(Protocol):
@@ -214,105 +209,3 @@ def delete_profiles(tenant: str, deletion: Deletion) -> tuple[list[str], list[st
             deletion.control.delete(one.id)
             deleted.append(one.arn)
     return deleted, kept
-
-
-class PrincipalStore(Protocol):
-    """Callers' identities in the ledger."""
-
-    def pages(self, tenant: str, position: str | None) -> Iterator[tuple[Iterable[str], int, str | None]]:
-        """Read the whole ledger from a position on.
-
-        Yields (keys of the tenant's entries that name a principal, entries read, position after the page or None at
-        the end).
-        """
-
-    def forget(self, tenant: str, key: str) -> bool:
-        """Take the principal out of an entry if it is the tenant's; False if there was none."""
-
-
-@dataclass(slots=True)
-class Erased:
-    """Progress of an erasure.
-
-    Attributes:
-        read: Ledger entries read.
-        principals: Entries that named a principal and do not any more.
-        position: Where to go on; None = at the beginning, or done.
-    """
-
-    read: int = 0
-    principals: int = 0
-    position: str | None = None
-
-
-def check_erasable(tenants: TenantStore, tenant: str, now_ms: int) -> TenantDefinition:
-    """Return the definition of a tenant whose persons can be forgotten for good.
-
-    Raises:
-        InvalidDefinition: There is no such tenant, or calls could still be recorded for it.
-    """
-    known = tenants.tenant(tenant)
-    if known is None:
-        raise InvalidDefinition("", f"there is no tenant {tenant}")
-    if known.removed_ms is None:
-        raise InvalidDefinition("", f"{tenant} is still there: `bedrock-meter tenants remove {tenant}` first")
-    for principal in known.principals:
-        _, periods = tenants.principal_periods(principal)
-        last = periods[-1] if periods else None
-        if last is not None and last.tenant == tenant and (last.to_ms is None or last.to_ms > now_ms):
-            raise InvalidDefinition(
-                "", f"principal {principal} calls for {tenant} for another minute at least: wait, run this again"
-            )
-    for found in tenants.everything():
-        if isinstance(found, TenantDefinition) or not found.periods:
-            continue
-        last = found.periods[-1]
-        if last.tenant == tenant and (last.to_ms is None or last.to_ms > now_ms):
-            raise InvalidDefinition(
-                "",
-                f"profile {found.profile} is {tenant}'s for another minute at least: remove it, wait, run this again",
-            )
-    return known
-
-
-class ForgettingTrail(AuditTrail, Protocol):
-    """An audit trail that can lose people's words."""
-
-    def forget(self, tenant: str, names: frozenset[str]) -> int:
-        """Take the values called ``names`` out of a tenant's entries; returns how many entries held one."""
-
-
-def erase_definition(
-    tenants: TenantStore, suspensions: SuspensionStore, trail: ForgettingTrail, tenant: str, actor: Actor
-) -> int:
-    """Forget a tenant's name and what people wrote about it; returns how many entries of its history changed.
-
-    The last suspension stays without its reasons: its ordinal keeps events apart. Principals that called for the tenant
-    are forgotten with their periods: what of theirs is recorded later belongs to nobody.
-    """
-    actor.audit.record(AuditEntry(tenant, actor.now_ms, actor.by, "erase", None, {"erased": True}))
-    known = tenants.tenant(tenant)
-    for principal in known.principals if known is not None else ():
-        tenants.forget_principal(principal, tenant)
-
-    def nameless(held: TenantDefinition | None) -> TenantDefinition | None:
-        return None if held is None else replace(held, name=None, principals=(), boosts=())
-
-    update_definition(tenants, tenant, actor.now_ms, nameless)
-    for _ in range(ATTEMPTS):
-        _, held = suspensions.suspension(tenant)
-        if held is None or held.reason == ERASED:
-            return trail.forget(tenant, PERSONAL)
-        if suspensions.put_suspension(tenant, replace(held, reason=ERASED, public_reason=""), held):
-            return trail.forget(tenant, PERSONAL)
-    raise LeaseLost(f"the gauge of {tenant} was changed by others {ATTEMPTS} times meanwhile")
-
-
-def erase_principals(store: PrincipalStore, tenant: str, progress: Erased, done: Callable[[Erased], None]) -> None:
-    """Take the principals out of all ledger entries of a tenant; ``done`` hears after each page. Safe to repeat."""
-    for keys, read, position in store.pages(tenant, progress.position):
-        for key in keys:
-            progress.principals += store.forget(tenant, key)
-        progress.read += read
-        progress.position = position
-        done(progress)

@@ -22,7 +22,7 @@ from bedrock_meter.tenants.mapping import (
     unmap_principal,
     unmap_profile,
 )
-from bedrock_meter.tenants.ownership import ProfileMapping
+from bedrock_meter.tenants.ownership import PrincipalMapping, ProfileMapping
 from bedrock_meter.tenants.plans import Plan, Plans, by_name, completed, effective_fail_policy, effective_limits
 from bedrock_meter.tenants.seen import in_stored_order, is_as_seen
 from bedrock_meter.tenants.tenant import TenantDefinition
@@ -49,8 +49,21 @@ class TenantStore(MappingStore, Protocol):
     def put_tenant(self, definition: TenantDefinition, now_ms: int) -> bool:
         """Write a tenant's definition over that of ``definition.revision``; False if it changed meanwhile."""
 
-    def forget_principal(self, principal: str, tenant: str) -> None:
-        """Take a tenant's periods out of such a mapping, and the mapping away if none is left.
+    def owned(self) -> Iterator[ProfileMapping | PrincipalMapping]:
+        """Yield all mappings of profiles, principals and patterns, consistently, in no order."""
+
+    def forget_principal(self, key: str, tenant: str | None, now_ms: int) -> bool:
+        """Take periods that ended out of a ``PrincipalMapping``, and the mapping away if none is left.
+
+        Until when they lasted is kept under a hash, for whoever gives the principal anew.
+
+        Args:
+            key: The mapping's.
+            tenant: Whose periods; None = everybody's.
+            now_ms: Periods that have not ended by then stay.
+
+        Returns:
+            Whether there was one.
 
         Raises:
             LeaseLost: Others kept changing it.

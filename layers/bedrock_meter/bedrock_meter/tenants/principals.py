@@ -50,6 +50,18 @@ def names_of(principal: str) -> tuple[str, ...]:
     return (principal,)
 
 
+def without_session(principal: str) -> str:
+    """Return a logged identity without the name that its session was given; empty for what is no IAM identity.
+
+    A role's session becomes ``arn:aws:sts::ACCOUNT:assumed-role/ROLE``, which still has the role's name; a federated
+    user, whose name is given like a session's, ``...:federated-user``. An IAM user is no session, and stays.
+    """
+    kind = principal.rpartition(":")[2].partition("/")[0] if (names := names_of(principal)) else ""
+    if kind == "federated-user":
+        return principal.partition("/")[0]
+    return "/".join(principal.split("/")[:2]) if kind == "assumed-role" else principal if names else ""
+
+
 def is_pattern(name: str) -> bool:
     """Whether a name stands for every principal that begins as it does."""
     return name.endswith("*")

@@ -15,7 +15,11 @@ DEFAULT_METADATA_KEY = "tenantId"
 
 MAXIMUM_GATEWAYS = 50
 MAXIMUM_PATTERNS = 200
-"""Each is compared with each new principal. More of them are a sign that roles should be named one by one."""
+"""Those that have an owner. Each is compared with each new principal. More of them are a sign that roles should be
+named one by one."""
+
+MAXIMUM_PAST_PATTERNS = 800
+"""Those that had one: late records are still theirs. All of them stand in one item."""
 
 _METADATA_KEY = re.compile(r"[A-Za-z0-9\s:_@$#=/+,.-]{1,256}", re.ASCII)
 """As Bedrock allows it in a request's metadata (user guide, request metadata)."""

@@ -20,6 +20,7 @@ from bedrock_meter.invocations.record import NO_TOKENS, Invocation, TokenCounts
 from bedrock_meter.limits.reservations import named_in
 from bedrock_meter.pricing.rating import Call, Rated
 from bedrock_meter.tenants.attribution import Attribution
+from bedrock_meter.tenants.principals import without_session
 from bedrock_meter.usage.rollup import NOTHING, RollupKey, Sums, quarter_start
 
 
@@ -152,7 +153,9 @@ class LedgerEntry(Struct, frozen=True):
         )
 
 
-def entry_for(invocation: Invocation, attribution: Attribution, *, now_ms: int, retention_ms: int) -> LedgerEntry:
+def entry_for(
+    invocation: Invocation, attribution: Attribution, *, now_ms: int, retention_ms: int, keeps_sessions: bool = True
+) -> LedgerEntry:
     """Make the entry of one invocation, not rated yet.
 
     Args:
@@ -160,6 +163,7 @@ def entry_for(invocation: Invocation, attribution: Attribution, *, now_ms: int, 
         attribution: Whom it is counted for.
         now_ms: Ingest time.
         retention_ms: How long the ledger keeps entries, from event or ingest time, whichever is later.
+        keeps_sessions: Whether the caller keeps the name of its session; else its role is what is left of it.
     """
     failed = invocation.error_code is not None
     return LedgerEntry(
@@ -168,7 +172,7 @@ def entry_for(invocation: Invocation, attribution: Attribution, *, now_ms: int, 
         rule=attribution.rule,
         profile=attribution.profile,
         model=attribution.model,
-        principal=invocation.principal,
+        principal=invocation.principal if keeps_sessions else without_session(invocation.principal),
         operation=invocation.operation,
         event_ms=invocation.event_ms,
         tokens=NO_TOKENS if failed else invocation.tokens,

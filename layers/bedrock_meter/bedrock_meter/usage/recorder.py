@@ -190,6 +190,7 @@ class Recorder:
         rater: Rater,
         *,
         retention_ms: int,
+        keeps_sessions: bool = True,
         clock: Callable[[], int],
         sleep_ms: Callable[[int], None],
         uniform: Callable[[], float],
@@ -199,6 +200,7 @@ class Recorder:
         self._announcer = announcer
         self._rater = rater
         self._retention_ms = retention_ms
+        self._keeps_sessions = keeps_sessions
         self._clock = clock
         self._sleep_ms = sleep_ms
         self._uniform = uniform
@@ -251,7 +253,13 @@ class Recorder:
         for invocation, attribution in zip(invocations, attributions, strict=True):
             if attribution.contradiction is not None:
                 report.contradicted(attribution.contradiction)
-            entry = entry_for(invocation, attribution, now_ms=now_ms, retention_ms=self._retention_ms)
+            entry = entry_for(
+                invocation,
+                attribution,
+                now_ms=now_ms,
+                retention_ms=self._retention_ms,
+                keeps_sessions=self._keeps_sessions,
+            )
             known = changes.get(entry.key)
             changes[entry.key] = (
                 Change(entry, reservation=entry.reservation)

@@ -37,6 +37,7 @@ def ingestion(
     retention_ms: int,
     origins: Origins = EVERYTHING,
     tag_key: str = "",
+    keeps_sessions: bool = True,
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = clock.sleep_ms,
     uniform: Callable[[], float] = random.random,
@@ -48,6 +49,7 @@ def ingestion(
     ``s3`` makes the client when a record is rejected; ``rater`` is that of the price book unless one is given.
     ``origins`` says which records are believed; whoever serves a stack takes them from its settings. ``tag_key`` is the
     tag by which Bedrock is asked for profiles without a mapping; empty asks nobody.
+    ``keeps_sessions`` says whether the ledger keeps the names of callers' sessions.
     """
     directory = DynamoDBDirectoryStore(dynamodb, tables)
     lookup = LiveLookup(BedrockProfileLookup(), directory, tag_key=tag_key, clock=now) if tag_key else None
@@ -57,6 +59,7 @@ def ingestion(
         DynamoDBAnnouncer(dynamodb, tables),
         rater if rater is not None else rater_for(dynamodb, tables, now),
         retention_ms=retention_ms,
+        keeps_sessions=keeps_sessions,
         clock=now,
         sleep_ms=sleep_ms,
         uniform=uniform,
@@ -83,6 +86,7 @@ def redrive(
     retention_ms: int,
     origins: Origins = EVERYTHING,
     tag_key: str = "",
+    keeps_sessions: bool = True,
     now: Callable[[], int] = clock.now_ms,
     sleep_ms: Callable[[int], None] = clock.sleep_ms,
     uniform: Callable[[], float] = random.random,
@@ -97,6 +101,7 @@ def redrive(
         retention_ms=retention_ms,
         origins=origins,
         tag_key=tag_key,
+        keeps_sessions=keeps_sessions,
         now=now,
         sleep_ms=sleep_ms,
         uniform=uniform,
@@ -116,10 +121,19 @@ def object_intake(
     retention_ms: int,
     origins: Origins = EVERYTHING,
     tag_key: str = "",
+    keeps_sessions: bool = True,
     now: Callable[[], int] = clock.now_ms,
 ) -> ObjectIntake:
     """Return what takes in objects of the log; ``bucket`` is the failure store, ``queue_url`` tells of the objects."""
     taking_in = ingestion(
-        dynamodb, s3, tables, bucket, retention_ms=retention_ms, origins=origins, tag_key=tag_key, now=now
+        dynamodb,
+        s3,
+        tables,
+        bucket,
+        retention_ms=retention_ms,
+        origins=origins,
+        tag_key=tag_key,
+        keeps_sessions=keeps_sessions,
+        now=now,
     )
     return ObjectIntake(S3LogObjects(s3), taking_in, SQSLater(sqs, queue_url))
