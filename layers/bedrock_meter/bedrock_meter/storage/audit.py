@@ -15,9 +15,9 @@ from uuid import uuid4
 from bedrock_meter.clock import iso
 from bedrock_meter.errors import InvalidPosition
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text, number, text
+from bedrock_meter.storage.dynamodb import Item, get_number, get_text, number, text
 from bedrock_meter.storage.keys import AUDIT_PREFIX, audit_sort_key, tenant_key
-from bedrock_meter.storage.patience import patiently
+from bedrock_meter.storage.patience import patiently, written
 from bedrock_meter.tenants.audit import AuditEntry
 from bedrock_meter.tenants.erasing import ERASED, Caller
 
@@ -155,11 +155,7 @@ def set_attributes(client: Any, table: str, item: Item, change: Item) -> None:
             **{f":old_{name}": item[name] for name in change},
         },
     }
-    try:
-        patiently(partial(client.update_item, **request))
-    except AWS_ERRORS as error:
-        if error_code(error) != "ConditionalCheckFailedException":
-            raise
+    written(partial(client.update_item, **request))
 
 
 def _changed(item: Item, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Item:

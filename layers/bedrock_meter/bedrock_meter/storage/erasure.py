@@ -12,8 +12,8 @@ from typing import Any
 
 from bedrock_meter.errors import InvalidPosition
 from bedrock_meter.settings import Tables
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_text, text
-from bedrock_meter.storage.patience import patiently
+from bedrock_meter.storage.dynamodb import Item, get_text, text
+from bedrock_meter.storage.patience import patiently, written
 from bedrock_meter.tenants.erasing import Caller
 
 _MAXIMUM_KEY_BYTES = 2_048
@@ -77,13 +77,7 @@ class DynamoDBPrincipalStore:
             "ConditionExpression": condition,
             "ExpressionAttributeValues": values,
         }
-        try:
-            patiently(partial(self._client.update_item, **request))
-        except AWS_ERRORS as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
+        return written(partial(self._client.update_item, **request))
 
 
 def _key(position: str) -> dict[str, Any]:

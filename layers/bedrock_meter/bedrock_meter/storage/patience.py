@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, is_passing
+from bedrock_meter.storage.dynamodb import AWS_ERRORS, error_code, is_passing
 
 ATTEMPTS = 8
 _BACKOFF_S = 0.05
@@ -27,3 +27,14 @@ def patiently(send: Callable[[], T]) -> T:
                 raise
             time.sleep(random.random() * _BACKOFF_S * 2**attempt)
     return send()
+
+
+def written(send: Callable[[], object]) -> bool:
+    """Send a conditional write as ``patiently`` does; False if its condition did not hold, so that nothing changed."""
+    try:
+        patiently(send)
+    except AWS_ERRORS as error:
+        if error_code(error) == "ConditionalCheckFailedException":
+            return False
+        raise
+    return True

@@ -9,10 +9,10 @@ from bedrock_meter.alerts.contracts import TENANT_RESUMED, TENANT_SUSPENDED
 from bedrock_meter.limits.suspension import Suspension
 from bedrock_meter.settings import Tables
 from bedrock_meter.storage import gauges
-from bedrock_meter.storage.dynamodb import AWS_ERRORS, Item, error_code, get_number, get_text
+from bedrock_meter.storage.dynamodb import Item, get_number, get_text
 from bedrock_meter.storage.keys import RESERVATION_PREFIX
 from bedrock_meter.storage.outboxes import OUT, PARKED, Update, item_key, pending_of, pending_text
-from bedrock_meter.storage.patience import patiently
+from bedrock_meter.storage.patience import patiently, written
 
 _CALLERS_WORDS = ("key", "called", "estimate")
 """Attributes of a reservation that its caller wrote."""
@@ -65,13 +65,7 @@ class DynamoDBSuspensionStore:
         condition = " AND ".join(f"{place} = :seen{place[1:]}" for place in change.names)
         key = item_key(get_text(item, "pk"), get_text(item, "sk"))
         request = change.request(self._table, key, condition, **seen)
-        try:
-            patiently(partial(self._client.update_item, **request))
-        except AWS_ERRORS as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
+        return written(partial(self._client.update_item, **request))
 
     def _items(self, tenant: str) -> Iterator[Item]:
         request: dict[str, Any] = {
