@@ -20,6 +20,7 @@ from bedrock_meter.usage.ingestion import (
     Ingested,
     Ingestion,
 )
+from bedrock_meter.usage.recorder import Recorded
 from tests.doubles.records import NOW_MS, invocation
 from tests.doubles.subscription import subscription_event
 from tests.unit.usage.test_reporting import RecordsNothing
@@ -97,6 +98,41 @@ def test_with_little_time_left_one_note_stands_for_all() -> None:
     meter(quarantine).ingest(event, report, lambda: next(left))
     assert [one.records for one in quarantine.kept] == [1, 1, 18]
     assert report.quarantined == 20
+
+
+class RunsOut(RecordsNothing):
+    """A recorder that has time for so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def record(self, invocations: list[object], report: Recorded, remaining_ms: object) -> None:
+        self.batches -= 1
+        if self.batches < 0:
+            raise OutOfTime("not recorded yet")
+
+
+def running_out(quarantine: Quarantine, batches: int) -> Ingestion:
+    return Ingestion(RunsOut(batches), quarantine, retention_ms=400 * 86_400_000, clock=lambda: NOW_MS)  # type: ignore[arg-type]
+
+
+def test_no_note_stands_for_lines_that_come_again() -> None:
+    quarantine, report = Quarantine(), Ingested()
+    event = subscription_event([invocation("r1"), *garbage(MAXIMUM_NOTES + 5)], logged_ms=NOW_MS)
+    with pytest.raises(OutOfTime):
+        running_out(quarantine, 0).ingest(event, report, lambda: PLENTY_MS)
+    assert [one.records for one in quarantine.kept] == [1] * MAXIMUM_NOTES
+    again = Ingested()
+    running_out(quarantine, 1).ingest(event, again, lambda: PLENTY_MS)
+    assert [one.records for one in quarantine.kept[MAXIMUM_NOTES:]] == [1] * MAXIMUM_NOTES + [5]
+    assert again.quarantined == MAXIMUM_NOTES + 5
+
+
+def test_what_is_done_of_an_object_is_noted_also_where_its_next_part_runs_out_of_time() -> None:
+    quarantine, report = Quarantine(), Ingested()
+    with pytest.raises(OutOfTime):
+        running_out(quarantine, 1).ingest_object(log_object(2 * RECORDS_AT_ONCE), report, lambda: PLENTY_MS)
+    assert (report.lines, quarantine.lines, report.quarantined) == (RECORDS_AT_ONCE,) * 3
 
 
 def test_a_note_for_the_rest_that_cannot_be_written_is_no_note() -> None:

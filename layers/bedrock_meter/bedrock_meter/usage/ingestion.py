@@ -106,16 +106,16 @@ class _Notes:
         self._remaining_ms = remaining_ms
         self._most = most
         self._written = 0
+        self._open: list[Rejected] = []
         self._overflow = Overflow()
         self._overflowing: Counter[Reason] = Counter()
 
     def keep(self, rejected: Iterable[Rejected]) -> None:
-        """Note what may have a note of its own, and remember the rest for ``close``."""
+        """Note what may have a note of its own, and remember the rest."""
         missed = 0
         for one in rejected:
             if self._is_full():
-                self._overflow.add(one)
-                self._overflowing[one.reason] += 1
+                self._open.append(one)
             elif self._quarantine.keep(one, self._now_ms):
                 self._written += 1
                 self._count(one.reason, 1)
@@ -123,8 +123,15 @@ class _Notes:
                 missed += 1
         _deliver_again(missed)
 
+    def settled(self) -> None:
+        """Say that what was kept until now does not come again, so that ``close`` has to note what is left of it."""
+        for one in self._open:
+            self._overflow.add(one)
+            self._overflowing[one.reason] += 1
+        self._open = []
+
     def close(self) -> None:
-        """Note how many more there are, where there are."""
+        """Note how many more there are of those that do not come again, where there are."""
         note = self._overflow.note
         if note is None:
             return
@@ -207,10 +214,8 @@ class Ingestion:
         found = _Sorted()
         for line in batch.lines:
             self._sort(line, origin, found, report, now_ms)
-        try:
-            self._settle(found, notes, report, now_ms, remaining_ms)
-        finally:
-            notes.close()
+        self._settle(found, notes, report, now_ms, remaining_ms)
+        notes.close()
 
     def ingest_object(
         self, source: LogObject, report: Ingested, remaining_ms: Callable[[], int], *, after: int = 0
@@ -232,6 +237,23 @@ class Ingestion:
         now_ms = self._clock()
         report.lines = after
         notes = self._notes(report, now_ms, remaining_ms)
+        try:
+            self._read_on(source, after, notes, report, now_ms, remaining_ms)
+        except OutOfTime:
+            notes.close()  # The next invocation begins behind what is settled.
+            raise
+        notes.close()
+
+    def _read_on(
+        self,
+        source: LogObject,
+        after: int,
+        notes: _Notes,
+        report: Ingested,
+        now_ms: int,
+        remaining_ms: Callable[[], int],
+    ) -> None:
+        """Settle the records of an object, some hundred at once."""
         origin = self._origins.of_object(source.location.log_stream)
         found = _Sorted()
         try:
@@ -241,13 +263,11 @@ class Ingestion:
                     self._settle(found, notes, report, now_ms, remaining_ms)
                     found = _Sorted()
                     if remaining_ms() < ROOM_MS:
-                        notes.close()
                         raise OutOfTime(f"{report.lines} records of an object are done, and there are more")
         except UnreadablePayload as problem:
             report.read += 1
             found.rejected.append(source.reject(problem.reason))
         self._settle(found, notes, report, now_ms, remaining_ms)
-        notes.close()
 
     def _notes(self, report: Ingested, now_ms: int, remaining_ms: Callable[[], int]) -> _Notes:
         return _Notes(self._quarantine, report, now_ms, remaining_ms, self._most_notes)
@@ -279,7 +299,10 @@ class Ingestion:
     def _settle(
         self, found: _Sorted, notes: _Notes, report: Ingested, now_ms: int, remaining_ms: Callable[[], int]
     ) -> None:
-        """Record, then note; when ``notes`` are closed as well, everything is done."""
+        """Record, then note; when ``notes`` are closed as well, everything is done.
+
+        Where this raises, the same lines come again: what has no note of its own yet gets none.
+        """
         try:
             self._recorder.record(found.invocations, report.usage, remaining_ms)
         finally:
@@ -288,3 +311,4 @@ class Ingestion:
             for nonce in found.probes[:MAXIMUM_PROBES]:
                 self._probes.acknowledge(nonce, now_ms)
         report.lines += found.lines
+        notes.settled()
