@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bedrock_meter.usage.ingestion import _Notes
 from tests.faults import canary, drill, faults, matrix, storm
 from tests.faults.belief import levels
 from tests.faults.contention import measure, percentile
@@ -34,6 +35,13 @@ def test_schedules_are_exact(first: int) -> None:
     verdicts = {seed: verdict(make(seed)) for seed in range(first, first + 10)}
     assert {seed: one.findings for seed, one in verdicts.items() if one.findings} == {}
     assert sum(one.rows for one in verdicts.values()) > 0
+
+
+def test_a_note_for_the_rest_of_a_delivery_stands_for_each_of_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a delivery is recorded when there is no time left for a note each."""
+    assert verdict(make(7415)).findings == ()
+    monkeypatch.setattr(_Notes, "settled", lambda notes: None)
+    assert [one for one in verdict(make(7415)).findings if one.startswith("quarantine: 3 of")]
 
 
 def test_a_seed_is_one_schedule_and_one_course_of_events() -> None:

@@ -111,7 +111,20 @@ def _s3_request(request: AWSPreparedRequest) -> tuple[str, dict[str, Any]]:
     if request.method not in known or "x-amz-copy-source" in request.headers:
         raise Unsupported(f"of S3: {request.method} {address.query}")
     body = request.body.read() if hasattr(request.body, "read") else request.body
+    if request.method == "PUT" and "X-Amz-Trailer" in request.headers:
+        body = _joined(body)
     return known[request.method], {"Key": key, **({"Body": body} if request.method == "PUT" else {})}
+
+
+def _joined(body: bytes) -> bytes:
+    """Return what was sent in chunks, each behind its size, with a checksum after the last."""
+    found = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        if not length:
+            return found
+        found, body = found + body[:length], body[length + 2 :]
 
 
 def _s3_response(request: AWSPreparedRequest, operation: str, answer: dict[str, Any]) -> AWSResponse:
